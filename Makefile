@@ -1,0 +1,49 @@
+# `make demo` and `make test` need nothing but python3 (3.11 or newer), make, git and a package registry:
+# both build .venv first if it is missing or older than what it was built from.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+.DEFAULT_GOAL := help
+
+.PHONY: help demo test test-fast check format sweep ui bench clean
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "cvae-pipe needs Python 3.11 or newer; name one with: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(READY)  ## A real sweep on scikit-learn's digits, ending in a report (a few minutes, no download)
+	$(BIN)/cvae-pipe sweep --dataset digits --trials 16 --name demo
+
+test: $(READY)  ## The whole test suite
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+
+test-fast: $(READY)  ## The tests that take seconds
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m 'not slow and not mnist'
+
+check: $(READY)  ## Lint, format, types, import directions
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: $(READY)  ## Format the code
+	$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
+
+sweep: $(READY)  ## 40 trials on MNIST (about 20 minutes on 2 cores)
+	$(BIN)/cvae-pipe sweep --dataset mnist --trials 40 --epochs 10 --name mnist
+
+ui: $(READY)  ## MLflow's interface on the recorded runs
+	$(BIN)/cvae-pipe ui
+
+bench: $(READY)  ## Time the training loop and the sweep against the usual ones, side by side
+	$(BIN)/python -m benchmarks
+
+clean:  ## Remove the environment and every cache, never results
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build *.egg-info

@@ -1,0 +1,1 @@
+"""Experiment pipelines for conditional VAEs: data, models, training, judges, scores, tracking, reports."""

@@ -1,0 +1,90 @@
+"""Every metric key a run can have: unit, direction, meaning. Words only; the README's table is made of it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One quantity; its key is <split>/<name>."""
+
+    name: str
+    unit: str
+    better: str
+    """higher, lower, or "" where neither is better in itself."""
+    meaning: str
+    paired: str = ""
+    """The per-item numbers behind it, where two runs can be compared as pairs: bce, neg_elbo, accuracy, coverage."""
+
+
+METRICS = {
+    m.name: m
+    for m in (
+        Metric("neg_elbo", "nats/image", "lower", "bce + kl at weight 1: an upper bound on -log p(x|c)", "neg_elbo"),
+        Metric("neg_elbo_sem", "nats/image", "", "standard error of neg_elbo over images"),
+        Metric("bce", "nats/image", "lower", "distortion: reconstruction cross-entropy with sampled z", "bce"),
+        Metric("kl", "nats/image", "", "rate: KL(q(z|x,c) || N(0, I))", "kl"),
+        Metric("excess_bce", "nats/image", "lower", "bce above the entropy of the grey pixels themselves"),
+        Metric("entropy_floor", "nats/image", "", "BCE(x, x): no decoder of these pixels can have a lower bce"),
+        Metric(
+            "label_only_bce",
+            "nats/image",
+            "",
+            "bce of the class means of the training images",
+        ),
+        Metric("bce_at_mean", "nats/image", "", "bce with z at the mean of q: not a bound, flatters the loss"),
+        Metric(
+            "conditional_accuracy",
+            "",
+            "higher",
+            "share of generated images read as their label by judge A",
+            "accuracy",
+        ),
+        Metric("conditional_accuracy_low", "", "", "lower end of its Wilson 95 % interval"),
+        Metric("conditional_accuracy_high", "", "", "upper end of its Wilson 95 % interval"),
+        Metric("conditional_accuracy_worst_class", "", "higher", "the same for the class where it is lowest"),
+        Metric("conditional_accuracy_b", "", "higher", "the same read by judge B, which no search ever sees"),
+        Metric("judge_accuracy", "", "", "judge A on the split's real images: the ceiling of conditional accuracy"),
+        Metric("judge_b_accuracy", "", "", "judge B on the split's real images"),
+        Metric(
+            "coverage",
+            "",
+            "higher",
+            "share of real images with a generated one in their k-NN ball",
+            "coverage",
+        ),
+        Metric("coverage_real", "", "", "the same for as many real training images: the ceiling of coverage"),
+        Metric("coverage_relative", "", "higher", "coverage / coverage_real: 1 is as varied as real images"),
+        Metric("vendi", "images", "higher", "effective number of different images among the generated of a class"),
+        Metric("vendi_real", "images", "", "the same for as many real images"),
+        Metric("vendi_ratio", "", "higher", "vendi / vendi_real per class, averaged; 1 is as diverse as real images"),
+    )
+}
+
+HEADLINES = (
+    "neg_elbo",
+    "bce",
+    "kl",
+    "bce_at_mean",
+    "conditional_accuracy",
+    "conditional_accuracy_b",
+    "coverage_relative",
+    "vendi_ratio",
+)
+"""What a reader wants to see first, in this order."""
+
+
+def in_order(metrics: dict[str, float]) -> dict[str, float]:
+    """The same metrics in the order of this catalog."""
+    names = list(METRICS)
+    return dict(sorted(metrics.items(), key=lambda item: names.index(item[0].partition("/")[2])))
+
+
+def show(value: float) -> str:
+    """A number as people read it: four digits for rates, two decimals for nats."""
+    return f"{value:.4f}" if abs(value) < 10 else f"{value:.2f}"
+
+
+def markdown_table() -> str:
+    """The catalog as a markdown table."""
+    rows = [f"| `{m.name}` | {m.unit or '-'} | {m.better or '-'} | {m.meaning} |" for m in METRICS.values()]
+    return "\n".join(["| key | unit | better | meaning |", "|---|---|---|---|", *rows])

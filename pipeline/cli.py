@@ -1,0 +1,465 @@
+"""The command line: options in, one call, one result out. The composition root; no logic.
+
+Nothing heavy is imported at the top, so that --help is instant.
+"""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipeline.config import DATASETS, DEVICES, MODELS, RunConfig, build_config, read_toml
+from pipeline.errors import ConfigError, CvaePipeError, StudyError
+from pipeline.store import Home
+
+if TYPE_CHECKING:
+    from pipeline.stages import Context
+    from pipeline.tracking import MlflowTracker
+
+app = typer.Typer(
+    name="cvae-pipe",
+    help="Experiment pipelines for conditional VAEs: train, score and compare, one configuration or a sweep of them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Start with `cvae-pipe run --dataset digits`, which needs no download.",
+)
+
+EXPERIMENT = "cvae-pipe"
+INTERRUPTED = 130
+"""Exit code of an interruption: 128 + SIGINT, as shells have it."""
+
+
+def _examples(*lines: str) -> str:
+    return "**Examples**\n\n" + "\n\n".join(f"`{line}`" for line in lines)
+
+
+DATA, MODEL, TRAINING, OTHER = "Data", "Model", "Training", "Everything else"
+
+Dataset = Annotated[str | None, typer.Option(help=f"Data set: {', '.join(DATASETS)}.", rich_help_panel=DATA)]
+Model = Annotated[str | None, typer.Option(help=f"Model: {', '.join(MODELS)}.", rich_help_panel=MODEL)]
+Beta = Annotated[float | None, typer.Option(help="Weight of the KL term.", rich_help_panel=TRAINING)]
+LatentDim = Annotated[int | None, typer.Option(help="Number of latent dimensions.", rich_help_panel=MODEL)]
+Hidden = Annotated[str | None, typer.Option(help="Encoder widths, e.g. 512,256.", rich_help_panel=MODEL)]
+Lr = Annotated[float | None, typer.Option("--lr", help="Adam's learning rate.", rich_help_panel=TRAINING)]
+Epochs = Annotated[int | None, typer.Option(help="Passes over the training images.", rich_help_panel=TRAINING)]
+BatchSize = Annotated[int | None, typer.Option(help="Images per step.", rich_help_panel=TRAINING)]
+Seed = Annotated[int | None, typer.Option(help="Seed of weights, batch order and z.", rich_help_panel=TRAINING)]
+Device = Annotated[str | None, typer.Option(help=f"{', '.join(DEVICES)}.", rich_help_panel=OTHER)]
+Config = Annotated[Path | None, typer.Option("--config", help="TOML file of settings.", rich_help_panel=OTHER)]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Any other setting; repeatable.", rich_help_panel=OTHER),
+]
+Force = Annotated[bool, typer.Option("--force", help="Redo the stage even if it is up to date.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; progress goes to stderr.")]
+SplitName = Annotated[str, typer.Option("--split", help="val or test.")]
+
+
+@app.command(epilog=_examples("cvae-pipe prepare --dataset mnist", "cvae-pipe prepare --dataset digits"))
+def prepare(dataset: Dataset = None, config: Config = None, set_: Set = None, force: Force = False) -> None:
+    """Get a data set, check it and split it into train, val and test."""
+    from pipeline import stages
+
+    with _session(_config(config, set_, {"data.dataset": dataset}), force={"prepare"} if force else set()) as ctx:
+        data = stages.prepare(ctx)
+        _say(f"{data.name}: {len(data.train):,} train, {len(data.val):,} val, {len(data.test):,} test images, ")
+        _say(f"{data.height} x {data.width} pixels, {data.classes} classes; data SHA-256 {data.source_sha256[:16]}")
+        _next(f"cvae-pipe run --dataset {data.name}")
+
+
+@app.command(
+    epilog=_examples("cvae-pipe train --dataset digits", "cvae-pipe train --model vae --latent-dim 2 --epochs 10")
+)
+def train(
+    dataset: Dataset = None,
+    model: Model = None,
+    beta: Beta = None,
+    latent_dim: LatentDim = None,
+    hidden: Hidden = None,
+    lr: Lr = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    seed: Seed = None,
+    device: Device = None,
+    config: Config = None,
+    set_: Set = None,
+    force: Force = False,
+) -> None:
+    """Train one model; an interrupted training goes on where it stopped."""
+    from pipeline import stages
+
+    settings = _flags(dataset, model, beta, latent_dim, hidden, lr, epochs, batch_size, seed, device)
+    with _session(_config(config, set_, settings), force={"train"} if force else set()) as ctx:
+        trained = stages.train(ctx)
+        last = trained.history[-1]
+        _say(", ".join(f"{key} {value:.2f}" for key, value in last.metrics.items() if key.startswith("val/")))
+        _say(f"model: {trained.folder / 'model.safetensors'}")
+        _next("the same options with `cvae-pipe run` evaluate, score, report and record it")
+
+
+@app.command(epilog=_examples("cvae-pipe evaluate --dataset digits", "cvae-pipe evaluate --split val --json"))
+def evaluate(
+    dataset: Dataset = None,
+    model: Model = None,
+    beta: Beta = None,
+    latent_dim: LatentDim = None,
+    hidden: Hidden = None,
+    lr: Lr = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    seed: Seed = None,
+    device: Device = None,
+    config: Config = None,
+    set_: Set = None,
+    split: SplitName = "test",
+    force: Force = False,
+    json_: Json = False,
+) -> None:
+    """Measure bce, kl and neg_elbo of a configuration, training it first if need be."""
+    from pipeline import stages
+
+    settings = _flags(dataset, model, beta, latent_dim, hidden, lr, epochs, batch_size, seed, device)
+    with _session(_config(config, set_, settings), json_, {"evaluate"} if force else set()) as ctx:
+        result = stages.evaluate(ctx, _split(split))
+        _show_metrics(result.metrics, json_, {"reconstructed": str(result.folder / "reconstructed.png")})
+
+
+@app.command(epilog=_examples("cvae-pipe score --dataset digits", "cvae-pipe score --beta 4 --json"))
+def score(
+    dataset: Dataset = None,
+    model: Model = None,
+    beta: Beta = None,
+    latent_dim: LatentDim = None,
+    hidden: Hidden = None,
+    lr: Lr = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    seed: Seed = None,
+    device: Device = None,
+    config: Config = None,
+    set_: Set = None,
+    split: SplitName = "test",
+    force: Force = False,
+    json_: Json = False,
+) -> None:
+    """Score generated images: conditional accuracy, coverage, diversity; trains first if need be."""
+    from pipeline import stages
+
+    settings = _flags(dataset, model, beta, latent_dim, hidden, lr, epochs, batch_size, seed, device)
+    with _session(_config(config, set_, settings), json_, {"score"} if force else set()) as ctx:
+        result = stages.score(ctx, _split(split))
+        _show_metrics(result.metrics, json_, {"generated": str(result.folder / "generated.png")})
+
+
+@app.command(
+    epilog=_examples(
+        "cvae-pipe run --dataset digits",
+        "cvae-pipe run --beta 4 --latent-dim 10 --epochs 20",
+        "cvae-pipe run --config reports/demo/best.toml",
+        "cvae-pipe run --set train.warmup_epochs=5 --json",
+    )
+)
+def run(
+    dataset: Dataset = None,
+    model: Model = None,
+    beta: Beta = None,
+    latent_dim: LatentDim = None,
+    hidden: Hidden = None,
+    lr: Lr = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    seed: Seed = None,
+    device: Device = None,
+    config: Config = None,
+    set_: Set = None,
+    force: Force = False,
+    json_: Json = False,
+) -> None:
+    """All stages for one configuration, recorded in MLflow, with a report."""
+    from pipeline import stages
+    from pipeline.run import run as run_all
+
+    settings = _flags(dataset, model, beta, latent_dim, hidden, lr, epochs, batch_size, seed, device)
+    force_stages = set(stages.STAGES) - {"prepare", "judge", "reference"} if force else set()
+    with _session(_config(config, set_, settings), json_, force_stages) as ctx:
+        result = run_all(ctx, lambda: _tracker(ctx.home))
+        if json_:
+            _print_json(result.summary())
+            return
+        _show_metrics(result.outcome.metrics, False, {"report": str(result.report)})
+        _next("cvae-pipe ui", "cvae-pipe compare RUN RUN", "cvae-pipe sweep --trials 40")
+
+
+@app.command(
+    epilog=_examples(
+        "cvae-pipe sweep --trials 40",
+        "cvae-pipe sweep --dataset digits --trials 12 --epochs 30 --name quick",
+        "cvae-pipe sweep --objective neg_elbo --pruner median --trials 40",
+        "cvae-pipe sweep --space beta=0.5:8 --space latent_dim=off --set model.latent_dim=10",
+    )
+)
+def sweep(
+    trials: Annotated[int, typer.Option(help="Finished trials in the study in all; repeat to resume.")] = 40,
+    name: Annotated[str | None, typer.Option(help="Name of the study; by default the data set's.")] = None,
+    objective: Annotated[
+        list[str] | None, typer.Option(help="Validation score to optimise; repeatable.", show_default=False)
+    ] = None,
+    space: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=LOW:HIGH", help="Range of a setting (log scale; :linear, or NAME=off); repeatable."),
+    ] = None,
+    dataset: Dataset = None,
+    model: Model = None,
+    hidden: Hidden = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes; by default one per core.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Minutes after which no more is begun.")] = None,
+    pruner: Annotated[str, typer.Option(help="none, median or halving; for one objective.")] = "none",
+    final_seeds: Annotated[int, typer.Option(help="Seeds the chosen configuration is re-trained with for test.")] = 3,
+    sweep_seed: Annotated[int, typer.Option(help="Seed of the proposals and of every trial's training.")] = 0,
+    window: Annotated[int, typer.Option(help="Proposal window: trial n is proposed from trials 0 .. n - WINDOW.")] = 8,
+    seed: Annotated[int | None, typer.Option(help="First seed of the re-trained choice.")] = None,
+    device: Device = None,
+    config: Config = None,
+    set_: Set = None,
+    json_: Json = False,
+) -> None:
+    """Search beta, latent size and learning rate; re-train the best balance; report on it."""
+    from pipeline.view import SweepDisplay
+    from sweeps.driver import sweep as run_sweep
+    from sweeps.executors import LocalExecutor
+    from sweeps.objective import chosen
+    from sweeps.space import build_space
+    from sweeps.study import StudyConfig
+
+    base = _config(config, set_, _flags(dataset, model, None, None, hidden, None, epochs, batch_size, seed, device))
+    study = StudyConfig(
+        name=_study_name(name or base.data.dataset),
+        base=base,
+        space=build_space(_space_table(config), space or ()),
+        objectives=chosen(tuple(objective or ()), base.model.kind),
+        seed=sweep_seed,
+        window=window,
+        pruner=pruner,
+    )
+    n_workers = workers if workers is not None else min(os.cpu_count() or 1, window)
+    with _session(base, json_) as ctx, SweepDisplay(study) as display:
+        result = run_sweep(
+            ctx,
+            study,
+            trials=trials,
+            final_seeds=final_seeds,
+            connect=lambda: _tracker(ctx.home),
+            make_executor=lambda home: LocalExecutor(home, n_workers),
+            workers=n_workers,
+            timeout=timeout * 60 if timeout is not None else None,
+            on_update=display.update,
+        )
+    if json_:
+        _print_json(result.document())
+        return
+    display.summary(result.summary)
+    if result.summary.finished < trials:
+        _say(f"{result.summary.finished} of {trials} trials are finished; the same command goes on")
+    _say(f"report: {result.report}")
+    if result.best:
+        _next(f"cvae-pipe run --config {_short(result.best)}", "cvae-pipe ui")
+
+
+@app.command(epilog=_examples("cvae-pipe report demo", "cvae-pipe report mnist-cvae-beta1-z20-1f2e3d4c"))
+def report(
+    name: Annotated[str, typer.Argument(help="A study, or a run's name or key (or the beginning of one).")],
+) -> None:
+    """Write the report of a finished study or run anew, from stored results."""
+    from pipeline.outcome import find_run
+    from pipeline.run import write_run_report
+    from sweeps.driver import rebuild_report
+    from sweeps.study import study_names
+
+    home = _home()
+    with _errors():
+        if name in study_names(home):
+            path = rebuild_report(home, name).report
+        else:
+            try:
+                path = write_run_report(find_run(home, name), home)
+            except ConfigError as error:
+                raise ConfigError(f"{error}; studies are {', '.join(study_names(home)) or 'none yet'}") from None
+        _say(f"report: {path}")
+
+
+@app.command(epilog=_examples("cvae-pipe compare mnist-cvae-beta1 mnist-cvae-beta4", "cvae-pipe compare A B C --json"))
+def compare(
+    runs: Annotated[list[str], typer.Argument(help="Names or keys of runs (the beginning is enough).")],
+    json_: Json = False,
+) -> None:
+    """Compare finished runs on the same noise, as pairs: better, worse or undecided."""
+    from pipeline.compare import compare_runs
+    from pipeline.outcome import find_run
+    from pipeline.view import show_comparison
+
+    home = _home()
+    with _errors():
+        comparison = compare_runs(home, [find_run(home, name) for name in runs])
+        if json_:
+            _print_json(comparison.document())
+        else:
+            show_comparison(comparison)
+
+
+@app.command(epilog=_examples("cvae-pipe ui", "cvae-pipe ui --port 5060"))
+def ui(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5055,
+    study: Annotated[str | None, typer.Option(help="Study whose comparison is linked; by default the latest.")] = None,
+) -> None:
+    """Start MLflow's web interface on the right store and print where to look."""
+    from pipeline.ui import serve
+
+    home = _home()
+    with _errors():
+        home.check_writable()
+        raise typer.Exit(serve(home, EXPERIMENT, port=port, study=study, say=_say))
+
+
+# ---- what the commands share ---------------------------------------------------------------------------------------
+
+
+def _flags(
+    dataset: str | None,
+    model: str | None,
+    beta: float | None,
+    latent_dim: int | None,
+    hidden: str | None,
+    lr: float | None,
+    epochs: int | None,
+    batch_size: int | None,
+    seed: int | None,
+    device: str | None,
+) -> dict[str, Any]:
+    return {
+        "data.dataset": dataset,
+        "model.kind": model,
+        "train.beta": beta,
+        "model.latent_dim": latent_dim,
+        "model.hidden": hidden,
+        "train.learning_rate": lr,
+        "train.epochs": epochs,
+        "train.batch_size": batch_size,
+        "train.seed": seed,
+        "runtime.device": device,
+    }
+
+
+def _config(path: Path | None, sets: list[str] | None, flags: dict[str, Any]) -> RunConfig:
+    return build_config(read_toml(path) if path else None, sets=sets or (), flags=flags)
+
+
+def _space_table(path: Path | None) -> dict[str, Any]:
+    table = read_toml(path).get("space", {}) if path else {}
+    if not isinstance(table, dict):
+        raise ConfigError(f"space is {table!r}; it must be a table: [space]")
+    return table
+
+
+def _split(name: str) -> str:
+    if name not in ("val", "test"):
+        raise ConfigError(f"--split is {name!r}; it must be val or test")
+    return name
+
+
+def _study_name(name: str) -> str:
+    if not name or len(name) > 100 or name in (".", "..") or any(c in name for c in "/\\\0\n"):
+        raise StudyError(f"--name is {name!r}; it names a folder: 1 to 100 characters, no slash, no line break")
+    return name
+
+
+def _home() -> Home:
+    return Home.from_environment()
+
+
+def _tracker(home: Home) -> "MlflowTracker":
+    from pipeline.tracking import MlflowTracker
+
+    return MlflowTracker.connect(home, EXPERIMENT, on_warning=lambda text: _say(f"warning: {text}"))
+
+
+@contextmanager
+def _session(config: RunConfig, json_: bool = False, force: set[str] | None = None) -> Iterator["Context"]:
+    """A context for stages: what they say and their progress go to stderr."""
+    with _errors():
+        home = _home()
+        home.check_writable()
+        from pipeline.run import set_up_process
+        from pipeline.stages import Context
+        from pipeline.view import StageProgress
+
+        set_up_process(config.runtime.threads)
+        with StageProgress() as progress:
+            yield Context(config, home, say=progress.say, progress=progress.update, force=force or set())
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """A system's refusal to write becomes one clear line; everything else passes."""
+    try:
+        yield
+    except PermissionError as error:
+        raise CvaePipeError(f"{error.filename} cannot be written ({error.strerror})") from error
+
+
+def _show_metrics(metrics: dict[str, float], json_: bool, paths: dict[str, str]) -> None:
+    if json_:
+        _print_json({"metrics": metrics, **paths})
+        return
+    from pipeline.view import show_metrics
+
+    show_metrics(metrics)
+    for name, path in paths.items():
+        _say(f"{name}: {path}")
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    print(json.dumps(document, indent=1))
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _next(*commands: str) -> None:
+    _say("next: " + "   or   ".join(commands))
+
+
+def _short(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def main() -> None:
+    """The entry point: a user's mistake is one line and exit code 2, an interruption 130, a bug a traceback."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        code = app(standalone_mode=False)
+    except CvaePipeError as error:
+        _say(f"error: {error}")
+        sys.exit(2)
+    except typer.TyperException as error:  # an unknown flag, a value of the wrong type
+        _say(f"error: {error.format_message()}; --help lists what is allowed")
+        sys.exit(2)
+    if code == INTERRUPTED:
+        _say("interrupted; what is finished is kept, and the same command goes on from there")
+    sys.exit(code)
+
+
+def _terminate(signum: int, frame: object) -> None:
+    """A polite termination ends like Ctrl-C: runs are closed with their true status."""
+    raise KeyboardInterrupt

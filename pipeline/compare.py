@@ -1,0 +1,118 @@
+"""Runs as pairs: differences of their metrics with 95 % intervals over images, and a verdict. Reads stored results.
+
+Every run sees the same evaluation noise, labels and reference images, so what differs between two runs, item by item,
+is the model. That is a statement about these two trained models; whether a *setting* helps rests on the spread over
+training seeds.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from pipeline import stages
+from pipeline.catalog import METRICS
+from pipeline.errors import ConfigError
+from pipeline.outcome import Outcome
+from pipeline.sampling import balanced_labels
+from pipeline.store import Home
+
+Z95 = 1.959964
+CAVEAT = (
+    "Differences are to the first run, in pairs over the same images and noise, with 95 % intervals. They speak of "
+    "these trained models; a claim about a setting needs several training seeds."
+)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Second minus first, over paired items."""
+
+    mean: float
+    low: float
+    high: float
+    verdict: str
+    """better, worse, undecided; higher, lower where neither is better in itself."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One metric of every run; None where a run does not have it."""
+
+    key: str
+    values: tuple[float | None, ...]
+    differences: tuple[Difference | None, ...]
+    """To the first run, of every other run; None where there are no pairs."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Every metric of every run, the first being the one the others are held against."""
+
+    names: tuple[str, ...]
+    rows: tuple[Row, ...]
+    caveat: str = CAVEAT
+
+    def document(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def compare_runs(home: Home, runs: list[Outcome]) -> Comparison:
+    """Runs of one split of one data set, compared; ConfigError if they are not."""
+    if len(runs) < 2:
+        raise ConfigError("compare needs two runs or more; `cvae-pipe run` makes one")
+    first = runs[0]
+    for other in runs[1:]:
+        if stages.prepare_key(other.config) != stages.prepare_key(first.config) or other.split != first.split:
+            raise ConfigError(
+                f"{other.name} ({other.config.data.dataset}, {other.split}) and {first.name} "
+                f"({first.config.data.dataset}, {first.split}) were not opened on the same images"
+            )
+    items = [paired_items(home, run) for run in runs]
+    rows = []
+    for key in dict.fromkeys(key for run in runs for key in run.metrics):
+        metric = METRICS[key.partition("/")[2]]
+        values = tuple(run.metrics.get(key) for run in runs)
+        differences = tuple(
+            difference(items[0][metric.paired], other[metric.paired], metric.better)
+            if metric.paired in items[0] and metric.paired in other
+            else None
+            for other in items[1:]
+        )
+        rows.append(Row(key, values, differences))
+    return Comparison(tuple(run.name for run in runs), tuple(rows))
+
+
+def paired_items(home: Home, run: Outcome) -> dict[str, Tensor]:
+    """The per-image and per-sample numbers of a run: bce, kl, neg_elbo (N,), accuracy (S,), coverage (K R,)."""
+    folder = home.store.path("evaluate", stages.evaluate_key(run.config, run.split))
+    terms = {name: value.double() for name, value in load_file(folder / "per_image.safetensors").items()}
+    items = {**terms, "neg_elbo": terms["bce"] + terms["kl"]}
+    scored: Path = home.store.path("score", stages.score_key(run.config, run.split))
+    if run.per_class is not None:
+        samples = load_file(scored / "per_sample.safetensors")
+        labels = balanced_labels(run.config.score.per_class, run.facts["classes"])
+        items["accuracy"] = (samples["predicted"] == labels).double()
+        items["coverage"] = samples["covered"].double().flatten()
+    return items
+
+
+def difference(first: Tensor, second: Tensor, better: str) -> Difference | None:
+    """Mean paired difference with its normal 95 % interval; None if the items are not pairs."""
+    if first.shape != second.shape:
+        return None
+    delta = second - first
+    mean = float(delta.mean())
+    half = Z95 * float(delta.std()) / len(delta) ** 0.5
+    low, high = mean - half, mean + half
+    if low <= 0 <= high:
+        verdict = "undecided"
+    elif better:
+        verdict = "better" if (mean > 0) == (better == "higher") else "worse"
+    else:
+        verdict = "higher" if mean > 0 else "lower"
+    assert torch.isfinite(delta).all()
+    return Difference(mean, low, high, verdict)

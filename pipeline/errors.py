@@ -1,0 +1,45 @@
+"""The exception tree. Knows nothing else.
+
+    CvaePipeError            a user's mistake or a fact of the outside world: one line, exit code 2
+    ├── ConfigError          a setting that does not exist, or a value out of range
+    ├── DataError            a data set that is missing, corrupt, or too small for what was asked
+    ├── DivergedError        a loss that became nan or infinite
+    ├── JudgeError           a judge below its gate
+    ├── StudyError           a sweep that cannot be started or resumed as asked
+    ├── TrackingError        a tracking server that cannot be reached
+    └── HomeError            a directory that cannot be written, or is in use by another process
+
+Everything else that escapes is a bug of ours and keeps its traceback.
+"""
+
+
+class CvaePipeError(Exception):
+    """What was wrong, what is allowed, what to do next: the message is the whole user interface."""
+
+
+class ConfigError(CvaePipeError):
+    """A setting that does not exist, or a value that is out of range."""
+
+
+class DataError(CvaePipeError):
+    """A data set that is missing, corrupt, or too small for what was asked."""
+
+
+class DivergedError(CvaePipeError):
+    """A loss that became nan or infinite."""
+
+
+class JudgeError(CvaePipeError):
+    """A judge that is below its gate."""
+
+
+class StudyError(CvaePipeError):
+    """A sweep that cannot be started or resumed as asked."""
+
+
+class TrackingError(CvaePipeError):
+    """A tracking server that cannot be reached."""
+
+
+class HomeError(CvaePipeError):
+    """A directory that cannot be written, or is in use by another process."""

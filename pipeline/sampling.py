@@ -1,0 +1,84 @@
+"""Conditional samples, reconstructions and grids as tensors. No drawing, no files.
+
+Every noise here depends on a seed and a dimension's index alone, so that models of any latent size see the same z in
+their shared dimensions: two grids are compared cell by cell.
+"""
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from pipeline.config import derive_seed
+from pipeline.model import Autoencoder
+
+DECODE_BATCH = 2000
+
+
+def fixed_noise(n: int, latent_dim: int, *, seed: int) -> Float[Tensor, "n Z"]:
+    """z ~ N(0, I), not truncated; column d is the same for every latent size above d."""
+    columns = [
+        torch.randn(n, generator=torch.Generator().manual_seed(derive_seed("z", seed, d))) for d in range(latent_dim)
+    ]
+    return torch.stack(columns, dim=1)
+
+
+def balanced_labels(per_class: int, classes: int) -> Int[Tensor, " N"]:
+    """0 0 .. 1 1 .. : each class `per_class` times."""
+    return torch.arange(classes).repeat_interleave(per_class)
+
+
+@torch.inference_mode()
+def decode_means(
+    model: Autoencoder, z: Float[Tensor, "N Z"], y: Int[Tensor, " N"], *, batch: int = DECODE_BATCH
+) -> Float[Tensor, "N D"]:
+    """Bernoulli means in [0, 1] of p(x|z,c), on the model's device."""
+    model.eval()
+    device = next(model.parameters()).device
+    return torch.cat(
+        [
+            model.decode(z_part.to(device), y_part.to(device)).sigmoid()
+            for z_part, y_part in zip(z.split(batch), y.split(batch), strict=True)
+        ]
+    )
+
+
+def conditional_samples(
+    model: Autoencoder, *, per_class: int, seed: int
+) -> tuple[Float[Tensor, "N D"], Int[Tensor, " N"]]:
+    """`per_class` samples of every class: c given, z ~ N(0, I). N = K * per_class, in order of class."""
+    y = balanced_labels(per_class, model.classes)
+    z = fixed_noise(len(y), model.latent_dim, seed=seed)
+    return decode_means(model, z, y), y
+
+
+def generation_grid(model: Autoencoder, *, columns: int = 10, seed: int = 0) -> Float[Tensor, "N D"]:
+    """One row per class, one column per z: the same z down a column, and in every run. Row-major, N = K * columns."""
+    z = fixed_noise(columns, model.latent_dim, seed=seed).repeat(model.classes, 1)
+    return decode_means(model, z, balanced_labels(columns, model.classes))
+
+
+@torch.inference_mode()
+def reconstructions(model: Autoencoder, x: Float[Tensor, "B D"], y: Int[Tensor, " B"]) -> Float[Tensor, "B D"]:
+    """Bernoulli means decoded from the mean of q(z|x,c)."""
+    model.eval()
+    mu, _ = model.encode(x, y)
+    return model.decode(mu, y).sigmoid()
+
+
+def tile(
+    images: Float[Tensor, "N D"], *, columns: int, height: int, width: int, gap: int = 1
+) -> UInt8[Tensor, "rows_px columns_px"]:
+    """A sheet of images in [0, 1], row-major, as uint8 grey with `gap` pixels of mid-grey between them."""
+    rows = -(-len(images) // columns)
+    sheet = torch.full((rows * (height + gap) - gap, columns * (width + gap) - gap), 128, dtype=torch.uint8)
+    pixels = (images.clamp(0, 1) * 255).round().to(torch.uint8).cpu().view(-1, height, width)
+    for i, image in enumerate(pixels):
+        top, left = i // columns * (height + gap), i % columns * (width + gap)
+        sheet[top : top + height, left : left + width] = image
+    return sheet
+
+
+def paired_rows(first: Float[Tensor, "N D"], second: Float[Tensor, "N D"], columns: int) -> Float[Tensor, "M D"]:
+    """Rows of `first` and `second` in turn, for a tile of `columns`: real above reconstructed."""
+    rows = [part for pair in zip(first.split(columns), second.split(columns), strict=True) for part in pair]
+    return torch.cat(rows)

@@ -1,0 +1,189 @@
+"""Content-addressed results: a key maps to a directory that is whole or absent. Knows nothing of what is inside.
+
+<root>/<stage>/<key>/            the result, with manifest.json (file sizes and SHA-256)
+<root>/partial/<stage>-<key>/    where it is being built; survives kill -9, so that a stage can go on from it
+<root>/locks/<stage>-<key>.lock  held while building, so that two processes never build the same thing twice
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from pipeline.errors import HomeError
+
+MANIFEST = "manifest.json"
+KEY_LENGTH = 16
+"""Hex digits of a key in file names: 64 bits: among a million results two meet with p < 1e-7."""
+
+
+@dataclass(frozen=True)
+class Home:
+    """The directories of one installation: mlruns, reports, data and the stage store under one root."""
+
+    root: Path
+    data_dir: Path
+
+    @staticmethod
+    def from_environment() -> "Home":
+        """CVAE_PIPE_HOME or the current directory; CVAE_PIPE_DATA_DIR or <home>/data."""
+        root = Path(os.environ.get("CVAE_PIPE_HOME") or Path.cwd()).expanduser().resolve()
+        data = os.environ.get("CVAE_PIPE_DATA_DIR")
+        return Home(root, Path(data).expanduser().resolve() if data else root / "data")
+
+    @property
+    def store(self) -> "Store":
+        return Store(self.root / ".cache" / "store")
+
+    @property
+    def mlruns(self) -> Path:
+        return self.root / "mlruns"
+
+    @property
+    def reports(self) -> Path:
+        return self.root / "reports"
+
+    def check_writable(self) -> None:
+        """HomeError unless the state directories can be made and written."""
+        for folder in (self.root / ".cache", self.mlruns, self.reports):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                probe = folder / f".writable-{os.getpid()}"
+                probe.touch()
+                probe.unlink()
+            except OSError as error:
+                raise HomeError(
+                    f"{folder} cannot be written ({error.strerror}); change to a directory you own, "
+                    "or set CVAE_PIPE_HOME to one"
+                ) from None
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Write a file so that a reader, or a process killed half-way, sees the old one or the new one, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with open(temporary, "wb") as file:
+        file.write(content if isinstance(content, bytes) else content.encode())
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """JSON with sorted keys, written atomically; nan and infinity are refused."""
+    write_atomically(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def sha256(path: Path) -> str:
+    """Hex SHA-256 of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class Store:
+    """The stage store under `root`."""
+
+    root: Path
+
+    def path(self, stage: str, key: str) -> Path:
+        """Where the result of that key is, or would be."""
+        return self.root / stage / key[:KEY_LENGTH]
+
+    def partial(self, stage: str, key: str) -> Path:
+        """Where an unfinished build of that key keeps its files."""
+        return self.root / "partial" / f"{stage}-{key[:KEY_LENGTH]}"
+
+    def has(self, stage: str, key: str) -> bool:
+        return (self.path(stage, key) / MANIFEST).exists()
+
+    def build(
+        self,
+        stage: str,
+        key: str,
+        make: Callable[[Path], None],
+        *,
+        inputs: Any = None,
+        resumable: bool = False,
+        force: bool = False,
+        wait: float = -1,
+    ) -> tuple[Path, bool]:
+        """The directory of `key`, made by `make(workdir)` if it is absent; and whether it was made now.
+
+        `make` fills a directory of its own, which then appears under its final name in one rename. If it raises or
+        the process dies, nothing appears; a `resumable` stage finds what it had written there the next time.
+        """
+        final, work = self.path(stage, key), self.partial(stage, key)
+        if self.has(stage, key) and not force:
+            return final, False
+        with self.lock(f"{stage}-{key[:KEY_LENGTH]}", wait=wait):
+            if self.has(stage, key) and not force:  # somebody else made it while we waited
+                return final, False
+            if work.exists() and (not resumable or force):
+                shutil.rmtree(work)
+            work.mkdir(parents=True, exist_ok=True)
+            started = time.time()
+            make(work)
+            files = {
+                str(p.relative_to(work)): {"bytes": p.stat().st_size, "sha256": sha256(p)}
+                for p in sorted(work.rglob("*"))
+                if p.is_file()
+            }
+            write_json(
+                work / MANIFEST,
+                {
+                    "stage": stage,
+                    "key": key,
+                    "inputs": inputs,
+                    "files": files,
+                    "finished_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                    "seconds": round(time.time() - started, 3),
+                },
+            )
+            final.parent.mkdir(parents=True, exist_ok=True)
+            if final.exists():  # forced: the old result goes only now that the new one is whole
+                shutil.rmtree(final)
+            os.rename(work, final)
+        return final, True
+
+    def damaged(self, stage: str, key: str) -> list[str]:
+        """Files of a result whose bytes no longer match its manifest."""
+        folder = self.path(stage, key)
+        files = read_json(folder / MANIFEST)["files"]
+        return [
+            name
+            for name, fact in files.items()
+            if not (folder / name).is_file() or sha256(folder / name) != fact["sha256"]
+        ]
+
+    def keys(self, stage: str) -> Iterator[str]:
+        """The full keys of every finished result of a stage."""
+        for manifest in sorted((self.root / stage).glob(f"*/{MANIFEST}")):
+            yield read_json(manifest)["key"]
+
+    def lock(self, name: str, *, wait: float = -1) -> FileLock:
+        """A lock between processes, let go by the system when its holder dies; waits `wait` seconds, -1 for ever."""
+        folder = self.root / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(folder / f"{name}.lock", timeout=wait)
+
+
+def try_lock(path: Path, busy: str) -> FileLock:
+    """Take the lock file `path` at once; HomeError with the text `busy` if another process holds it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise HomeError(busy) from None
+    return lock

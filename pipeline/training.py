@@ -1,0 +1,187 @@
+"""fit(): trains one model and yields a record per epoch. Knows no stores, trackers or trials.
+
+A `Training` is everything the next step depends on: weights, optimizer, generator, epoch. Saving it after an epoch and
+loading it later gives, on a CPU, the same bits as never having stopped.
+"""
+
+import io
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipeline.config import ModelConfig, TrainConfig, derive_seed
+from pipeline.data import PreparedData, Split
+from pipeline.errors import DataError, DivergedError
+from pipeline.losses import ElboTerms, elbo_terms, warmed_beta
+from pipeline.model import Autoencoder
+from pipeline.store import write_atomically
+
+EVALUATION_BATCH = 1000
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """What one epoch did: means over its images, in nats per image."""
+
+    epoch: int
+    metrics: dict[str, float]
+    """<split>/loss (beta-weighted), bce, kl, neg_elbo; train/beta, train/images_per_second. An ae has no kl."""
+
+    def row(self) -> dict[str, float]:
+        return {"epoch": self.epoch, **self.metrics}
+
+    @staticmethod
+    def from_row(row: dict[str, float]) -> "EpochRecord":
+        return EpochRecord(int(row["epoch"]), {k: v for k, v in row.items() if k != "epoch"})
+
+
+@dataclass
+class Training:
+    """The state of a training between two epochs."""
+
+    model: Autoencoder
+    optimizer: torch.optim.Adam
+    generator: torch.Generator
+    """Draws the batch order and the noise of the training steps, nothing else."""
+    epoch: int = 0
+    history: list[EpochRecord] = field(default_factory=list)
+
+
+def build_model(config: ModelConfig, data: PreparedData, seed: int) -> Autoencoder:
+    """The model with its initial weights, which depend on the seed alone; the global random state is left alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Autoencoder(
+            config.kind,
+            pixels=data.pixels,
+            classes=data.classes,
+            latent_dim=config.latent_dim,
+            hidden=config.hidden,
+            condition_encoder=config.condition_encoder,
+        )
+
+
+def check_batch_size(config: TrainConfig, data: PreparedData) -> None:
+    """DataError if a batch is larger than the training split."""
+    if config.batch_size > len(data.train):
+        raise DataError(
+            f"train.batch_size is {config.batch_size}, but {data.name} has {len(data.train)} training images; "
+            f"choose --batch-size {len(data.train)} or less"
+        )
+
+
+def start(model_config: ModelConfig, config: TrainConfig, data: PreparedData, device: torch.device) -> Training:
+    """A training at epoch 0."""
+    check_batch_size(config, data)
+    model = build_model(model_config, data, derive_seed("weights", config.seed)).to(device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
+    generator = torch.Generator(device).manual_seed(derive_seed("steps", config.seed))
+    return Training(model, optimizer, generator)
+
+
+def fit(training: Training, data: PreparedData, config: TrainConfig) -> Iterator[EpochRecord]:
+    """Train from `training.epoch` to `config.epochs`, one record per epoch; DivergedError at nan or infinity."""
+    model, optimizer, generator = training.model, training.optimizer, training.generator
+    steps_per_epoch = math.ceil(len(data.train) / config.batch_size)
+    for epoch in range(training.epoch + 1, config.epochs + 1):
+        started = time.perf_counter()
+        step = (epoch - 1) * steps_per_epoch
+        sums = torch.zeros(3, device=training.generator.device)  # loss, bce, kl over images
+        model.train()
+        for x, y in data.train.batches(config.batch_size, generator):
+            beta = warmed_beta(
+                config.beta, step=step, steps_per_epoch=steps_per_epoch, warmup_epochs=config.warmup_epochs
+            )
+            terms = elbo_terms(model, x, y, generator)  # bce, kl: (B,)
+            bce, kl = terms.bce.mean(), terms.kl.mean()
+            loss = bce + beta * kl
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            sums += torch.stack([loss.detach(), bce.detach(), kl.detach()]) * len(x)
+            step += 1
+        loss_mean, bce_mean, kl_mean = (sums / len(data.train)).tolist()
+        seconds = time.perf_counter() - started
+        if not math.isfinite(loss_mean):
+            raise DivergedError(
+                f"loss is {loss_mean} at epoch {epoch} (learning_rate={config.learning_rate:g}, beta={config.beta:g}); "
+                f"try --lr {min(1e-3, config.learning_rate / 10):g}"
+            )
+        val = elbo_per_image(model, data.val, seed=derive_seed("val noise"))
+        val_bce, val_kl = val.bce.double().mean().item(), val.kl.double().mean().item()
+        record = EpochRecord(
+            epoch,
+            {
+                **_means("train", model, bce_mean, kl_mean, loss_mean),
+                **_means("val", model, val_bce, val_kl, val_bce + config.beta * val_kl),
+                "train/beta": beta,
+                "train/images_per_second": len(data.train) / seconds,
+            },
+        )
+        if not all(math.isfinite(v) for v in record.metrics.values()):
+            raise DivergedError(
+                f"validation loss is not finite at epoch {epoch} (learning_rate={config.learning_rate:g}); "
+                f"try --lr {min(1e-3, config.learning_rate / 10):g}"
+            )
+        training.epoch = epoch
+        training.history.append(record)
+        yield record
+
+
+def _means(split: str, model: Autoencoder, bce: float, kl: float, loss: float) -> dict[str, float]:
+    if not model.stochastic:
+        return {f"{split}/loss": bce, f"{split}/bce": bce}
+    return {f"{split}/loss": loss, f"{split}/bce": bce, f"{split}/kl": kl, f"{split}/neg_elbo": bce + kl}
+
+
+@torch.inference_mode()
+def elbo_per_image(
+    model: Autoencoder, split: Split, *, seed: int, draws: int = 1, at_mean: bool = False, batch: int = EVALUATION_BATCH
+) -> ElboTerms:
+    """Both ELBO terms of every image of a split, in nats, averaged over `draws` samples of z from q(z|x,c).
+
+    The noise depends on the seed alone, never on the model: two models of one latent size see the same draws.
+    `at_mean` puts z at the mean instead, which is no bound (see `elbo_terms`).
+    """
+    model.eval()
+    device = split.images.device
+    generator = None if at_mean else torch.Generator(device).manual_seed(seed)
+    bce: list[Tensor] = []
+    kl: list[Tensor] = []
+    for x, y in split.batches(batch, None):
+        terms = [elbo_terms(model, x, y, generator) for _ in range(draws)]
+        bce.append(torch.stack([t.bce for t in terms]).mean(0))
+        kl.append(terms[0].kl)
+    return ElboTerms(torch.cat(bce), torch.cat(kl))
+
+
+def save_training(training: Training, path: Path) -> None:
+    """The whole state in one file, replaced atomically: after a kill -9 there is the old epoch or the new one."""
+    buffer = io.BytesIO()
+    torch.save(
+        {
+            "model": training.model.state_dict(),
+            "optimizer": training.optimizer.state_dict(),
+            "generator": training.generator.get_state(),
+            "epoch": training.epoch,
+            "history": [record.row() for record in training.history],
+        },
+        buffer,
+    )
+    write_atomically(path, buffer.getvalue())
+
+
+def load_training(training: Training, path: Path) -> None:
+    """Put a freshly started training into the saved state."""
+    saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    training.model.load_state_dict(saved["model"])
+    training.optimizer.load_state_dict(saved["optimizer"])
+    training.generator.set_state(saved["generator"])
+    training.epoch = saved["epoch"]
+    training.history = [EpochRecord.from_row(row) for row in saved["history"]]

@@ -1,0 +1,1 @@
+"""Sweeps over pipeline runs: search space, proposals, executors, study, summary. The only home of Optuna."""

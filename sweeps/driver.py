@@ -1,0 +1,397 @@
+"""Drives a sweep: hands trials to an executor, writes their results into ledger and tracker, re-trains the choice.
+
+The driver is the only process that speaks to Optuna and MLflow. Killed at any moment and started again, it adopts the
+trials it finds running: same params, same MLflow run, same checkpoint.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from pipeline import stages
+from pipeline.config import RunConfig, digest
+from pipeline.errors import StudyError
+from pipeline.outcome import Outcome, epoch_grids, load_outcome
+from pipeline.run import (
+    closing,
+    data_info,
+    log_epoch_grids,
+    log_outcome,
+    prerequisites,
+    run_spec,
+    set_up_process,
+)
+from pipeline.stages import Context
+from pipeline.store import Home
+from pipeline.tracking import RunSpec, TrackedRun, Tracker
+from sweeps.executors import EpochDone, Event, Executor, Job, JobDone, JobFailed, JobStopped
+from sweeps.objective import values
+from sweeps.study import FINISHED, Ledger, Proposals, StudyConfig, load_study, stored_config
+from sweeps.summary import SweepResult, describe_front, summarise, write_best, write_sweep_report
+
+
+@dataclass
+class TrialView:
+    """A trial as a live table shows it."""
+
+    number: int
+    params: dict[str, Any]
+    state: str = "running"
+    epoch: int = 0
+    values: list[float] | None = None
+    note: str = ""
+
+
+@dataclass
+class SweepView:
+    """The state of a sweep as a live table shows it."""
+
+    config: StudyConfig
+    target: int
+    trials: dict[int, TrialView] = field(default_factory=dict)
+    finals: dict[str, str] = field(default_factory=dict)
+    started: float = field(default_factory=time.time)
+    finished_before: int = 0
+    workers: int = 1
+
+    @property
+    def finished(self) -> int:
+        return sum(t.state in ("complete", "pruned") for t in self.trials.values())
+
+    @property
+    def eta_seconds(self) -> float | None:
+        """Time left at the pace of this invocation; None before its first finished trial."""
+        here = self.finished - self.finished_before
+        if here < 1:
+            return None
+        return (time.time() - self.started) / here * (self.target - self.finished)
+
+
+OnUpdate = Callable[[SweepView], None]
+
+
+class TimeUp(Exception):
+    """The sweep's time limit is reached; running trials keep their checkpoints."""
+
+
+class _Sweep:
+    """One invocation of a sweep."""
+
+    def __init__(
+        self,
+        ctx: Context,
+        ledger: Ledger,
+        tracker: Tracker,
+        executor: Executor,
+        view: SweepView,
+        on_update: OnUpdate,
+        deadline: float,
+    ) -> None:
+        self.ctx, self.ledger, self.tracker, self.executor = ctx, ledger, tracker, executor
+        self.view, self.on_update, self.deadline = view, on_update, deadline
+        self.config = ledger.config
+        self.runs: dict[str, TrackedRun] = {}
+        """What is open now, by job."""
+        self.parent: TrackedRun | None = None
+
+    # ---- the search ------------------------------------------------------------------------------------------------
+
+    def search(self, parent: TrackedRun) -> None:
+        """Ask, run and tell until `view.target` trials are finished."""
+        self.parent = parent
+        proposals = Proposals(self.config)
+        results = {t.number: t for t in self.ledger.trials if t.state.is_finished()}
+        for trial in self.ledger.trials:
+            proposals.replay(trial.number, trial.params, results)
+        waiting = [t for t in self.ledger.trials if t.state == TrialState.RUNNING]  # of a driver that was killed
+        running: dict[str, FrozenTrial] = {}
+        while len([t for t in results.values() if t.state in FINISHED]) < self.view.target:
+            self._refuse_hopeless(results)
+            while self.executor.free:
+                following = waiting.pop(0) if waiting else self._next(proposals, results, len(running))
+                if following is None:
+                    break
+                running[self._submit(following)] = following
+            for event in self._events():
+                trial = running[event.job]
+                if self._handle(event, trial):
+                    del running[event.job], self.runs[event.job]
+                    results[trial.number] = self.ledger.trials[trial.number]
+
+    def _next(self, proposals: Proposals, results: dict[int, FrozenTrial], under_way: int) -> FrozenTrial | None:
+        finished = sum(t.state in FINISHED for t in results.values())
+        if finished + under_way >= self.view.target:
+            return None
+        params = proposals.propose(len(self.ledger.trials), results)
+        return None if params is None else self.ledger.begin(params)
+
+    def _refuse_hopeless(self, results: dict[int, FrozenTrial]) -> None:
+        failed = [t for t in results.values() if t.state == TrialState.FAIL]
+        if len(failed) >= max(self.config.window, self.view.target):
+            reason = failed[-1].user_attrs.get("reason", "unknown")
+            raise StudyError(
+                f"{len(failed)} trials of study {self.config.name} have failed, the last because: {reason}"
+            )
+
+    def _submit(self, trial: FrozenTrial) -> str:
+        n = trial.number
+        config = self.config.trial_config(n, _fixed(trial))
+        job = Job(f"trial {n:02d}", config, "val", self._pruned_by())
+        self.view.trials[n] = TrialView(n, dict(trial.params))
+        self.runs[job.id] = self._open_run(config, "val", job.id, {"trial": str(n)})
+        self.executor.submit(job)
+        self.on_update(self.view)
+        return job.id
+
+    def _pruned_by(self) -> tuple[str, ...]:
+        return () if self.config.pruner == "none" else (self.config.objectives[0].name,)
+
+    def _handle(self, event: Event, trial: FrozenTrial) -> bool:
+        """Write an event of a trial into the ledgers; whether the trial is over."""
+        view, run = self.view.trials[trial.number], self.runs[event.job]
+        if isinstance(event, EpochDone):
+            view.epoch = event.epoch
+            self._log_epoch(run, event)
+            if event.quick:
+                (value,) = event.quick.values()
+                self.executor.answer(event.job, not self.ledger.should_stop(trial, event.epoch, value))
+        else:
+            self._finish_trial(event, trial, view, run)
+        self.on_update(self.view)
+        return not isinstance(event, EpochDone)
+
+    def _finish_trial(self, event: Event, trial: FrozenTrial, view: TrialView, run: TrackedRun) -> None:
+        """MLflow first, then Optuna: a crash between the two repeats the first, which adds nothing twice."""
+        if isinstance(event, JobDone):
+            outcome = load_outcome(self.ctx.home, event.key)
+            self._record(run, outcome)
+            self.ledger.note(trial, run_key=event.key, run_id=run.id, metrics=outcome.metrics)
+            view.state, view.values = "complete", values(self.config.objectives, outcome.metrics)
+            self.ledger.tell(trial, view.values)
+        elif isinstance(event, JobStopped):
+            reason = f"stopped by the {self.config.pruner} pruner after epoch {view.epoch}"
+            log_epoch_grids(run, epoch_grids(event.folder))
+            run.close("KILLED", reason)
+            self.ledger.note(trial, run_id=run.id, reason=reason)
+            view.state, view.note = "pruned", f"after epoch {view.epoch}"
+            self.ledger.tell(trial, state=TrialState.PRUNED)
+        elif isinstance(event, JobFailed):
+            if event.details:
+                run.log_text(event.details, "traceback.txt")
+            run.close("FAILED", event.reason)
+            self.ledger.note(trial, run_id=run.id, reason=event.reason)
+            view.state, view.note = "failed", event.reason
+            self.ledger.tell(trial, state=TrialState.FAIL)
+
+    # ---- the re-training of the choice -----------------------------------------------------------------------------
+
+    def finals(self, chosen: RunConfig, seeds: int) -> list[Outcome]:
+        """The chosen configuration trained from `seeds` seeds and opened on test, in order of seed."""
+        jobs = {f"final seed {config.train.seed}": config for config in final_configs(chosen, self.config.base, seeds)}
+        queue = list(jobs)
+        keys: dict[str, str] = {}
+        for job_id in queue:
+            self.view.finals[job_id] = "waiting"
+        while len(keys) < len(jobs):
+            while queue and self.executor.free:
+                job_id = queue.pop(0)
+                config = jobs[job_id]
+                self.runs[job_id] = self._open_run(config, "test", job_id, {"final": "true"})
+                self.executor.submit(Job(job_id, config, "test"))
+                self.view.finals[job_id] = "running"
+            for event in self._events():
+                if isinstance(event, EpochDone):
+                    self._log_epoch(self.runs[event.job], event)
+                    self.view.finals[event.job] = f"epoch {event.epoch}"
+                elif isinstance(event, JobDone):
+                    keys[event.job] = event.key
+                    self._record(self.runs.pop(event.job), load_outcome(self.ctx.home, event.key))
+                    self.view.finals[event.job] = "complete"
+                elif isinstance(event, JobFailed):
+                    self.runs.pop(event.job).close("FAILED", event.reason)
+                    raise StudyError(f"{event.job} of the chosen configuration failed: {event.reason}")
+            self.on_update(self.view)
+        return [load_outcome(self.ctx.home, keys[job_id]) for job_id in jobs]
+
+    # ---- what both share -------------------------------------------------------------------------------------------
+
+    def _open_run(self, config: RunConfig, split: str, name: str, tags: dict[str, str]) -> TrackedRun:
+        assert self.parent is not None
+        ctx = replace(self.ctx, config=config)
+        return self.tracker.open_run(
+            run_spec(ctx, split, name=name, parent_id=self.parent.id, tags={"study": self.config.name, **tags})
+        )
+
+    def _events(self) -> list[Event]:
+        if time.time() > self.deadline:
+            raise TimeUp
+        return self.executor.events(timeout=0.5)
+
+    def _log_epoch(self, run: TrackedRun, event: EpochDone) -> None:
+        if not run.finished:
+            run.log_epoch(event.epoch, event.metrics)
+
+    def _record(self, run: TrackedRun, outcome: Outcome) -> None:
+        if not run.finished:
+            log_outcome(run, outcome)
+            run.close("FINISHED")
+
+    def replay_missed(self) -> None:
+        """Bring to MLflow the finished trials that a tracking outage kept from it."""
+        for trial in self.ledger.trials:
+            key = trial.user_attrs.get("run_key")
+            if trial.state == TrialState.COMPLETE and key and self.ctx.home.store.has("run", key):
+                config = self.config.trial_config(trial.number, _fixed(trial))
+                name = f"trial {trial.number:02d}"
+                self._record(
+                    self._open_run(config, "val", name, {"trial": str(trial.number)}), load_outcome(self.ctx.home, key)
+                )
+
+    def interrupt(self, reason: str) -> None:
+        """Close what is open as KILLED; the ledger keeps its trials running, for the next invocation to adopt."""
+        for run in self.runs.values():
+            if not run.finished:
+                run.close("KILLED", reason)
+
+
+def _fixed(trial: FrozenTrial) -> Any:
+    from optuna.trial import FixedTrial
+
+    return FixedTrial(trial.params)
+
+
+def final_configs(chosen: RunConfig, base: RunConfig, seeds: int) -> list[RunConfig]:
+    """The chosen configuration under the seeds of the finals: the base seed and those after it."""
+    return [chosen.with_settings({"train.seed": base.train.seed + i}) for i in range(seeds)]
+
+
+def sweep(
+    ctx: Context,
+    config: StudyConfig,
+    *,
+    trials: int,
+    final_seeds: int,
+    connect: Callable[[], Tracker],
+    make_executor: Callable[[Home], Executor],
+    workers: int,
+    timeout: float | None = None,
+    on_update: OnUpdate = lambda view: None,
+) -> SweepResult:
+    """`trials` finished trials in all, then the choice re-trained over seeds and opened on test, then the report.
+
+    Repeating the call does what is left of it. `timeout` is in seconds; when it is up, what is finished is reported.
+    """
+    if trials < 1:
+        raise StudyError(f"--trials is {trials}; it must be 1 or more")
+    if workers < 1:
+        raise StudyError(f"--workers is {workers}; it must be 1 or more")
+    if final_seeds < 0:
+        raise StudyError(f"--final-seeds is {final_seeds}; it must be 0 or more")
+    if workers > config.window:
+        raise StudyError(f"--workers {workers} is more than the proposal window {config.window}; raise --window too")
+    deadline = time.time() + timeout if timeout else float("inf")
+    set_up_process(config.base.runtime.threads)
+    ledger = Ledger(ctx.home, config)
+    try:
+        prerequisites(ctx, ("val", "test") if final_seeds else ("val",))
+        tracker = connect()
+        parent = tracker.open_run(parent_spec(ctx, config), reopen=True)
+        executor = make_executor(ctx.home)
+        view = first_view(ledger, trials, workers)
+        this = _Sweep(ctx, ledger, tracker, executor, view, on_update, deadline)
+        finals: list[Outcome] = []
+        try:
+            with closing(parent):
+                this.parent = parent
+                this.replay_missed()
+                on_update(view)
+                try:
+                    this.search(parent)
+                    summary = summarise(ctx.home, ledger.study, config)
+                    if final_seeds and summary.chosen is not None:
+                        finals = this.finals(summary.chosen_config, final_seeds)
+                except TimeUp:
+                    this.interrupt("the sweep's time limit was reached; repeat the command to go on")
+                except BaseException:
+                    this.interrupt("interrupted; repeat the command to go on")
+                    raise
+                result = finish(ctx, ledger, finals, parent)
+        finally:
+            executor.close()
+    finally:
+        ledger.close()
+    return result
+
+
+def stored_finals(home: Home, chosen: RunConfig, base: RunConfig) -> list[Outcome]:
+    """The finals of a choice that are in the store, in order of seed."""
+    outcomes = []
+    for config in final_configs(chosen, base, seeds=1000):
+        key = stages.run_key(config, "test")
+        if not home.store.has("run", key):
+            break
+        outcomes.append(load_outcome(home, key))
+    return outcomes
+
+
+def rebuild_report(home: Home, name: str) -> SweepResult:
+    """The report of a study anew, from stored results alone."""
+    study = load_study(home, name)
+    config = stored_config(study)
+    summary = summarise(home, study, config)
+    if summary.chosen is not None:
+        finals = stored_finals(home, summary.chosen_config, config.base)
+        summary = replace(summary, finals=tuple(finals))
+    folder = home.reports / name
+    folder.mkdir(parents=True, exist_ok=True)
+    best = write_best(summary, folder)
+    return SweepResult(summary, write_sweep_report(home, summary, folder), best, "")
+
+
+def parent_spec(ctx: Context, config: StudyConfig) -> RunSpec:
+    """The study itself as a run: the parent of its trials."""
+    return RunSpec(
+        name=config.name,
+        key=digest("study", config.name)[:16],
+        params=config.spec(),
+        tags={
+            "kind": "study",
+            "study": config.name,
+            "dataset": config.base.data.dataset,
+            "model": config.base.model.kind,
+        },
+        dataset=data_info(ctx.config, stages.result_facts(ctx), ctx.home),
+    )
+
+
+def first_view(ledger: Ledger, target: int, workers: int) -> SweepView:
+    """The live table before anything is done: what earlier invocations left."""
+    view = SweepView(ledger.config, target, workers=workers)
+    for trial in ledger.trials:
+        if trial.state.is_finished():
+            values_ = trial.values if trial.state == TrialState.COMPLETE else None
+            note = trial.user_attrs.get("reason", "")
+            state = {TrialState.FAIL: "failed"}.get(trial.state, trial.state.name.lower())
+            view.trials[trial.number] = TrialView(trial.number, trial.params, state, 0, values_, note)
+    view.finished_before = view.finished
+    return view
+
+
+def finish(ctx: Context, ledger: Ledger, finals: list[Outcome], parent: TrackedRun) -> SweepResult:
+    """best.toml, the report, and the parent run's numbers and description."""
+    summary = summarise(ctx.home, ledger.study, ledger.config, finals)
+    folder = ctx.home.reports / ledger.config.name
+    folder.mkdir(parents=True, exist_ok=True)
+    best = write_best(summary, folder)
+    report = write_sweep_report(ctx.home, summary, folder)
+    parent.log_metrics(summary.parent_metrics())
+    parent.set_description(describe_front(summary))
+    parent.log_file(report)
+    parent.log_file(folder / "report.md")
+    parent.log_file(folder / "trials.csv")
+    if best:
+        parent.log_file(best)
+    return SweepResult(summary, report, best, parent.id)

@@ -1,0 +1,86 @@
+"""What a sweep optimises: validation scores, never test, never a beta-weighted loss.
+
+A beta-weighted loss is a different quantity at every beta, and raw bce alone is least where beta is 0; neither is on
+offer.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from pipeline.errors import ConfigError
+
+Direction = Literal["maximize", "minimize"]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One quantity to optimise, and the physical range that its values are normalised by."""
+
+    name: str
+    maximise: bool
+    unit: str
+    needs_labels: bool
+    """Whether only a label-conditional model has it."""
+
+    @property
+    def key(self) -> str:
+        """Its metric key."""
+        return f"val/{self.name}"
+
+    @property
+    def direction(self) -> Direction:
+        return "maximize" if self.maximise else "minimize"
+
+    @property
+    def label(self) -> str:
+        return f"{self.name.replace('_', ' ')}{f' ({self.unit})' if self.unit else ''}"
+
+
+OBJECTIVES = {
+    o.name: o
+    for o in (
+        Objective("conditional_accuracy", True, "", True),
+        Objective("conditional_accuracy_worst_class", True, "", True),
+        Objective("coverage_relative", True, "", True),
+        Objective("vendi_ratio", True, "", True),
+        Objective("neg_elbo", False, "nats", False),
+    )
+}
+
+DEFAULT = ("conditional_accuracy", "coverage_relative", "neg_elbo")
+
+
+def chosen(names: tuple[str, ...], model: str) -> tuple[Objective, ...]:
+    """The objectives of these names; without names the three defaults, or neg_elbo alone for a model without labels."""
+    if model == "ae":
+        raise ConfigError("a sweep needs --model vae or cvae: an ae has neither a prior to sample from nor an ELBO")
+    names = names or (DEFAULT if model == "cvae" else ("neg_elbo",))
+    unknown = [n for n in names if n not in OBJECTIVES]
+    if unknown:
+        raise ConfigError(f"unknown objective {unknown[0]}; objectives are {', '.join(OBJECTIVES)}")
+    if len(set(names)) < len(names):
+        raise ConfigError(f"an objective is named twice: {', '.join(names)}")
+    for name in names:
+        if OBJECTIVES[name].needs_labels and model != "cvae":
+            raise ConfigError(f"objective {name} needs --model cvae; {model} takes no label; choose neg_elbo")
+    return tuple(OBJECTIVES[n] for n in names)
+
+
+def values(objectives: tuple[Objective, ...], metrics: Mapping[str, float]) -> list[float]:
+    """The objective values of a trial, from its validation metrics."""
+    return [metrics[o.key] for o in objectives]
+
+
+def physical_range(objective: Objective, metrics: Mapping[str, float], *, classes: int) -> tuple[float, float]:
+    """Worst and best value that mean something, so that axes of different units can be weighed against each other.
+
+    Conditional accuracy runs from chance to what the judge reaches on real images; relative coverage and the Vendi
+    ratio from 0 to the real value, 1; neg_elbo from a decoder that ignores z (the class means) down to the entropy of
+    the grey pixels. `metrics` are any trial's: the bounds are facts of the data.
+    """
+    if objective.name.startswith("conditional_accuracy"):
+        return 1 / classes, metrics["val/judge_accuracy"]
+    if objective.name == "neg_elbo":
+        return metrics["val/label_only_bce"], metrics["val/entropy_floor"]
+    return 0.0, 1.0

@@ -1,0 +1,264 @@
+"""Figures: valid PNG of the stated pixels, for the data of a real sweep and for the data of a sweep gone wrong."""
+
+import io
+import threading
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot, rcParams
+from PIL import Image
+
+from pipeline import plots
+
+HOSTILE = ["<script>alert('x')</script>", "$\\frac{", "_hidden", "🚀 \U000f0000", "x" * 300, "a\nb\tc", "", "%s{}"]
+OBJECTIVES = [
+    ("accuracy", "val/conditional_accuracy", "maximize"),
+    ("coverage", "val/coverage_relative", "maximize"),
+    ("neg_elbo", "val/neg_elbo, nats per image", "minimize"),
+]
+PARAMS = [("beta", "beta", True), ("latent_dim", "latent_dim", False), ("learning_rate", "learning_rate", True)]
+
+
+def pixels(png: bytes) -> np.ndarray:
+    """The decoded (H, W, 3) pixels of a PNG that is neither empty nor huge."""
+    with Image.open(io.BytesIO(png)) as image:
+        assert image.format == "PNG"
+        assert 200 < image.width <= 1100
+        assert 100 < image.height <= 2500
+        return np.asarray(image.convert("RGB"))
+
+
+def trials(n: int, *, failed: tuple[int, ...] = ()) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    log_beta, latent_dim = rng.uniform(-1.3, 1, n), rng.integers(2, 65, n)
+    kl = np.clip(26 - 9 * log_beta - 5 * log_beta**2 + rng.normal(0, 0.6, n), 0.3, None)
+    bce = 79 + 14 * np.clip(log_beta + 0.9, 0, None) ** 2 + rng.normal(0, 0.8, n)
+    frame = pd.DataFrame(
+        {
+            "number": range(n),
+            "beta": 10**log_beta,
+            "latent_dim": latent_dim,
+            "learning_rate": 10 ** rng.uniform(-4, -2, n),
+            "kl": kl,
+            "bce": bce,
+            "neg_elbo": kl + bce,
+            "accuracy": np.clip(0.99 - 0.02 * log_beta**2 + rng.normal(0, 0.003, n), 0, 1),
+            "coverage": np.clip(0.93 - 0.2 * log_beta**2 + rng.normal(0, 0.01, n), 0, 1),
+        }
+    )
+    frame.loc[list(failed), ["kl", "bce", "neg_elbo", "accuracy", "coverage"]] = np.nan
+    return frame
+
+
+def history(end: float, epochs: int = 20) -> pd.DataFrame:
+    epoch = np.arange(1, epochs + 1)
+    bce, kl = end - 24 + 55 * np.exp(-epoch / 3), 24 - 18 * np.exp(-epoch / 2)
+    rows = {"epoch": epoch}
+    for split, gap in (("train", 0.0), ("val", 1.4)):
+        rows |= {f"{split}/bce": bce + gap, f"{split}/kl": kl, f"{split}/neg_elbo": bce + kl + gap}
+    return pd.DataFrame(rows | {"train/loss": bce + kl})
+
+
+def every_figure(frame: pd.DataFrame, front: set[int], chosen: int | None) -> dict[str, bytes]:
+    """The figures that are made of a trials frame."""
+    return {
+        "pareto": plots.pareto(frame, OBJECTIVES, front, chosen),
+        "rate_distortion": plots.rate_distortion(frame, front, chosen),
+        "parameter_slices": plots.parameter_slices(frame, PARAMS[1:], OBJECTIVES[:1], front),
+    }
+
+
+def test_every_figure_of_a_sweep_of_40_is_below_80_kB():
+    figures = every_figure(trials(40, failed=(5, 17)), {1, 7, 9, 22}, 7)
+    names = [f"trial {i}" for i in range(40)]
+    figures["parameter_slices"] = plots.parameter_slices(trials(40), PARAMS, OBJECTIVES, {1, 7})
+    figures["loss_curves"] = plots.loss_curves({n: history(100 + i) for i, n in enumerate(names)}, set(names[:8]))
+    figures["confusion_matrix"] = plots.confusion_matrix(np.eye(10) * 97 + 1, list("0123456789"))
+    for name, png in figures.items():
+        pixels(png)
+        assert len(png) < 80_000, name
+
+
+@pytest.mark.parametrize(
+    ("frame", "front", "chosen"),
+    [
+        (trials(1), set(), None),
+        (trials(1), {0}, 0),
+        (trials(6), set(), None),
+        (trials(6, failed=(0, 1, 2, 3, 4, 5)), set(), None),
+        (trials(6, failed=(2,)), {2, 3}, 2),
+        (trials(0), set(), None),
+        (trials(6).assign(beta=1.0, learning_rate=1e-3, accuracy=0.9, coverage=0.9, kl=20.0, bce=80.0), {0, 1}, 0),
+        (trials(6).assign(beta=0.0), {1}, 1),
+        (trials(6).assign(accuracy=np.inf), {1}, 1),
+        (trials(6).astype({"accuracy": object}).replace({"accuracy": {trials(6).accuracy[0]: None}}), {1}, 1),
+        (trials(6).set_index(pd.Index(list("abcdef"))), {1}, 1),
+    ],
+    ids=[
+        "one",
+        "one-chosen",
+        "no-front",
+        "all-failed",
+        "failed-chosen",
+        "none",
+        "constant",
+        "beta-0",
+        "infinite",
+        "object",
+        "index",
+    ],
+)
+def test_figures_of_odd_sweeps_are_still_figures(frame, front, chosen):
+    for png in every_figure(frame, front, chosen).values():
+        pixels(png)
+
+
+def test_two_objectives_that_never_vary_or_never_finish_are_still_a_figure():
+    pixels(plots.pareto(trials(6).assign(beta=1.0, accuracy=0.9, coverage=0.9), OBJECTIVES[:2], {0, 1}, 0))
+    pixels(plots.pareto(trials(2, failed=(0, 1)), OBJECTIVES[:2]))
+
+
+def test_a_failed_trial_leaves_no_mark():
+    failed = trials(9, failed=(8,))
+    failed.loc[8, "beta"] = failed["beta"][0]  # the scale of the colours covers all trials
+    assert plots.pareto(failed, OBJECTIVES[:2]) == plots.pareto(failed.iloc[:8], OBJECTIVES[:2])
+
+
+def test_the_chosen_trial_and_the_front_are_marked():
+    drawn = [
+        plots.pareto(trials(9), OBJECTIVES[:2], front, star) for front, star in ((set(), None), ({3}, None), ({3}, 3))
+    ]
+    assert len(set(drawn)) == 3
+
+
+def test_categorical_parameters_are_drawn():
+    frame = trials(6).assign(hidden=["400", "512,256", "400", "400", "$x$", "512,256"])
+    pixels(plots.parameter_slices(frame, [("hidden", "model.hidden", False)], OBJECTIVES[:1]))
+
+
+@pytest.mark.parametrize("x", ["maximize", "minimize"])
+@pytest.mark.parametrize("y", ["maximize", "minimize"])
+def test_the_stairs_of_the_front_never_claim_more_than_was_reached(x, y):
+    """At every corner of the stairs some trial of the front is at least as good in both objectives."""
+    sign_x, sign_y = (1 if way == "maximize" else -1 for way in (x, y))
+    front = pd.DataFrame({"x": sign_x * np.array([1.0, 2.0, 4.0]), "y": sign_y * np.array([5.0, 3.0, 2.0])})
+    ax = plots.Figure().subplots()
+    plots._stairs(ax, front, ("x", "x", x), ("y", "y", y))
+    xs, ys = ax.lines[0].get_data()
+    if ax.lines[0].get_drawstyle() == "steps-pre":
+        corners = list(zip(xs[:-1], ys[1:], strict=True))
+    else:
+        corners = list(zip(xs[1:], ys[:-1], strict=True))
+    assert len(corners) == 2
+    for corner_x, corner_y in corners:
+        reached = (sign_x * front["x"] >= sign_x * corner_x) & (sign_y * front["y"] >= sign_y * corner_y)
+        assert reached.any()
+
+
+def test_one_run_shows_the_halves_of_its_loss_and_an_autoencoder_has_one_only():
+    full = pixels(plots.loss_curves({"run": history(98)}))
+    plain = history(98).drop(columns=["train/kl", "val/kl"])
+    assert plots.loss_curves({"run": plain}) != plots.loss_curves({"run": plain.assign(**{"val/kl": 1.0})})
+    assert full.shape[1] > 2 * full.shape[0]
+
+
+def test_losses_are_taken_as_records_too():
+    frame = history(98)
+    assert plots.loss_curves({"run": frame.to_dict("records")}) == plots.loss_curves({"run": frame})
+
+
+@pytest.mark.parametrize(
+    "histories",
+    [
+        {},
+        {"run": []},
+        {"run": history(98, epochs=1)},
+        {"a": history(98, epochs=1), "b": history(99, epochs=3), "c": []},
+        {"a": history(98), "b": history(98)},
+        {"a": history(98), "b": history(np.nan)},
+        {"a": history(98), "b": history(np.inf)},
+    ],
+    ids=["none", "no-epochs", "one-epoch", "ragged", "equal", "nan", "inf"],
+)
+def test_histories_that_are_short_or_broken_are_still_drawn(histories):
+    pixels(plots.loss_curves(histories, set(histories)))
+
+
+def test_a_curve_far_above_the_others_does_not_flatten_them():
+    ax = plots.Figure().subplots()
+    curves = [history(98 + i)["val/neg_elbo"].to_numpy() for i in range(10)]
+    for curve in [*curves, curves[0] * 50]:
+        ax.plot(curve)
+    plots._cut_top(ax, [*curves, curves[0] * 50])
+    assert ax.get_ylim()[1] < 250
+    assert ax.texts[0].get_text() == "1 curve lies above this range"
+
+
+def test_importances_are_drawn_for_unknown_and_missing_values():
+    values = {"accuracy": {"beta": 0.7, "latent_dim": 0.3}, "coverage": {"beta": float("nan")}}
+    pixels(plots.importances(values))
+    pixels(plots.importances({"accuracy": {}}))
+    pixels(plots.importances({}))
+
+
+def test_per_class_accuracy_is_drawn_for_every_number_of_classes():
+    for labels in (["0"], [str(i) for i in range(10)], [str(i) for i in range(47)]):
+        values = np.linspace(0.9, 1, len(labels))
+        pixels(plots.per_class_bars(labels, values, [(v - 0.02, min(1, v + 0.01)) for v in values], ceiling=0.995))
+    pixels(plots.per_class_bars(["0", "1"], [np.nan, np.nan], [(np.nan, np.nan)] * 2))
+
+
+def test_confusion_matrices_are_drawn_for_empty_rows_and_many_classes():
+    matrix = np.eye(47, dtype=int) * 20
+    pixels(plots.confusion_matrix(matrix, [str(i) for i in range(47)]))
+    matrix[3] = 0
+    pixels(plots.confusion_matrix(matrix[:10, :10], list("0123456789")))
+    pixels(plots.confusion_matrix([[1]], ["only"]))
+    pixels(plots.confusion_matrix(np.zeros((3, 3)), list("abc")))
+
+
+def test_the_reference_stands_beside_our_curve():
+    assert plots.reference_curve([150, 110], {1: 153.11}, "report") != plots.reference_curve([150, 110], {}, "report")
+
+
+def test_hostile_names_are_drawn_as_text_without_a_warning():
+    n = len(HOSTILE)
+    pixels(plots.loss_curves({name: history(98) for name in HOSTILE}, set(HOSTILE)))
+    pixels(plots.per_class_bars(HOSTILE, [0.9] * n, [(0.8, 0.95)] * n))
+    pixels(plots.confusion_matrix(np.eye(n), HOSTILE))
+    pixels(plots.importances({name: dict.fromkeys(HOSTILE, 0.5) for name in HOSTILE[:3]}))
+    pixels(plots.pareto(trials(5), [("accuracy", HOSTILE[1], "maximize"), ("coverage", HOSTILE[3], "minimize")], {1}))
+    pixels(plots.parameter_slices(trials(5), [("beta", HOSTILE[4], True)], [("accuracy", HOSTILE[4], "maximize")]))
+    pixels(plots.reference_curve([150, 110], {1: 153.11}, HOSTILE[1]))
+
+
+def test_image_png_keeps_every_pixel():
+    image = np.arange(256, dtype=np.uint8).reshape(8, 32)
+    with Image.open(io.BytesIO(plots.image_png(image))) as decoded:
+        np.testing.assert_array_equal(np.asarray(decoded), image)
+    with Image.open(io.BytesIO(plots.image_png(image, scale=3))) as decoded:
+        np.testing.assert_array_equal(np.asarray(decoded), image.repeat(3, 0).repeat(3, 1))
+
+
+def test_the_same_data_make_the_same_bytes_and_leave_no_trace():
+    before = dict(rcParams)
+    assert plots.pareto(trials(9), OBJECTIVES, {1}, 1) == plots.pareto(trials(9), OBJECTIVES, {1}, 1)
+    assert dict(rcParams) == before
+    assert pyplot.get_fignums() == []
+
+
+def test_figures_drawn_in_threads_are_those_drawn_alone():
+    alone = plots.loss_curves({"run": history(98)}), plots.reference_curve([150, 110], {1: 153.11}, "report")
+    drawn: list[tuple[bytes, bytes]] = []
+
+    def draw() -> None:
+        curves = plots.loss_curves({"run": history(98)})
+        drawn.append((curves, plots.reference_curve([150, 110], {1: 153.11}, "report")))
+
+    threads = [threading.Thread(target=draw) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert drawn == [alone] * 2
