@@ -67,6 +67,7 @@ class DataConfig:
         require(self.dataset in DATASETS, "data.dataset", self.dataset, f"one of {', '.join(DATASETS)}")
         require(0 < self.val_fraction <= 0.5, "data.val_fraction", self.val_fraction, "above 0 and at most 0.5")
         require(self.train_limit >= 0, "data.train_limit", self.train_limit, "0 (all) or a number of images")
+        require(0 <= self.split_seed < 2**63, "data.split_seed", self.split_seed, "0 or more, below 2**63")
         require(self.test_limit >= 0, "data.test_limit", self.test_limit, "0 (all) or a number of images")
 
 

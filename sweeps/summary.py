@@ -64,12 +64,12 @@ class Summary:
         return {str(k): v for k, v in self.frame.set_index("number").loc[trial].to_dict().items()}
 
     def final_spread(self) -> dict[str, tuple[float, float]]:
-        """Mean and sample standard deviation over the seeds of every test metric; deviation 0 for one seed."""
+        """Mean and sample standard deviation over the seeds of every test metric; one seed has deviation 0."""
         if not self.finals:
             return {}
         table = pd.DataFrame([outcome.metrics for outcome in self.finals])
-        spread = table.std(ddof=1).fillna(0.0)  # one seed has no deviation
-        return {str(key): (float(mean), float(spread[key])) for key, mean in table.mean().items()}
+        deviations = {str(key): float(value) for key, value in table.std(ddof=1).fillna(0.0).items()}
+        return {str(key): (float(mean), deviations[str(key)]) for key, mean in table.mean().items()}
 
     def parent_metrics(self) -> dict[str, float]:
         """The study's own numbers for the parent run."""
