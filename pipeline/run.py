@@ -17,8 +17,6 @@ from pipeline.config import RunConfig
 from pipeline.errors import CvaePipeError
 from pipeline.model import Autoencoder
 from pipeline.outcome import Outcome, load_outcome, run_name
-from pipeline.report import write_report
-from pipeline.run_report import run_report
 from pipeline.stages import Context
 from pipeline.store import KEY_LENGTH, Home, write_atomically, write_json
 from pipeline.tracking import DatasetInfo, RunSpec, TrackedRun, Tracker, environment_text
@@ -171,7 +169,9 @@ def run(ctx: Context, connect: Callable[[], Tracker]) -> RunResult:
 
     with closing(tracked):
         outcome = execute(ctx, "test", on_epoch)
-        report = write_run_report(outcome, ctx.home)
+        report = report_path(outcome, ctx.home)
+        if not (tracked.finished and report.exists()):
+            report = write_run_report(outcome, ctx.home)
         if not tracked.finished:
             log_outcome(tracked, outcome)
             tracked.log_file(report)
@@ -202,7 +202,15 @@ class closing:
 
 def write_run_report(outcome: Outcome, home: Home) -> Path:
     """reports/<name>/report.md and report.html of one run, from stored results only; the path of the html."""
-    folder = home.reports / outcome.name
+    from pipeline.report import write_report  # here, because drawing libraries take seconds that workers need not spend
+    from pipeline.run_report import run_report
+
+    folder = report_path(outcome, home).parent
     _, html = write_report(run_report(outcome), folder)
     write_atomically(folder / "config.toml", outcome.config.to_toml())
     return html
+
+
+def report_path(outcome: Outcome, home: Home) -> Path:
+    """Where the report of a run is, or will be."""
+    return home.reports / outcome.name / "report.html"

@@ -676,7 +676,9 @@ def test_the_server_of_the_ui_command_serves_the_images_of_directly_written_runs
 
 
 @pytest.mark.slow
-def test_a_server_that_stops_and_starts_costs_one_warning_and_a_replay(server, home, monkeypatch, warned, capfd, caplog):
+def test_a_server_that_stops_and_starts_costs_one_warning_and_a_replay(
+    server, home, monkeypatch, warned, capfd, caplog
+):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
     tracker = MlflowTracker.connect(home, "remote", on_warning=warned.append)
     client = client_of(tracker)
@@ -756,6 +758,23 @@ def test_links_lead_to_a_run_and_to_the_charts_of_a_study():
         "datasetsFilter": ["W10="],
     }
     assert "searchFilter=&" in comparison_url("http://h:1", "3", parent_id=None, metric="test/bce")
+
+
+def test_the_ui_links_lead_to_the_latest_study_or_to_the_one_asked_for(tracker, stored_home):
+    assert tracking.ui_links(stored_home, "exp", "http://h:1") == {}
+    tracker.open_run(RunSpec("a run", "r", {}, {"kind": "run"}))
+    ids = {}
+    for name in ("first", "it's second"):
+        ids[name] = tracker.open_run(RunSpec(name, name[:5], {}, {"kind": "study", "study": name})).id
+        time.sleep(0.002)
+    latest = tracking.ui_links(stored_home, "exp", "http://h:1")
+    first = tracking.ui_links(stored_home, "exp", "http://h:1", study="first")
+    assert latest["study"] == run_url("http://h:1", tracker.experiment_id, ids["it's second"])
+    assert first["study"] == run_url("http://h:1", tracker.experiment_id, ids["first"])
+    assert ids["first"] in first["its trials"]
+    assert tracking.ui_links(stored_home, "exp", "http://h:1", study="it's second") == latest
+    with pytest.raises(TrackingError, match="no study third in experiment exp; there are: it's second, first"):
+        tracking.ui_links(stored_home, "exp", "http://h:1", study="third")
 
 
 def test_the_environment_text_names_versions():
