@@ -84,6 +84,13 @@ def show(value: float) -> str:
     return f"{value:.4f}" if abs(value) < 10 else f"{value:.2f}"
 
 
+def show_spread(mean: float, deviation: float) -> str:
+    """A mean and its deviation with the same number of decimals."""
+    text = show(mean)
+    decimals = len(text.partition(".")[2])
+    return f"{text} ± {deviation:.{decimals}f}"
+
+
 def markdown_table() -> str:
     """The catalog as a markdown table."""
     rows = [f"| `{m.name}` | {m.unit or '-'} | {m.better or '-'} | {m.meaning} |" for m in METRICS.values()]

@@ -3,6 +3,7 @@
 Nothing heavy is imported at the top, so that --help is instant.
 """
 
+import errno
 import json
 import os
 import signal
@@ -36,6 +37,8 @@ app = typer.Typer(
 EXPERIMENT = "cvae-pipe"
 INTERRUPTED = 130
 """Exit code of an interruption: 128 + SIGINT, as shells have it."""
+REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+"""A system's ways to say that it will not write: no right to, read-only, disk or quota full."""
 
 
 def _examples(*lines: str) -> str:
@@ -71,7 +74,7 @@ def prepare(dataset: Dataset = None, config: Config = None, set_: Set = None, fo
 
     with _session(_config(config, set_, {"data.dataset": dataset}), force={"prepare"} if force else set()) as ctx:
         data = stages.prepare(ctx)
-        _say(f"{data.name}: {len(data.train):,} train, {len(data.val):,} val, {len(data.test):,} test images, ")
+        _say(f"{data.name}: {len(data.train):,} train, {len(data.val):,} val, {len(data.test):,} test images")
         _say(f"{data.height} x {data.width} pixels, {data.classes} classes; data SHA-256 {data.source_sha256[:16]}")
         _next(f"cvae-pipe run --dataset {data.name}")
 
@@ -317,7 +320,7 @@ def compare(
             show_comparison(comparison)
 
 
-@app.command(epilog=_examples("cvae-pipe ui", "cvae-pipe ui --port 5060"))
+@app.command(epilog=_examples("cvae-pipe ui", "cvae-pipe ui --port 8080"))
 def ui(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5055,
     study: Annotated[str | None, typer.Option(help="Study whose comparison is linked; by default the latest.")] = None,
@@ -413,8 +416,10 @@ def _errors() -> Iterator[None]:
     """A system's refusal to write becomes one clear line; everything else passes."""
     try:
         yield
-    except PermissionError as error:
-        raise CvaePipeError(f"{error.filename} cannot be written ({error.strerror})") from error
+    except OSError as error:
+        if error.errno not in REFUSALS:
+            raise
+        raise CvaePipeError(f"{error.filename or 'a file'} cannot be written ({error.strerror})") from error
 
 
 def _show_metrics(metrics: dict[str, float], json_: bool, paths: dict[str, str]) -> None:
@@ -453,7 +458,8 @@ def main() -> None:
         _say(f"error: {error}")
         sys.exit(2)
     except typer.TyperException as error:  # an unknown flag, a value of the wrong type
-        _say(f"error: {error.format_message()}; --help lists what is allowed")
+        if message := error.format_message():  # none where the help was shown, for want of arguments
+            _say(f"error: {message.rstrip('.')}; --help lists what is allowed")
         sys.exit(2)
     if code == INTERRUPTED:
         _say("interrupted; what is finished is kept, and the same command goes on from there")

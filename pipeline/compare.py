@@ -78,12 +78,22 @@ def compare_runs(home: Home, runs: list[Outcome]) -> Comparison:
         values = tuple(run.metrics.get(key) for run in runs)
         differences = tuple(
             difference(items[0][metric.paired], other[metric.paired], metric.better)
-            if metric.paired in items[0] and metric.paired in other
+            if key in first.metrics and key in run.metrics and metric.paired in paired_names(first, run)
             else None
-            for other in items[1:]
+            for run, other in zip(runs[1:], items[1:], strict=True)
         )
         rows.append(Row(key, values, differences))
     return Comparison(tuple(run.name for run in runs), tuple(rows))
+
+
+def paired_names(first: Outcome, other: Outcome) -> set[str]:
+    """Which per-item numbers of two runs are pairs: the same evaluation noise, the same judge and reference images."""
+    names = set()
+    if first.config.evaluate == other.config.evaluate:
+        names |= {"bce", "kl", "neg_elbo"}
+    if stages.reference_key(first.config, first.split) == stages.reference_key(other.config, other.split):
+        names |= {"accuracy", "coverage"}
+    return names
 
 
 def paired_items(home: Home, run: Outcome) -> dict[str, Tensor]:

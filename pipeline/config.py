@@ -48,6 +48,10 @@ def _finite(value: float) -> bool:
     return math.isfinite(value)
 
 
+def _require_seed(seed: int, name: str) -> None:
+    require(0 <= seed < 2**63 - 1, name, seed, "0 or more, below 2**63 - 1")  # judge B adds one
+
+
 @dataclass(frozen=True)
 class DataConfig:
     """Which images, and how they are split. Read by `prepare`."""
@@ -67,7 +71,7 @@ class DataConfig:
         require(self.dataset in DATASETS, "data.dataset", self.dataset, f"one of {', '.join(DATASETS)}")
         require(0 < self.val_fraction <= 0.5, "data.val_fraction", self.val_fraction, "above 0 and at most 0.5")
         require(self.train_limit >= 0, "data.train_limit", self.train_limit, "0 (all) or a number of images")
-        require(0 <= self.split_seed < 2**63, "data.split_seed", self.split_seed, "0 or more, below 2**63")
+        _require_seed(self.split_seed, "data.split_seed")
         require(self.test_limit >= 0, "data.test_limit", self.test_limit, "0 (all) or a number of images")
 
 
@@ -135,7 +139,7 @@ class TrainConfig:
         )
         require(self.batch_size >= 1, "train.batch_size", self.batch_size, "1 or more")
         require(self.epochs >= 1, "train.epochs", self.epochs, "1 or more")
-        require(0 <= self.seed < 2**63, "train.seed", self.seed, "0 or more, below 2**63")
+        _require_seed(self.seed, "train.seed")
 
 
 @dataclass(frozen=True)
@@ -158,6 +162,7 @@ class JudgeConfig:
     def __post_init__(self) -> None:
         for name in ("epochs", "mlp_epochs", "batch_size"):
             require(getattr(self, name) >= 1, f"judge.{name}", getattr(self, name), "1 or more")
+        _require_seed(self.seed, "judge.seed")
         for name in ("learning_rate", "mlp_learning_rate"):
             value = getattr(self, name)
             require(_finite(value) and value > 0, f"judge.{name}", value, "a finite number above 0")
@@ -202,6 +207,7 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         require(self.draws >= 1, "evaluate.draws", self.draws, "1 or more")
+        _require_seed(self.seed, "evaluate.seed")
 
 
 @dataclass(frozen=True)
@@ -218,6 +224,7 @@ class ScoreConfig:
     def __post_init__(self) -> None:
         require(self.per_class >= 2, "score.per_class", self.per_class, "2 or more")
         require(self.neighbours >= 1, "score.neighbours", self.neighbours, "1 or more")
+        _require_seed(self.seed, "score.seed")
 
 
 @dataclass(frozen=True)
@@ -297,7 +304,7 @@ def _split_name(name: str) -> tuple[str, str]:
 
 
 def _typed(name: str, value: Any) -> Any:
-    """`value` as the type of the setting; a string is read as a TOML value, or as the text itself for text settings."""
+    """`value` as the type of the setting; a string is read as a number, a TOML value, or the text itself."""
     kind = setting_type(name)
     if kind is str:
         if not isinstance(value, str):
@@ -308,8 +315,9 @@ def _typed(name: str, value: Any) -> Any:
         if kind == tuple[int, ...] and not text.startswith("["):
             text = f"[{text}]"
         try:
-            value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+            # .5 and 5. are numbers to everybody but TOML
+            value = kind(text) if kind in (int, float) else tomllib.loads(f"value = {text}")["value"]
+        except ValueError:  # a TOMLDecodeError too
             raise ConfigError(f"{name} is {text!r}; it must be {_describe(kind)}") from None
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)

@@ -35,10 +35,10 @@ MAX_ROTATION = math.radians(10)
 """They turn by U(-10, 10) degrees."""
 MAX_BLUR = 2.0
 """They are blurred with a Gaussian of sigma ~ U(0, 2) pixels; VAE samples look like sigma 0.5 to 1.5."""
-CONTRAST = (0.5, 1.5)
+CONTRAST = (0.6, 1.4)
 """Their grey values are multiplied by a factor drawn uniformly from here, then clamped to 1."""
-MAX_NOISE = 0.1
-"""They get Gaussian noise of standard deviation ~ U(0, 0.1)."""
+MAX_NOISE = 0.05
+"""They get Gaussian noise of standard deviation ~ U(0, 0.05)."""
 BATCH = 250
 """Images per forward pass when judging: on one core a larger batch falls out of the cache and is 1.6 times slower."""
 

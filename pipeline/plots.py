@@ -603,4 +603,5 @@ def _label(text: str, longest: int) -> str:
     line = " ".join(str(text).split())
     line = line if len(line) <= longest else line[: longest - 1] + "…"
     line = "".join(c if get_font(findfont(FONT)).get_char_index(ord(c)) else "□" for c in line)
-    return f" {line}" if line[:1] in ("", "_") else line  # matplotlib hides labels that are empty or start with _
+    line = line or "–"
+    return f" {line}" if line.startswith("_") else line  # matplotlib hides labels that start with an underscore

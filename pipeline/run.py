@@ -36,6 +36,7 @@ def execute(ctx: Context, split: str, on_epoch: OnEpoch = lambda record, model, 
     """Train, evaluate and score on a split, reusing every stage that is there; the outcome is stored and returned."""
     config = ctx.config
     key = stages.run_key(config, split)
+    force = bool(ctx.force)  # each stage takes itself out of it
     trained = stages.train(ctx, on_epoch)
     evaluated = stages.evaluate(ctx, split, trained)
     folders = {
@@ -56,7 +57,7 @@ def execute(ctx: Context, split: str, on_epoch: OnEpoch = lambda record, model, 
         write_json(work / "run.json", {"split": split, "metrics": metrics, "facts": facts, "stages": folders})
         write_atomically(work / "config.toml", config.to_toml())
 
-    ctx.home.store.build("run", key, make, inputs=folders, force=bool(ctx.force))
+    ctx.home.store.build("run", key, make, inputs=folders, force=force)
     return load_outcome(ctx.home, key)
 
 
@@ -157,8 +158,9 @@ def run(ctx: Context, connect: Callable[[], Tracker]) -> RunResult:
     An interrupted run is closed as KILLED and goes on when the command is repeated; a finished one is not run again.
     """
     set_up_process(ctx.config.runtime.threads)
+    tracker = connect()  # before the judges are trained, which takes minutes: a server that is away is known at once
     prerequisites(ctx, ("test",))
-    tracked = connect().open_run(run_spec(ctx, "test"))
+    tracked = tracker.open_run(run_spec(ctx, "test"))
 
     def on_epoch(record: EpochRecord, model: Autoencoder, folder: Path) -> None:
         if not tracked.finished:

@@ -87,10 +87,10 @@ def _images(outcome: Outcome) -> tuple[Figure | Text, ...]:
     return tuple(blocks)
 
 
-def grid_figure(outcome: Outcome, kind: str, caption: str, alt: str, *, scale: int = 2, name: str = "") -> Figure:
-    """A stored grid as a figure."""
+def grid_figure(outcome: Outcome, kind: str, caption: str, alt: str, *, width: int = 600, name: str = "") -> Figure:
+    """A stored grid as a figure, its pixels enlarged to at most `width`."""
     with Image.open(outcome.grids[kind]) as image:
-        png = plots.image_png(np.asarray(image), scale=scale)
+        png = plots.image_png(np.asarray(image), scale=max(1, width // image.width))
     return Figure(name or kind, png, alt, caption)
 
 

@@ -132,6 +132,8 @@ class Store:
             if work.exists() and (not resumable or force):
                 shutil.rmtree(work)
             work.mkdir(parents=True, exist_ok=True)
+            for torn in (*work.rglob(".*.tmp"), *work.glob(MANIFEST)):  # what a kill left that no stage goes on from
+                torn.unlink()
             started = time.time()
             make(work)
             files = {
@@ -151,9 +153,12 @@ class Store:
                 },
             )
             final.parent.mkdir(parents=True, exist_ok=True)
-            if final.exists():  # forced: the old result goes only now that the new one is whole
-                shutil.rmtree(final)
+            old = work.with_name(f"{work.name}.old")
+            if final.exists():  # forced: the old result goes only now that the new one is whole, and in one rename too
+                shutil.rmtree(old, ignore_errors=True)
+                os.rename(final, old)
             os.rename(work, final)
+            shutil.rmtree(old, ignore_errors=True)
         return final, True
 
     def damaged(self, stage: str, key: str) -> list[str]:

@@ -756,13 +756,9 @@ def ui_links(home: Home, experiment: str, base: str, *, study: str | None = None
     found = client.get_experiment_by_name(experiment)
     if found is None:
         return {}
-    wanted = f"tags.study = '{study}' and " if study else ""
-    parents = client.search_runs(
-        [found.experiment_id],
-        f"{wanted}tags.kind = 'study'",
-        max_results=1,
-        order_by=["attributes.start_time DESC"],
-    )
+    studies = client.search_runs([found.experiment_id], "tags.kind = 'study'", order_by=["attributes.start_time DESC"])
+    # Compared here, not in the filter: a name may hold quotes.
+    parents = [run for run in studies if not study or run.data.tags.get("study") == study]
     if not parents:
         if study:
             raise TrackingError(f"no study {study!r} is recorded; leave --study out to see all runs")
@@ -775,24 +771,3 @@ def ui_links(home: Home, experiment: str, base: str, *, study: str | None = None
         ),
         f"study {name}": run_url(base, found.experiment_id, parent.info.run_id),
     }
-
-
-def ui_links(
-    home: Home, experiment: str, base: str, *, study: str | None = None, metric: str = "val/conditional_accuracy"
-) -> dict[str, str]:
-    """Deep links to the study of that name (the latest, if None) and to the charts of its trials, best first.
-
-    A study is a run with the tags kind=study and study=<its name>. Empty if there is none and none was asked for.
-    """
-    tracker = MlflowTracker.connect(home, experiment, on_warning=lambda text: None)
-    studies = tracker._link.client.search_runs(
-        [tracker.experiment_id], "tags.kind = 'study'", order_by=["attributes.start_time DESC"]
-    )
-    found = [run.info.run_id for run in studies if study in (None, run.data.tags["study"])]
-    if study is not None and not found:
-        names = ", ".join(run.data.tags["study"] for run in studies) or "none yet"
-        raise TrackingError(f"there is no study {study} in experiment {experiment}; there are: {names}")
-    if not found:
-        return {}
-    best_first = comparison_url(base, tracker.experiment_id, parent_id=found[0], metric=metric, ascending=False)
-    return {"study": run_url(base, tracker.experiment_id, found[0]), "its trials": best_first}

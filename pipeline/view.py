@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from pipeline.catalog import METRICS, show
+from pipeline.catalog import METRICS, show, show_spread
 
 if TYPE_CHECKING:
     from pipeline.compare import Comparison
@@ -175,7 +175,7 @@ class SweepDisplay:
             self._console.print(f"* the balanced trial: {summary.chosen}", markup=False)
         for key, (mean, std) in summary.final_spread().items():
             if METRICS[key.partition("/")[2]].better:
-                self._console.print(f"{key}: {show(mean)} ± {show(std)} over {len(summary.finals)} seeds", markup=False)
+                self._console.print(f"{key}: {show_spread(mean, std)} over {len(summary.finals)} seeds", markup=False)
 
 
 def show_metrics(metrics: dict[str, float]) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import threading
+import time
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from PIL import Image
 
 from pipeline import plots
 
-HOSTILE = ["<script>alert('x')</script>", "$\\frac{", "_hidden", "🚀 \U000f0000", "x" * 300, "a\nb\tc", "", "%s{}"]
+HOSTILE = ["<script>alert('x')</script>", "$\\frac{$", "_hidden", "🚀 \U000f0000", "x" * 300, "a\nb\tc", "", "%s{}"]
 OBJECTIVES = [
     ("accuracy", "val/conditional_accuracy", "maximize"),
     ("coverage", "val/coverage_relative", "maximize"),
@@ -248,17 +249,29 @@ def test_the_same_data_make_the_same_bytes_and_leave_no_trace():
     assert pyplot.get_fignums() == []
 
 
-def test_figures_drawn_in_threads_are_those_drawn_alone():
-    alone = plots.loss_curves({"run": history(98)}), plots.reference_curve([150, 110], {1: 153.11}, "report")
-    drawn: list[tuple[bytes, bytes]] = []
+def test_figures_drawn_in_threads_take_turns_and_are_those_drawn_alone(monkeypatch):
+    def draw() -> bytes:
+        return plots.reference_curve([150, 110], {1: 153.11}, "report")
 
-    def draw() -> None:
-        curves = plots.loss_curves({"run": history(98)})
-        drawn.append((curves, plots.reference_curve([150, 110], {1: 153.11}, "report")))
+    alone, encode, drawing, overlaps, drawn = draw(), plots.png, [], [], []
 
-    threads = [threading.Thread(target=draw) for _ in range(2)]
+    def slow_png(figure):
+        drawing.append(figure)
+        time.sleep(0.1)
+        overlaps.append(len(drawing) - 1)
+        drawing.remove(figure)
+        return encode(figure)
+
+    monkeypatch.setattr(plots, "png", slow_png)
+    threads = [threading.Thread(target=lambda: drawn.append(draw())) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert drawn == [alone] * 2
+    assert drawn == [alone] * 3
+    assert overlaps == [0, 0, 0]
+
+
+def test_a_single_beta_has_the_middle_of_the_colour_scale():
+    assert plots._beta_norm(pd.Series([0.3, 0.3, np.nan, 0.0]))(0.3) == pytest.approx(0.5)
+    assert plots._beta_norm(pd.Series([0.1, 1.0, 10.0]))(1.0) == pytest.approx(0.5)
