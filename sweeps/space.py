@@ -10,8 +10,9 @@ import optuna
 from pipeline.config import RunConfig, setting_type
 from pipeline.errors import ConfigError
 
-SECTIONS = ("train", "model", "data")
-"""Where a bare setting name is looked up, in this order."""
+SECTIONS = ("train", "model")
+"""What can be searched, and where a bare name is looked up. Data, judges and scores are the measuring stick: the same
+for every trial."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,16 @@ class Dimension:
         return str(int(value)) if self.integer else f"{value:.3g}"
 
     def describe(self) -> str:
-        return f"{self.low:g} .. {self.high:g}{' log' if self.log else ''}"
+        return f"{number(self.low)} .. {number(self.high)}{' log' if self.log else ''}"
+
+    def entry(self) -> str:
+        """It as `--space` takes it."""
+        return f"{self.setting}={number(self.low)}:{number(self.high)}{'' if self.log else ':linear'}"
+
+
+def number(value: float) -> str:
+    """The shortest text that reads back as exactly this number."""
+    return f"{value:g}" if float(f"{value:g}") == value else repr(value)
 
 
 DEFAULT_SPACE = (
@@ -80,7 +90,7 @@ def build_space(table: Mapping[str, Any] | None = None, entries: Iterable[str] =
         requests.append((name.strip(), text.strip()))
     for name, spec in requests:
         setting = _setting(name)
-        if spec in ("off", False):
+        if spec == "off" or spec is False:
             space.pop(setting, None)
         else:
             space[setting] = _dimension(setting, spec)
@@ -90,7 +100,7 @@ def build_space(table: Mapping[str, Any] | None = None, entries: Iterable[str] =
 
 
 def _setting(name: str) -> str:
-    candidates = [name] if "." in name else [f"{section}.{name}" for section in SECTIONS]
+    candidates = [name] if name.startswith(tuple(f"{section}." for section in SECTIONS)) else [f"{section}.{name}" for section in SECTIONS]
     for candidate in candidates:
         try:
             kind = setting_type(candidate)
@@ -118,17 +128,21 @@ def _dimension(setting: str, spec: Any) -> Dimension:
             raise ConfigError(how)
         bounds: list[Any] = parts[:2]
     elif isinstance(spec, Mapping) and {"low", "high"} <= set(spec) <= {"low", "high", "log"}:
-        bounds, log = [spec["low"], spec["high"]], bool(spec.get("log", True))
+        bounds, log = [spec["low"], spec["high"]], spec.get("log", True)
     elif isinstance(spec, list) and len(spec) == 2:
         bounds = spec
     else:
+        raise ConfigError(how)
+    if not isinstance(log, bool) or any(isinstance(b, bool) for b in bounds):
         raise ConfigError(how)
     try:
         low, high = (float(b) for b in bounds)
     except (TypeError, ValueError):
         raise ConfigError(how) from None
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise ConfigError(f"space {setting} runs from {low:g} to {high:g}; the first must be below the second")
+        raise ConfigError(
+            f"space {setting} runs from {number(low)} to {number(high)}; the first must be below the second"
+        )
     if log and low <= 0:
         raise ConfigError(f"space {setting} begins at {low:g}, which a log scale cannot; add :linear, or begin above 0")
     if setting_type(setting) is int and not (low.is_integer() and high.is_integer()):

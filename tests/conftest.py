@@ -1,14 +1,48 @@
-"""Fixtures shared by all tests: seeded generators, a home of its own per test, the real MNIST where it is at hand."""
+"""Fixtures shared by all tests: seeded generators, a home of its own per test, a warm one to copy, the real MNIST."""
 
 import os
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+from filelock import FileLock
 
 # Before matplotlib, torch or mlflow are imported anywhere.
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+
+QUICK: dict[str, dict[str, Any]] = {
+    "data": {"dataset": "digits"},
+    "model": {"hidden": [64], "latent_dim": 4},
+    "train": {"epochs": 3},
+    "judge": {"epochs": 4, "mlp_epochs": 4, "batch_size": 64},
+    "evaluate": {"draws": 2},
+    "score": {"per_class": 100},
+}
+"""Settings under which every stage takes less than a second, and the judges still read 95 % of the digits."""
+
+
+def quick_config(**settings: Any):
+    """QUICK with some settings replaced: quick_config(train__beta=4.0)."""
+    from pipeline.config import build_config
+
+    return build_config(QUICK, flags={name.replace("__", "."): value for name, value in settings.items()})
+
+
+def quick_toml(folder: Path, **settings: Any) -> Path:
+    """A configuration file of `quick_config`, for commands."""
+    path = folder / "quick.toml"
+    path.write_text(quick_config(**settings).to_toml())
+    return path
+
+
+def mlflow_client(home):
+    """MLflow's own client of a home's store, to look at what was recorded."""
+    from pipeline import tracking
+
+    return tracking._mlflow().MlflowClient(tracking_uri=tracking.tracking_uri(home))
 
 
 @pytest.fixture
@@ -26,6 +60,55 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setenv("CVAE_PIPE_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return Home.from_environment()
+
+
+@pytest.fixture(scope="session")
+def warm_root(tmp_path_factory) -> Path:
+    """A home with digits prepared, quick judges trained, references measured and an empty MLflow database.
+
+    Made once for all worker processes of a session; read only: copy it (`warm_home`) to write.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    root = shared / "warm-home"
+    with FileLock(shared / "warm-home.lock"):
+        if not (root / "ready").exists():
+            from pipeline import stages, tracking
+            from pipeline.run import set_up_process
+            from pipeline.store import Home
+
+            set_up_process(1)
+            home = Home(root, root / "data")
+            ctx = stages.Context(quick_config(), home)
+            for split in ("val", "test"):
+                stages.reference(ctx, split)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+                tracking.prepare_store(home)
+            (root / "ready").touch()
+    return root
+
+
+@pytest.fixture
+def warm_home(home, warm_root):
+    """`home`, with a copy of everything in `warm_root`: a run there trains no judge and migrates no database."""
+    from pipeline.run import set_up_process
+
+    set_up_process(1)
+    shutil.copytree(warm_root, home.root)
+    return home
+
+
+@pytest.fixture(scope="session")
+def digits(warm_root):
+    """scikit-learn's digits, prepared and split."""
+    from pipeline import stages
+    from pipeline.run import set_up_process
+    from pipeline.store import Home
+
+    set_up_process(1)
+    return stages.prepare(stages.Context(quick_config(), Home(warm_root, warm_root / "data")))
 
 
 def mnist_root() -> Path | None:

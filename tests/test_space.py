@@ -1,0 +1,181 @@
+"""The search space: what a user may write, what it means, what is refused and how."""
+
+import math
+
+import optuna
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.config import RunConfig, build_config
+from pipeline.errors import ConfigError
+from sweeps.space import DEFAULT_SPACE, Dimension, build_space, suggest
+
+NAMES = ("train.beta", "model.latent_dim", "train.learning_rate")
+
+
+def by_name(space: tuple[Dimension, ...]) -> dict[str, Dimension]:
+    return {d.name: d for d in space}
+
+
+def test_without_requests_the_space_is_the_three_defaults_on_log_scales():
+    space = build_space()
+    assert space == DEFAULT_SPACE
+    assert [(d.setting, d.low, d.high, d.log) for d in space] == [
+        ("train.beta", 0.1, 10.0, True),
+        ("model.latent_dim", 2, 64, True),
+        ("train.learning_rate", 1e-4, 1e-2, True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ("beta=0.5:4", Dimension("train.beta", 0.5, 4.0, True)),
+        ("train.beta=0.5:4", Dimension("train.beta", 0.5, 4.0, True)),
+        (" beta = 0.5:4 ", Dimension("train.beta", 0.5, 4.0, True)),
+        ("beta=0:4:linear", Dimension("train.beta", 0.0, 4.0, False)),
+        ("beta=.5:4:log", Dimension("train.beta", 0.5, 4.0, True)),
+        ("learning_rate=1e-5:1e-3", Dimension("train.learning_rate", 1e-5, 1e-3, True)),
+        ("latent_dim=2:8", Dimension("model.latent_dim", 2.0, 8.0, True)),
+        ("batch_size=16:256", Dimension("train.batch_size", 16.0, 256.0, True)),
+        ("warmup_epochs=0:5:linear", Dimension("train.warmup_epochs", 0.0, 5.0, False)),
+    ],
+)
+def test_an_entry_replaces_or_adds_one_dimension(entry, expected):
+    space = build_space(entries=[entry])
+    assert by_name(space)[expected.name] == expected
+    others = {d for d in DEFAULT_SPACE if d.setting != expected.setting}
+    assert others <= set(space)
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ([0.5, 4], Dimension("train.beta", 0.5, 4.0)),
+        ({"low": 0, "high": 1, "log": False}, Dimension("train.beta", 0.0, 1.0, False)),
+        ({"low": 0.5, "high": 4}, Dimension("train.beta", 0.5, 4.0)),
+        ("0.5:4:linear", Dimension("train.beta", 0.5, 4.0, False)),
+    ],
+)
+def test_a_toml_table_says_the_same(spec, expected):
+    assert by_name(build_space({"beta": spec}))["beta"] == expected
+
+
+@pytest.mark.parametrize("off", ["off", False])
+def test_off_takes_a_dimension_out_and_leaves_the_setting_at_its_configured_value(off):
+    space = build_space({"learning_rate": off})
+    assert [d.name for d in space] == ["beta", "latent_dim"]
+    base = build_config(flags={"train.learning_rate": 0.007})
+    config = suggest(optuna.trial.FixedTrial({"beta": 1.0, "latent_dim": 3}), space, base)
+    assert config.train.learning_rate == 0.007
+
+
+def test_flags_come_after_the_file():
+    space = build_space({"beta": [0.5, 4], "latent_dim": "off"}, ["beta=1:2", "latent_dim=4:8"])
+    assert {d.name: (d.low, d.high) for d in space if d.name != "learning_rate"} == {
+        "beta": (1, 2),
+        "latent_dim": (4, 8),
+    }
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("beta", "--space beta has no range; write e.g. --space beta=0.5:4"),
+        ("beta=", "write low:high"),
+        ("beta=1", "write low:high"),
+        ("beta=1:2:3", "write low:high"),
+        ("beta=1:2:linear:4", "write low:high"),
+        ("beta=a:b", "write low:high"),
+        ("beta=on", "write low:high"),
+        ("beta=4:0.5", "runs from 4 to 0.5; the first must be below the second"),
+        ("beta=1:1", "runs from 1 to 1; the first must be below the second"),
+        ("beta=nan:1", "the first must be below the second"),
+        ("beta=1:inf", "the first must be below the second"),
+        ("beta=0:4", "which a log scale cannot; add :linear"),
+        ("beta=-1:4:linear", "train.beta is -1.0; it must be a finite number, 0 or more"),
+        ("latent_dim=0:8:linear", "model.latent_dim is 0; it must be 1 or more"),
+        ("latent_dim=2.5:8", "it must be whole numbers"),
+        ("betta=1:2", "--space betta names no setting; numbers that can be searched: .*train.beta"),
+        ("train.betta=1:2", "names no setting; numbers that can be searched: .*train.beta"),
+        ("kind=1:2", "model.kind is not a number"),
+        ("hidden=1:2", "model.hidden is not a number"),
+        ("condition_encoder=0:1:linear", "model.condition_encoder is not a number"),
+        ("seed=0:9:linear", "a seed is not searched; every trial has its own"),
+        # The measuring stick is the same for every trial.
+        ("judge.learning_rate=1e-3:1e-2", "names no setting; numbers that can be searched"),
+        ("score.per_class=10:100", "names no setting; numbers that can be searched"),
+        ("runtime.threads=1:4", "names no setting; numbers that can be searched"),
+        ("data.train_limit=100:1000", "names no setting; numbers that can be searched"),
+        ("val_fraction=0.1:0.2", "names no setting; numbers that can be searched"),
+    ],
+)
+def test_what_is_wrong_with_an_entry_is_one_clear_line(entry, message):
+    with pytest.raises(ConfigError, match=message) as error:
+        build_space(entries=[entry])
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        0,  # equal to False, and yet no "off"
+        1,
+        True,
+        [1],
+        [1, 2, 3],
+        [None, 1],
+        [True, 4],
+        {"low": 1},
+        {"low": 1, "high": 2, "step": 1},
+        {"low": 1, "high": 2, "log": "no"},
+    ],
+)
+def test_a_toml_range_of_a_wrong_form_is_refused_with_the_right_ones(spec):
+    with pytest.raises(ConfigError, match=r"space train.beta is .*; write low:high"):
+        build_space({"beta": spec})
+
+
+def test_an_empty_space_is_refused():
+    with pytest.raises(ConfigError, match="the search space is empty"):
+        build_space(entries=["beta=off", "latent_dim=off", "learning_rate=off"])
+
+
+def test_whole_numbers_stay_whole_in_proposals_configurations_and_print():
+    dimension = by_name(build_space(entries=["latent_dim=2:8:linear"]))["latent_dim"]
+    assert isinstance(dimension.distribution, optuna.distributions.IntDistribution)
+    assert (dimension.distribution.low, dimension.distribution.high) == (2, 8)
+    assert dimension.show(7.0) == "7"
+    config = suggest(optuna.trial.FixedTrial({"latent_dim": 7}), (dimension,), RunConfig())
+    assert config.model.latent_dim == 7
+    assert type(config.model.latent_dim) is int
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_proposals_lie_in_their_ranges_and_touch_nothing_else(seed):
+    space = build_space(entries=["warmup_epochs=0:3:linear"])
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    config = suggest(study.ask(), space, RunConfig())
+    for d in space:
+        assert d.low <= config.flat()[d.setting] <= d.high
+    untouched = config.with_settings({d.setting: RunConfig().flat()[d.setting] for d in space})
+    assert untouched == RunConfig()
+
+
+def test_a_log_scale_spreads_proposals_evenly_over_decades():
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    logs = [math.log10(study.ask({d.name: d.distribution for d in DEFAULT_SPACE}).params["beta"]) for _ in range(400)]
+    below_one = sum(v < 0 for v in logs) / len(logs)
+    assert abs(below_one - 0.5) < 0.1  # of 0.1 .. 10; evenly without the log it would be 0.09
+
+
+def test_two_different_ranges_never_read_alike():
+    # The ledger compares these texts to tell whether a study was resumed with another space.
+    a = Dimension("train.beta", 0.1234567, 1.0)
+    b = Dimension("train.beta", 0.1234568, 1.0)
+    assert a.describe() != b.describe()
+    assert a.entry() == "train.beta=0.1234567:1"
+    assert build_space(entries=[a.entry()])[0] == a
+    assert DEFAULT_SPACE[0].describe() == "0.1 .. 10 log"
+    assert DEFAULT_SPACE[1].describe() == "2 .. 64 log"
