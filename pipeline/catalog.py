@@ -57,6 +57,33 @@ METRICS = {
         Metric("vendi", "images", "higher", "effective number of different images among the generated of a class"),
         Metric("vendi_real", "images", "", "the same for as many real images"),
         Metric("vendi_ratio", "", "higher", "vendi / vendi_real per class, averaged; 1 is as diverse as real images"),
+        Metric("nll_iw", "nats/image", "lower", "importance-weighted bound on -log p(x|c), tighter than neg_elbo"),
+        Metric("nll_iw_sem", "nats/image", "", "standard error of nll_iw over images"),
+        Metric("pairwise_l2", "", "higher", "mean distance of two generated images of a class"),
+        Metric("pairwise_l2_real", "", "", "the same of real images"),
+        Metric("pairwise_ssim", "", "lower", "mean structural similarity of two generated images of a class"),
+        Metric("pairwise_ssim_real", "", "", "the same of real images"),
+        Metric(
+            "frechet_intra", "", "lower", "Frechet distance to real images in judge A's features, per class, averaged"
+        ),
+        Metric("frechet_intra_real", "", "", "the same for as many real training images"),
+        Metric("frechet_pooled", "", "lower", "Frechet distance of all classes together"),
+        Metric("precision", "", "higher", "share of generated images in a real image's k-NN ball, per class, averaged"),
+        Metric("recall", "", "higher", "share of real images in a generated image's k-NN ball, per class, averaged"),
+        Metric("density", "", "", "mean number of real balls a generated image is in, over k; can be gamed"),
+        Metric("active_units", "dimensions", "", "latent dimensions whose mean varies over images by more than 0.01"),
+        Metric("collapsed", "0 or 1", "lower", "no active unit, or a rate below 0.5 nat"),
+        Metric("label_leak_linear", "", "lower", "accuracy of a logistic regression reading the label from sampled z"),
+        Metric("label_leak_mlp", "", "lower", "accuracy of a one-hidden-layer probe reading the label from sampled z"),
+        Metric("label_information", "nats", "lower", "lower bound on I(z;c), which the model assumes to be 0"),
+        Metric("swap_accuracy", "", "higher", "share of images encoded with one label, decoded and read as another"),
+        Metric(
+            "nearest_train_ratio", "", "", "distance to the nearest training image, over that of held-out real images"
+        ),
+        Metric(
+            "classification_accuracy_score", "", "higher", "accuracy on real images of a CNN trained on generated ones"
+        ),
+        Metric("classification_accuracy_score_real", "", "", "the same of a CNN trained on as many real ones"),
     )
 }
 

@@ -62,6 +62,9 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Any other setting; repeatable.", rich_help_panel=OTHER),
 ]
+Audit = Annotated[
+    bool | None, typer.Option("--audit", help="Add the secondary suite on test: minutes more.", rich_help_panel=OTHER)
+]
 Force = Annotated[bool, typer.Option("--force", help="Redo the stage even if it is up to date.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; progress goes to stderr.")]
 SplitName = Annotated[str, typer.Option("--split", help="val or test.")]
@@ -163,6 +166,33 @@ def score(
         _show_metrics(result.metrics, json_, {"generated": str(result.folder / "generated.png")})
 
 
+@app.command(epilog=_examples("cvae-pipe audit --dataset digits", "cvae-pipe audit --beta 4 --json"))
+def audit(
+    dataset: Dataset = None,
+    model: Model = None,
+    beta: Beta = None,
+    latent_dim: LatentDim = None,
+    hidden: Hidden = None,
+    lr: Lr = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    seed: Seed = None,
+    device: Device = None,
+    config: Config = None,
+    set_: Set = None,
+    split: SplitName = "test",
+    force: Force = False,
+    json_: Json = False,
+) -> None:
+    """Measure the secondary suite: likelihood bound, diversity, latent health, memorisation; takes minutes."""
+    from pipeline import stages
+
+    settings = _flags(dataset, model, beta, latent_dim, hidden, lr, epochs, batch_size, seed, device)
+    with _session(_config(config, set_, settings), json_, {"audit"} if force else set()) as ctx:
+        result = stages.audit(ctx, _split(split))
+        _show_metrics(result.metrics, json_, {"KL per dimension": str(result.folder / "kl_per_dim.json")})
+
+
 @app.command(
     epilog=_examples(
         "cvae-pipe run --dataset digits",
@@ -184,6 +214,7 @@ def run(
     device: Device = None,
     config: Config = None,
     set_: Set = None,
+    audit: Audit = None,
     force: Force = False,
     json_: Json = False,
 ) -> None:
@@ -192,6 +223,7 @@ def run(
     from pipeline.run import run as run_all
 
     settings = _flags(dataset, model, beta, latent_dim, hidden, lr, epochs, batch_size, seed, device)
+    settings["audit.enabled"] = audit
     force_stages = set(stages.STAGES) - {"prepare", "judge", "reference"} if force else set()
     with _session(_config(config, set_, settings), json_, force_stages) as ctx:
         result = run_all(ctx, lambda: _tracker(ctx.home))
@@ -235,6 +267,7 @@ def sweep(
     device: Device = None,
     config: Config = None,
     set_: Set = None,
+    audit: Audit = None,
     json_: Json = False,
 ) -> None:
     """Search beta, latent size and learning rate; re-train the best balance; report on it."""
@@ -245,7 +278,8 @@ def sweep(
     from sweeps.space import build_space
     from sweeps.study import StudyConfig
 
-    base = _config(config, set_, _flags(dataset, model, None, None, hidden, None, epochs, batch_size, seed, device))
+    settings = _flags(dataset, model, None, None, hidden, None, epochs, batch_size, seed, device)
+    base = _config(config, set_, settings | {"audit.enabled": audit})
     study = StudyConfig(
         name=_study_name(name or base.data.dataset),
         base=base,

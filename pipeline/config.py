@@ -228,6 +228,26 @@ class ScoreConfig:
 
 
 @dataclass(frozen=True)
+class AuditConfig:
+    """The secondary suite for models that are reported. Read by `audit`."""
+
+    enabled: bool = False
+    """Whether a run that is opened on test has it too: minutes, against the seconds of `score`."""
+    iwae_draws: int = 5000
+    """K of the importance-weighted bound (Burda et al. 2016)."""
+    iwae_images: int = 2000
+    """Stratified images the bound is averaged over."""
+    cas_images: int = 10_000
+    """Generated images that the classifier of the classification accuracy score is trained on."""
+    cas_steps: int = 300
+    """Its training steps, of 128 images each."""
+
+    def __post_init__(self) -> None:
+        for name in ("iwae_draws", "iwae_images", "cas_images", "cas_steps"):
+            require(getattr(self, name) >= 1, f"audit.{name}", getattr(self, name), "1 or more")
+
+
+@dataclass(frozen=True)
 class RuntimeConfig:
     """How things run, never what they compute: outside every digest."""
 
@@ -255,6 +275,7 @@ class RunConfig:
     gates: GateConfig = field(default_factory=GateConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     score: ScoreConfig = field(default_factory=ScoreConfig)
+    audit: AuditConfig = field(default_factory=AuditConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
     def flat(self) -> dict[str, Any]:
@@ -318,7 +339,7 @@ def _typed(name: str, value: Any) -> Any:
             # .5 and 5. are numbers to everybody but TOML
             value = kind(text) if kind in (int, float) else tomllib.loads(f"value = {text}")["value"]
         except ValueError:  # a TOMLDecodeError too
-            raise ConfigError(f"{name} is {text!r}; it must be {_describe(kind)}") from None
+            raise ConfigError(f"{name} is {value!r}; it must be {_describe(kind)}") from None
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(kind, types.GenericAlias):

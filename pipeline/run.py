@@ -18,7 +18,7 @@ from pipeline.errors import CvaePipeError
 from pipeline.model import Autoencoder
 from pipeline.outcome import Outcome, load_outcome, run_name
 from pipeline.stages import Context
-from pipeline.store import KEY_LENGTH, Home, write_atomically, write_json
+from pipeline.store import KEY_LENGTH, Home, read_json, write_atomically, write_json
 from pipeline.tracking import DatasetInfo, RunSpec, TrackedRun, Tracker, environment_text
 from pipeline.training import EpochRecord, check_batch_size
 
@@ -47,6 +47,11 @@ def execute(ctx: Context, split: str, on_epoch: OnEpoch = lambda record, model, 
     if config.model.kind == "cvae":
         metrics |= stages.score(ctx, split, trained).metrics
         folders["score"] = stages.score_key(config, split)
+        if stages.audited(config, split):
+            audited = stages.audit(ctx, split, trained)
+            metrics |= audited.metrics
+            folders["audit"] = stages.audit_key(config, split)
+            facts["kl_per_dim"] = read_json(audited.folder / "kl_per_dim.json")
         judge = stages.judge(ctx)
         facts["judge_sha256"] = judge.weights_sha256
         facts["gates"] = {

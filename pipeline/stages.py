@@ -1,12 +1,14 @@
 """One function per stage: its key, how it is built, how it is loaded. The only place that joins config and store.
 
-    prepare ──> judge ──> reference(split) ──┐
-        └─────> train ──> evaluate(split)    │
-                   └────> score(split) <─────┘
+    prepare ──> judge ──> reference(split) ──┬──────────────┐
+        └─────> train ──> evaluate(split)    v              v
+                   ├────────────────────> score(split)   audit(split)
+                   └────────────────────────────────────────^
 
 Asking for a stage builds whatever is missing before it, like a make target, and says what it did.
 """
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -21,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pipeline import data as data_module
+from pipeline.audit import audit_model
 from pipeline.catalog import in_order
 from pipeline.config import RunConfig, digest
 from pipeline.data import PreparedData, Split
@@ -42,7 +45,7 @@ from pipeline.scoring import (
 from pipeline.store import MANIFEST, Home, read_json, sha256, write_atomically, write_json
 from pipeline.training import EpochRecord, build_model, elbo_per_image, fit, load_training, save_training, start
 
-VERSIONS = {"prepare": 1, "judge": 1, "reference": 1, "train": 1, "evaluate": 1, "score": 1}
+VERSIONS = {"prepare": 1, "judge": 1, "reference": 1, "train": 1, "evaluate": 1, "score": 1, "audit": 1}
 """Raised when a stage's code changes its results: old results then simply stop being found."""
 
 STAGES = tuple(VERSIONS)
@@ -121,9 +124,20 @@ def score_key(config: RunConfig, split: str) -> str:
     return digest("score", VERSIONS["score"], train_key(config), reference_key(config, split))
 
 
+def audit_key(config: RunConfig, split: str) -> str:
+    suite = dataclasses.replace(config.audit, enabled=True)  # the same suite whether asked for by `run` or by `audit`
+    return digest("audit", VERSIONS["audit"], train_key(config), reference_key(config, split), suite)
+
+
 def run_key(config: RunConfig, split: str) -> str:
     """One key for one run: equal configurations opened on the same split are the same run."""
-    return digest("run", evaluate_key(config, split), score_key(config, split))
+    extra = [audit_key(config, split)] if audited(config, split) else []
+    return digest("run", evaluate_key(config, split), score_key(config, split), *extra)
+
+
+def audited(config: RunConfig, split: str) -> bool:
+    """Whether a run has the secondary suite: if asked for, on test, and for a model that takes labels."""
+    return config.audit.enabled and split == "test" and config.model.kind == "cvae"
 
 
 # ---- prepare -------------------------------------------------------------------------------------------------------
@@ -406,11 +420,7 @@ def class_means(part: Split, classes: int) -> Float[Tensor, "K D"]:
 def score(ctx: Context, split: str, trained: Trained | None = None) -> Result:
     """Conditional accuracy, coverage and diversity of generated images; the generation grid. For a cvae only."""
     config = ctx.config
-    if config.model.kind != "cvae":
-        raise ConfigError(
-            f"score needs --model cvae: {config.model.kind} takes no label, so conditional accuracy, coverage and "
-            "diversity per class are not defined for it; evaluate works for every model"
-        )
+    _require_labels(config, "score")
     trained = trained or train(ctx)
     data = prepare(ctx)
     judge_stage, ref = judge(ctx), reference(ctx, split)
@@ -432,6 +442,34 @@ def score(ctx: Context, split: str, trained: Trained | None = None) -> Result:
 
     folder = ctx.build("score", score_key(config, split), make, label=split)
     return Result(in_order(read_json(folder / "metrics.json")), folder)
+
+
+def audit(ctx: Context, split: str, trained: Trained | None = None) -> Result:
+    """The secondary suite: likelihood bound, diversity, latent health, memorisation. For a cvae only; takes minutes."""
+    config = ctx.config
+    _require_labels(config, "audit")
+    trained = trained or train(ctx)
+    data, judges, ref = prepare(ctx), judge(ctx).judges, reference(ctx, split)
+
+    def make(work: Path) -> None:
+        def progress(what: str, done: int, total: int) -> None:
+            ctx.progress("audit", done, total, what)
+
+        part = split_of(data, split)
+        found = audit_model(trained.model, judges, ref, data, part, config.audit, config.score, progress)
+        write_json(work / "metrics.json", {f"{split}/{key}": value for key, value in found.metrics.items()})
+        write_json(work / "kl_per_dim.json", found.kl_per_dim)
+
+    folder = ctx.build("audit", audit_key(config, split), make, label=split)
+    return Result(in_order(read_json(folder / "metrics.json")), folder)
+
+
+def _require_labels(config: RunConfig, stage: str) -> None:
+    if config.model.kind != "cvae":
+        raise ConfigError(
+            f"{stage} needs --model cvae: {config.model.kind} takes no label, so conditional accuracy, coverage and "
+            "diversity per class are not defined for it; evaluate works for every model"
+        )
 
 
 def result_facts(ctx: Context) -> dict[str, Any]:

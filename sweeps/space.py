@@ -100,8 +100,7 @@ def build_space(table: Mapping[str, Any] | None = None, entries: Iterable[str] =
 
 
 def _setting(name: str) -> str:
-    candidates = [name] if name.startswith(tuple(f"{section}." for section in SECTIONS)) else [f"{section}.{name}" for section in SECTIONS]
-    for candidate in candidates:
+    for candidate in (f"{section}.{name.removeprefix(f'{section}.')}" for section in SECTIONS):
         try:
             kind = setting_type(candidate)
         except ConfigError:

@@ -168,8 +168,12 @@ class Ledger:
             home.mlruns / f".study-{config.name}.lock",
             f"study {config.name} is being driven by another process; wait for it, or choose another --name",
         )
-        self.study = _open(home, config)
-        self._check_spec()
+        try:
+            self.study = _open(home, config)
+            self._check_spec()
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         self._lock.release()
@@ -231,7 +235,7 @@ def study_names(home: Home) -> list[str]:
     if not (home.mlruns / "optuna.db").exists():
         return []
     with quiet_optuna():
-        return optuna.study.get_all_study_names(_storage(home))
+        return sorted(optuna.study.get_all_study_names(_storage(home)))
 
 
 def load_study(home: Home, name: str) -> optuna.Study:
@@ -246,12 +250,17 @@ def load_study(home: Home, name: str) -> optuna.Study:
 def _open(home: Home, config: StudyConfig) -> optuna.Study:
     # Optuna's first write creates the tables; two processes doing so at once would race.
     with home.store.lock("optuna-db"), quiet_optuna():
+        storage = _storage(home)
+        held = [s for s in optuna.study.get_all_study_summaries(storage) if s.study_name == config.name]
+        if held and held[0].n_trials == 0:
+            # A command that got no further, say because its data set was missing, does not bind the corrected one.
+            optuna.delete_study(study_name=config.name, storage=storage)
         return optuna.create_study(
             study_name=config.name,
-            storage=_storage(home),
+            storage=storage,
             directions=config.directions,
             pruner=_pruner(config.pruner),
-            load_if_exists=config.name in study_names(home),
+            load_if_exists=True,
         )
 
 

@@ -65,7 +65,7 @@ def test_one_hot_z_leaks_the_whole_label():
     fit, evaluation = labels_of(2500), torch.arange(10).repeat_interleave(100)
     leak = label_leak(torch.eye(10)[fit], fit, torch.eye(10)[evaluation], evaluation, classes=10, seed=0)
     assert (leak.linear_accuracy, leak.mlp_accuracy) == (1, 1)
-    assert leak.information_nats == pytest.approx(math.log(10), abs=0.01)
+    assert leak.information_nats == pytest.approx(math.log(10), abs=0.003)
     assert leak.information_nats <= math.log(10)
 
 
@@ -108,3 +108,12 @@ def test_a_probe_that_did_not_converge_says_so_instead_of_warning():
     hurried, patient = (label_leak(z, labels, z, labels, classes=10, seed=0, max_iterations=n) for n in (1, 2000))
     assert not hurried.linear_converged
     assert patient.linear_converged
+
+
+def test_the_hidden_layer_stops_before_it_learns_noise_by_heart():
+    z = normal(6000, 10)
+    flipped = torch.rand(6000, generator=torch.Generator().manual_seed(1)) < 0.25
+    labels = ((z[:, 0] * z[:, 1] > 0) ^ flipped).long()
+    leak = label_leak(z[:1000], labels[:1000], z[1000:], labels[1000:], classes=2, seed=0)
+    # The truth is ln 2 - H(1/4) = 0.131 nats; all 200 epochs would leave 0.008 of the bound, the best one has 0.032.
+    assert 0.02 < leak.information_nats < 0.131

@@ -155,6 +155,14 @@ def test_class_coverage_of_shuffled_labels_is_low_while_pooled_coverage_is_not()
     assert coverage(real, generated[order]) > 0.93
 
 
+def test_class_coverage_of_overlapping_classes_takes_each_class_alone():
+    labels = torch.arange(3).repeat_interleave(40)
+    real, generated, held_out = (normal(120, 5, s) for s in range(3))
+    scores = class_coverage((real, labels), (generated, labels), (held_out, labels), classes=3, k=2)
+    alone = [coverage(real[labels == c], generated[labels == c], k=2) for c in range(3)]
+    assert scores.per_class == alone
+
+
 def test_relative_coverage_refuses_other_sizes_of_held_out_images():
     labels = torch.arange(2).repeat_interleave(10)
     with pytest.raises(AssertionError, match=r"sizes per class differ: \[10, 10\] generated and \[10, 9\]"):

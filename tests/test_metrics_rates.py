@@ -77,6 +77,11 @@ def test_calibration_error_of_known_confidences():
     assert expected_calibration_error(logits, labels) == pytest.approx((4 * 0.15 + 2 * 0.4) / 6, abs=1e-6)
 
 
+def test_calibration_gaps_of_different_bins_do_not_cancel():
+    p = torch.tensor([[0.4, 0.3, 0.3], [0.6, 0.2, 0.2]])  # the first right, the second wrong
+    assert expected_calibration_error(p.log(), torch.tensor([0, 1]), bins=2) == pytest.approx(0.6)
+
+
 def test_calibration_error_agrees_with_torchmetrics(generator):
     from torchmetrics.functional.classification import multiclass_calibration_error
 
