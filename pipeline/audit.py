@@ -91,13 +91,13 @@ def diversity(generated: Float[Tensor, "K R D"], real: Float[Tensor, "K R D"], d
         return pairwise_ssim(pixels, generator=torch.Generator().manual_seed(0))
 
     found = {"pairwise_l2": mean(l2, generated), "pairwise_l2_real": mean(l2, real)}
-    if min(data.height, data.width) >= SSIM_WINDOW:
+    if min(data.height, data.width) >= SSIM_LEAST:
         found |= {"pairwise_ssim": mean(ssim, generated), "pairwise_ssim_real": mean(ssim, real)}
     return found
 
 
-SSIM_WINDOW = 11
-"""Pixels of the Gaussian window (Wang et al. 2004); smaller images have no structural similarity."""
+SSIM_LEAST = 6
+"""Pixels of a side that the reflected border of the 11-pixel window (Wang et al. 2004) needs."""
 
 
 def feature_distances(

@@ -289,7 +289,7 @@ def sweep(
         window=window,
         pruner=pruner,
     )
-    n_workers = workers if workers is not None else min(os.cpu_count() or 1, window)
+    n_workers = min(_workers(workers), window) if workers is None else workers
     with _session(base, json_) as ctx, SweepDisplay(study) as display:
         result = run_sweep(
             ctx,
@@ -311,6 +311,69 @@ def sweep(
     _say(f"report: {result.report}")
     if result.best:
         _next(f"cvae-pipe run --config {_short(result.best)}", "cvae-pipe ui")
+
+
+@app.command(
+    epilog=_examples(
+        "cvae-pipe ablate --param beta --values 0.1,0.5,1,2,4,8 --seeds 5",
+        "cvae-pipe ablate --param latent_dim --values 2,10,50 --seeds 3 --dataset digits",
+    )
+)
+def ablate(
+    param: Annotated[str, typer.Option(help="Numeric setting to vary, e.g. beta or latent_dim.")],
+    values: Annotated[str, typer.Option(help="Its values, with commas between.")],
+    seeds: Annotated[int, typer.Option(help="Training seeds per value; a claim needs several.")] = 5,
+    name: Annotated[str | None, typer.Option(help="Name of the report; by default ablation-<dataset>-<param>.")] = None,
+    dataset: Dataset = None,
+    model: Model = None,
+    beta: Beta = None,
+    latent_dim: LatentDim = None,
+    hidden: Hidden = None,
+    lr: Lr = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    seed: Seed = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes; by default one per core.")] = None,
+    device: Device = None,
+    config: Config = None,
+    set_: Set = None,
+    audit: Audit = None,
+    json_: Json = False,
+) -> None:
+    """Vary one setting over values and training seeds; say what it does, and how sure that is."""
+    from pipeline.view import JobsDisplay
+    from sweeps.ablation import AblationConfig, parse_values
+    from sweeps.ablation import ablate as run_ablation
+    from sweeps.executors import LocalExecutor
+    from sweeps.space import numeric_setting
+
+    settings = _flags(dataset, model, beta, latent_dim, hidden, lr, epochs, batch_size, seed, device)
+    base = _config(config, set_, settings | {"audit.enabled": audit})
+    setting = numeric_setting(param, option="--param")
+    short = setting.partition(".")[2].replace("_", "-")
+    grid = AblationConfig(
+        name=_study_name(name or f"ablation-{base.data.dataset}-{short}"),
+        base=base,
+        setting=setting,
+        values=parse_values(values),
+        seeds=seeds,
+    )
+    n_workers = _workers(workers)
+    with _session(base, json_) as ctx, JobsDisplay() as display:
+        result, report = run_ablation(
+            ctx,
+            grid,
+            connect=lambda: _tracker(ctx.home),
+            make_executor=lambda home: LocalExecutor(home, n_workers),
+            on_state=display.update,
+        )
+    if json_:
+        _print_json(result.document() | {"report": str(report)})
+        return
+    for claim, verdict in result.claims.items():
+        _say(f"{claim}: {verdict}")
+    _say(f"report: {report}")
+    _next("cvae-pipe ui")
 
 
 @app.command(epilog=_examples("cvae-pipe report demo", "cvae-pipe report mnist-cvae-beta1-z20-1f2e3d4c"))
@@ -418,6 +481,13 @@ def _study_name(name: str) -> str:
     if not name or len(name) > 100 or name in (".", "..") or any(c in name for c in "/\\\0\n"):
         raise StudyError(f"--name is {name!r}; it names a folder: 1 to 100 characters, no slash, no line break")
     return name
+
+
+def _workers(asked: int | None) -> int:
+    """How many worker processes: what was asked for, or one per core this process may use."""
+    if asked is not None and asked < 1:
+        raise StudyError(f"--workers is {asked}; it must be 1 or more")
+    return asked or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else asked or os.cpu_count() or 1
 
 
 def _home() -> Home:

@@ -32,6 +32,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "train.epochs": 60,
         "judge.epochs": 40,
         "judge.mlp_epochs": 60,
+        "judge.batch_size": 64,
         "gates.enforce": False,
     },
 }
@@ -146,22 +147,23 @@ class TrainConfig:
 class JudgeConfig:
     """The two evaluation classifiers. Read by `judge`."""
 
-    epochs: int = 4
+    epochs: int = 5
     """Training epochs of judge A, the CNN that drives every score."""
-    mlp_epochs: int = 10
+    mlp_epochs: int = 12
     """Training epochs of judge B, the MLP classifier held out for reports."""
     batch_size: int = 256
     """Images per step."""
     learning_rate: float = 1e-2
     """Peak rate of the OneCycle schedule of judge A."""
-    mlp_learning_rate: float = 1e-3
+    mlp_learning_rate: float = 5e-3
     """Peak rate of the OneCycle schedule of judge B."""
     seed: int = 0
     """Seed of both judges; B adds one to it."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "mlp_epochs", "batch_size"):
+        for name in ("epochs", "mlp_epochs"):
             require(getattr(self, name) >= 1, f"judge.{name}", getattr(self, name), "1 or more")
+        require(self.batch_size >= 2, "judge.batch_size", self.batch_size, "2 or more: batch norm needs two images")
         _require_seed(self.seed, "judge.seed")
         for name in ("learning_rate", "mlp_learning_rate"):
             value = getattr(self, name)

@@ -353,6 +353,32 @@ def importances(values: Mapping[str, Mapping[str, float]]) -> Figure:
     return figure
 
 
+@_themed
+def ablation(frame: pd.DataFrame, param: Param, metrics: Sequence[tuple[str, str]]) -> Figure:
+    """Each metric (column, label) against one setting: a dot per seed, the line through the means, a band of one
+    standard deviation over seeds. `frame` has a row per value and seed."""
+    column, label, log = param
+    rows = -(-len(metrics) // 3)
+    figure, axes = _panels(rows, min(3, len(metrics)), height=2.3, sharex=True)
+    for ax, (metric, name) in zip(axes.flat, metrics, strict=False):
+        table = frame[[column, metric]].astype(float).dropna()
+        groups = table.groupby(column)[metric]
+        mean, deviation = groups.mean(), groups.std().fillna(0)
+        ax.fill_between(mean.index, mean - deviation, mean + deviation, color=BLUE, alpha=0.18, linewidth=0)
+        ax.plot(mean.index, mean, "-", color=BLUE)
+        ax.plot(table[column], table[metric], "o", color=BLUE, ms=2.5, alpha=0.6)
+        if log:
+            ax.set_xscale("log")
+            ticks = sorted(mean.index)
+            ax.xaxis.set_major_locator(FixedLocator(ticks))
+            ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            ax.xaxis.set_minor_locator(NullLocator())
+        _finish(ax, label, "\n".join(textwrap.wrap(name, 26)))
+    for ax in list(axes.flat)[len(metrics) :]:
+        ax.set_axis_off()
+    return figure
+
+
 def _trials(
     ax: Axes, rows: pd.DataFrame, x: str, y: str, front: AbstractSet[int], chosen: int | None, norm: LogNorm
 ) -> pd.DataFrame:

@@ -190,14 +190,18 @@ class closing:
 
     def __init__(self, tracked: TrackedRun) -> None:
         self.tracked = tracked
+        self.unfinished = ""
+        """Why the run is not finished although nothing went wrong, e.g. a time limit; set inside."""
 
-    def __enter__(self) -> TrackedRun:
-        return self.tracked
+    def __enter__(self) -> "closing":
+        return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
         if self.tracked.finished:
             return
-        if error is None:
+        if error is None and self.unfinished:
+            self.tracked.close("KILLED", self.unfinished)
+        elif error is None:
             self.tracked.close("FINISHED")
         elif isinstance(error, CvaePipeError):
             self.tracked.close("FAILED", str(error))

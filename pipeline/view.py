@@ -71,6 +71,33 @@ class StageProgress:
         self._bar.update(self._tasks[what], completed=done, note=note, visible=done < total)
 
 
+class JobsDisplay:
+    """How a list of jobs is getting on: a line per finished one, and on a terminal a line of what is running."""
+
+    def __init__(self) -> None:
+        self._console = console()
+        self._status = self._console.status("starting ...")
+        self._states: dict[str, str] = {}
+
+    def __enter__(self) -> "JobsDisplay":
+        if self._console.is_terminal:
+            self._status.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._status.stop()
+
+    def update(self, name: str, state: str) -> None:
+        self._states[name] = state
+        done = sum(s == "complete" for s in self._states.values())
+        if state == "complete":
+            self._console.print(f"{name}: complete   [{done}/{len(self._states)}]", markup=False)
+        under_way = [f"{n} {s}" for n, s in self._states.items() if s not in ("complete", "waiting")]
+        self._status.update(f"{done}/{len(self._states)}: " + "; ".join(under_way))
+
+
 class SweepDisplay:
     """A live table of the sweep on a terminal; a line per finished trial elsewhere."""
 

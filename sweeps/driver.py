@@ -19,15 +19,14 @@ from pipeline.run import (
     closing,
     data_info,
     log_epoch_grids,
-    log_outcome,
     prerequisites,
-    run_spec,
     set_up_process,
 )
 from pipeline.stages import Context
 from pipeline.store import Home
 from pipeline.tracking import RunSpec, TrackedRun, Tracker
 from sweeps.executors import EpochDone, Event, Executor, Job, JobDone, JobFailed, JobStopped
+from sweeps.jobs import TimeUp, TrackedJobs
 from sweeps.objective import values
 from sweeps.study import FINISHED, Ledger, Proposals, StudyConfig, load_study, stored_config
 from sweeps.summary import SweepResult, describe_front, summarise, write_best, write_sweep_report
@@ -73,35 +72,18 @@ class SweepView:
 OnUpdate = Callable[[SweepView], None]
 
 
-class TimeUp(Exception):
-    """The sweep's time limit is reached; running trials keep their checkpoints."""
-
-
 class _Sweep:
     """One invocation of a sweep."""
 
-    def __init__(
-        self,
-        ctx: Context,
-        ledger: Ledger,
-        tracker: Tracker,
-        executor: Executor,
-        view: SweepView,
-        on_update: OnUpdate,
-        deadline: float,
-    ) -> None:
-        self.ctx, self.ledger, self.tracker, self.executor = ctx, ledger, tracker, executor
-        self.view, self.on_update, self.deadline = view, on_update, deadline
-        self.config = ledger.config
-        self.runs: dict[str, TrackedRun] = {}
-        """What is open now, by job."""
-        self.parent: TrackedRun | None = None
+    def __init__(self, ledger: Ledger, jobs: TrackedJobs, view: SweepView, on_update: OnUpdate) -> None:
+        self.ledger, self.config = ledger, ledger.config
+        self.jobs, self.home = jobs, jobs.ctx.home
+        self.view, self.on_update = view, on_update
 
     # ---- the search ------------------------------------------------------------------------------------------------
 
-    def search(self, parent: TrackedRun) -> None:
+    def search(self) -> None:
         """Ask, run and tell until `view.target` trials are finished."""
-        self.parent = parent
         proposals = Proposals(self.config)
         results = {t.number: t for t in self.ledger.trials if t.state.is_finished()}
         for trial in self.ledger.trials:
@@ -110,15 +92,15 @@ class _Sweep:
         running: dict[str, FrozenTrial] = {}
         while len([t for t in results.values() if t.state in FINISHED]) < self.view.target:
             self._refuse_hopeless(results)
-            while self.executor.free:
+            while self.jobs.executor.free:
                 following = waiting.pop(0) if waiting else self._next(proposals, results, len(running))
                 if following is None:
                     break
                 running[self._submit(following)] = following
-            for event in self._events():
+            for event in self.jobs.events():
                 trial = running[event.job]
                 if self._handle(event, trial):
-                    del running[event.job], self.runs[event.job]
+                    del running[event.job], self.jobs.runs[event.job]
                     results[trial.number] = self.ledger.trials[trial.number]
 
     def _next(self, proposals: Proposals, results: dict[int, FrozenTrial], under_way: int) -> FrozenTrial | None:
@@ -141,8 +123,7 @@ class _Sweep:
         config = self.config.trial_config(n, _fixed(trial))
         job = Job(f"trial {n:02d}", config, "val", self._pruned_by())
         self.view.trials[n] = TrialView(n, dict(trial.params))
-        self.runs[job.id] = self._open_run(config, "val", job.id, {"trial": str(n)})
-        self.executor.submit(job)
+        self.jobs.submit(job, {"trial": str(n)})
         self.on_update(self.view)
         return job.id
 
@@ -151,13 +132,12 @@ class _Sweep:
 
     def _handle(self, event: Event, trial: FrozenTrial) -> bool:
         """Write an event of a trial into the ledgers; whether the trial is over."""
-        view, run = self.view.trials[trial.number], self.runs[event.job]
+        view, run = self.view.trials[trial.number], self.jobs.runs[event.job]
         if isinstance(event, EpochDone):
             view.epoch = event.epoch
-            self._log_epoch(run, event)
             if event.quick:
                 (value,) = event.quick.values()
-                self.executor.answer(event.job, not self.ledger.should_stop(trial, event.epoch, value))
+                self.jobs.executor.answer(event.job, not self.ledger.should_stop(trial, event.epoch, value))
         else:
             self._finish_trial(event, trial, view, run)
         self.on_update(self.view)
@@ -166,8 +146,8 @@ class _Sweep:
     def _finish_trial(self, event: Event, trial: FrozenTrial, view: TrialView, run: TrackedRun) -> None:
         """MLflow first, then Optuna: a crash between the two repeats the first, which adds nothing twice."""
         if isinstance(event, JobDone):
-            outcome = load_outcome(self.ctx.home, event.key)
-            self._record(run, outcome)
+            outcome = load_outcome(self.home, event.key)
+            self.jobs.record(run, outcome)
             self.ledger.note(trial, run_key=event.key, run_id=run.id, metrics=outcome.metrics)
             view.state, view.values = "complete", values(self.config.objectives, outcome.metrics)
             self.ledger.tell(trial, view.values)
@@ -190,71 +170,21 @@ class _Sweep:
 
     def finals(self, chosen: RunConfig, seeds: int) -> list[Outcome]:
         """The chosen configuration trained from `seeds` seeds and opened on test, in order of seed."""
-        jobs = {f"final seed {config.train.seed}": config for config in final_configs(chosen, self.config.base, seeds)}
-        queue = list(jobs)
-        keys: dict[str, str] = {}
-        for job_id in queue:
-            self.view.finals[job_id] = "waiting"
-        while len(keys) < len(jobs):
-            while queue and self.executor.free:
-                job_id = queue.pop(0)
-                config = jobs[job_id]
-                self.runs[job_id] = self._open_run(config, "test", job_id, {"final": "true"})
-                self.executor.submit(Job(job_id, config, "test"))
-                self.view.finals[job_id] = "running"
-            for event in self._events():
-                if isinstance(event, EpochDone):
-                    self._log_epoch(self.runs[event.job], event)
-                    self.view.finals[event.job] = f"epoch {event.epoch}"
-                elif isinstance(event, JobDone):
-                    keys[event.job] = event.key
-                    self._record(self.runs.pop(event.job), load_outcome(self.ctx.home, event.key))
-                    self.view.finals[event.job] = "complete"
-                elif isinstance(event, JobFailed):
-                    self.runs.pop(event.job).close("FAILED", event.reason)
-                    raise StudyError(f"{event.job} of the chosen configuration failed: {event.reason}")
-            self.on_update(self.view)
-        return [load_outcome(self.ctx.home, keys[job_id]) for job_id in jobs]
+        configs = {f"final seed {c.train.seed}": c for c in final_configs(chosen, self.config.base, seeds)}
+        return list(self.jobs.run_all(configs, "test", {"final": "true"}, self._final_state).values())
 
-    # ---- what both share -------------------------------------------------------------------------------------------
-
-    def _open_run(self, config: RunConfig, split: str, name: str, tags: dict[str, str]) -> TrackedRun:
-        assert self.parent is not None
-        ctx = replace(self.ctx, config=config)
-        return self.tracker.open_run(
-            run_spec(ctx, split, name=name, parent_id=self.parent.id, tags={"study": self.config.name, **tags})
-        )
-
-    def _events(self) -> list[Event]:
-        if time.time() > self.deadline:
-            raise TimeUp
-        return self.executor.events(timeout=0.5)
-
-    def _log_epoch(self, run: TrackedRun, event: EpochDone) -> None:
-        if not run.finished:
-            run.log_epoch(event.epoch, event.metrics)
-
-    def _record(self, run: TrackedRun, outcome: Outcome) -> None:
-        if not run.finished:
-            log_outcome(run, outcome)
-            run.close("FINISHED")
+    def _final_state(self, name: str, state: str) -> None:
+        self.view.finals[name] = state
+        self.on_update(self.view)
 
     def replay_missed(self) -> None:
         """Bring to MLflow the finished trials that a tracking outage kept from it."""
         for trial in self.ledger.trials:
             key = trial.user_attrs.get("run_key")
-            if trial.state == TrialState.COMPLETE and key and self.ctx.home.store.has("run", key):
+            if trial.state == TrialState.COMPLETE and key and self.home.store.has("run", key):
                 config = self.config.trial_config(trial.number, _fixed(trial))
-                name = f"trial {trial.number:02d}"
-                self._record(
-                    self._open_run(config, "val", name, {"trial": str(trial.number)}), load_outcome(self.ctx.home, key)
-                )
-
-    def interrupt(self, reason: str) -> None:
-        """Close what is open as KILLED; the ledger keeps its trials running, for the next invocation to adopt."""
-        for run in self.runs.values():
-            if not run.finished:
-                run.close("KILLED", reason)
+                run = self.jobs.open_run(config, "val", f"trial {trial.number:02d}", {"trial": str(trial.number)})
+                self.jobs.record(run, load_outcome(self.home, key))
 
 
 def _fixed(trial: FrozenTrial) -> Any:
@@ -301,22 +231,23 @@ def sweep(
         parent = tracker.open_run(parent_spec(ctx, config), reopen=True)
         executor = make_executor(ctx.home)
         view = first_view(ledger, trials, workers)
-        this = _Sweep(ctx, ledger, tracker, executor, view, on_update, deadline)
+        jobs = TrackedJobs(ctx, tracker, executor, parent, config.name, deadline)
+        this = _Sweep(ledger, jobs, view, on_update)
         finals: list[Outcome] = []
         try:
-            with closing(parent):
-                this.parent = parent
+            with closing(parent) as ending:
                 this.replay_missed()
                 on_update(view)
                 try:
-                    this.search(parent)
+                    this.search()
                     summary = summarise(ctx.home, ledger.study, config)
                     if final_seeds and summary.chosen is not None:
                         finals = this.finals(summary.chosen_config, final_seeds)
                 except TimeUp:
-                    this.interrupt("the sweep's time limit was reached; repeat the command to go on")
+                    ending.unfinished = "the sweep's time limit was reached; repeat the command to go on"
+                    jobs.interrupt(ending.unfinished)
                 except BaseException:
-                    this.interrupt("interrupted; repeat the command to go on")
+                    jobs.interrupt("interrupted; repeat the command to go on")
                     raise
                 result = finish(ctx, ledger, finals, parent)
         finally:

@@ -1,6 +1,6 @@
 """Where trials run: worker processes on this machine. A worker turns a job into a stored outcome and knows no ledger.
 
-Workers are started once (a fresh interpreter each, so no lock or thread is inherited half-held), read the prepared
+Workers are started when first needed (a fresh interpreter each, so no lock or thread is inherited half-held), read the prepared
 data from the store through shared memory pages, and outlive their jobs. A worker that dies is replaced and its job goes
 on from its last epoch. A worker whose driver dies stops at once.
 """
@@ -11,8 +11,9 @@ import os
 import signal
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -115,24 +116,29 @@ class LocalExecutor:
 
     def __init__(self, home: Home, workers: int) -> None:
         self._home = home
+        self._limit = workers
         self._context = multiprocessing.get_context("spawn")
-        self._workers = [self._start() for _ in range(workers)]
+        self._workers: list[_Worker] = []  # started when first needed: a sweep that is finished needs none
 
     def _start(self) -> _Worker:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_work, args=(theirs, self._home), daemon=True, name="cvae-pipe worker")
+        resource_tracker.ensure_running()  # process.start() would, and would unblock signals on the way
         # The numerical libraries read these when they are first imported, which in a fresh interpreter is later.
-        with _environment(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1"):
+        with _environment(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1"), _interrupts_blocked():
             process.start()
         theirs.close()
         return _Worker(process, ours)
 
     @property
     def free(self) -> int:
-        return sum(worker.job is None for worker in self._workers)
+        return self._limit - sum(worker.job is not None for worker in self._workers)
 
     def submit(self, job: Job) -> None:
-        worker = next(w for w in self._workers if w.job is None)
+        worker = next((w for w in self._workers if w.job is None), None)
+        if worker is None:
+            worker = self._start()
+            self._workers.append(worker)
         worker.job, worker.restarts = job, 0
         self._send(worker)
 
@@ -166,6 +172,7 @@ class LocalExecutor:
         """A worker died: start another and give it the same job, which goes on from its last epoch."""
         job, restarts = worker.job, worker.restarts + 1
         worker.process.join()
+        worker.connection.close()
         code = worker.process.exitcode
         fresh = self._start()
         self._workers[self._workers.index(worker)] = fresh
@@ -190,6 +197,16 @@ class LocalExecutor:
             worker.connection.close()
 
 
+@contextlib.contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """A process started inside never hears Ctrl-C, which reaches the whole group: the driver decides what it means."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class _environment:
     """Variables set for the duration of a block."""
 
@@ -210,7 +227,6 @@ class _environment:
 
 def _work(connection: Connection, home: Home) -> None:
     """The worker process: jobs in, events out, until the driver closes the connection or dies."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver decides what it means
     threading.Thread(target=_die_with_driver, daemon=True).start()
 
     from pipeline.run import set_up_process
@@ -261,4 +277,5 @@ def _do(job: Job, home: Home, connection: Connection) -> Event:
     except CvaePipeError as error:
         return JobFailed(job.id, str(error))
     except Exception as error:
-        return JobFailed(job.id, f"{type(error).__name__}: {error}", traceback.format_exc())
+        said = str(error).strip().partition("\n")[0]  # the reason stands in tables; the rest is in the traceback
+        return JobFailed(job.id, f"{type(error).__name__}: {said}", traceback.format_exc())

@@ -89,7 +89,7 @@ def build_space(table: Mapping[str, Any] | None = None, entries: Iterable[str] =
             raise ConfigError(f"--space {entry} has no range; write e.g. --space beta=0.5:4, or beta=off")
         requests.append((name.strip(), text.strip()))
     for name, spec in requests:
-        setting = _setting(name)
+        setting = numeric_setting(name, option="--space")
         if spec == "off" or spec is False:
             space.pop(setting, None)
         else:
@@ -99,21 +99,22 @@ def build_space(table: Mapping[str, Any] | None = None, entries: Iterable[str] =
     return tuple(space.values())
 
 
-def _setting(name: str) -> str:
+def numeric_setting(name: str, *, option: str) -> str:
+    """The full name of a numeric setting that can be varied; ConfigError, naming the option, for any other."""
     for candidate in (f"{section}.{name.removeprefix(f'{section}.')}" for section in SECTIONS):
         try:
             kind = setting_type(candidate)
         except ConfigError:
             continue
         if kind not in (int, float):
-            raise ConfigError(f"--space {name}: {candidate} is not a number, so it has no range")
+            raise ConfigError(f"{option} {name}: {candidate} is not a number, so it has no range")
         if candidate.endswith("seed"):
-            raise ConfigError(f"--space {name}: a seed is not searched; every trial has its own")
+            raise ConfigError(f"{option} {name}: a seed is not searched; every trial has its own")
         return candidate
     numbers = sorted(
         k for k, v in RunConfig().flat().items() if isinstance(v, (int, float)) and k.split(".")[0] in SECTIONS
     )
-    raise ConfigError(f"--space {name} names no setting; numbers that can be searched: {', '.join(numbers)}")
+    raise ConfigError(f"{option} {name} names no setting; numbers that can be varied: {', '.join(numbers)}")
 
 
 def _dimension(setting: str, spec: Any) -> Dimension:

@@ -148,9 +148,10 @@ def test_a_trials_training_seed_depends_on_study_seed_and_number_alone():
     trial = optuna.trial.FixedTrial({"beta": 1.0, "latent_dim": 4, "learning_rate": 1e-3})
     seeds = [TWO.trial_config(n, trial).train.seed for n in range(100)]
     assert len(set(seeds)) == 100
-    assert seeds[5] == dataclasses.replace(TWO, base=BASE.with_settings({"train.seed": 9})).trial_config(
-        5, trial
-    ).train.seed
+    assert (
+        seeds[5]
+        == dataclasses.replace(TWO, base=BASE.with_settings({"train.seed": 9})).trial_config(5, trial).train.seed
+    )
     assert seeds[5] != dataclasses.replace(TWO, seed=1).trial_config(5, trial).train.seed
 
 

@@ -1,0 +1,330 @@
+"""One setting varied over values and training seeds, everything else fixed: what it does, and how sure that is.
+
+Cells of the grid go through the same executor, store and tracker as a sweep's trials. A claim rests on the spread over
+training seeds: for each seed the slope of a metric over the setting, and a t-interval over seeds of that slope.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t as student_t
+
+from pipeline import plots, stages
+from pipeline.catalog import METRICS, show_spread
+from pipeline.config import RunConfig, digest
+from pipeline.errors import ConfigError
+from pipeline.outcome import Outcome
+from pipeline.report import Code, Figure, Gallery, Report, Section, Table, Text, write_report
+from pipeline.run import closing, data_info, prerequisites, set_up_process
+from pipeline.run_report import calibration_section, flags, grid_figure
+from pipeline.stages import Context
+from pipeline.store import Home, write_atomically, write_json
+from pipeline.tracking import RunSpec, TrackedRun, Tracker
+from sweeps.executors import Executor
+from sweeps.jobs import TrackedJobs
+
+SHOWN = (
+    "conditional_accuracy",
+    "conditional_accuracy_b",
+    "coverage_relative",
+    "vendi_ratio",
+    "pairwise_l2",
+    "neg_elbo",
+    "bce",
+    "kl",
+    "nll_iw",
+)
+"""Metrics of the report, where a model has them."""
+
+
+@dataclass(frozen=True)
+class AblationConfig:
+    """The grid: one setting, its values, and the training seeds of each."""
+
+    name: str
+    base: RunConfig
+    setting: str
+    """section.key of a numeric setting."""
+    values: tuple[float, ...]
+    seeds: int
+
+    def __post_init__(self) -> None:
+        if len(set(self.values)) < 2:
+            raise ConfigError(
+                f"--values are {', '.join(f'{v:g}' for v in self.values)}; give two different ones or more"
+            )
+        if self.seeds < 1:
+            raise ConfigError(f"--seeds is {self.seeds}; it must be 1 or more (5 for a claim)")
+        self.cells()  # every value must be one that the setting allows
+
+    @property
+    def key(self) -> str:
+        """The setting's name without its section."""
+        return self.setting.partition(".")[2]
+
+    @property
+    def log(self) -> bool:
+        """Whether slopes and axes are over the logarithm: where all values are above 0 and span a factor of 4."""
+        return min(self.values) > 0 and max(self.values) >= 4 * min(self.values)
+
+    def cells(self) -> dict[str, RunConfig]:
+        """Every configuration by its name, seeds innermost."""
+        return {
+            f"{self.key}={value:g} seed {self.base.train.seed + i}": self.base.with_settings(
+                {self.setting: _whole(value), "train.seed": self.base.train.seed + i}
+            )
+            for value in self.values
+            for i in range(self.seeds)
+        }
+
+
+@dataclass(frozen=True)
+class Trend:
+    """What a metric does as the setting grows."""
+
+    metric: str
+    slope: float
+    """Mean over seeds of the least-squares slope, per unit of the setting (per e-fold where it is logarithmic)."""
+    low: float
+    high: float
+    """95 % t-interval over seeds."""
+    verdict: str
+    """rises, falls or undecided."""
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """A finished grid."""
+
+    config: AblationConfig
+    frame: pd.DataFrame
+    """A row per cell: the setting, seed, and every test metric without its split."""
+    outcomes: Mapping[str, Outcome]
+    trends: Mapping[str, Trend]
+
+    @property
+    def claims(self) -> dict[str, str]:
+        """The two sentences people say of beta, each decided by two measures that must agree."""
+        verdicts = {name: trend.verdict for name, trend in self.trends.items()}
+        claims = {}
+        if {"conditional_accuracy", "conditional_accuracy_b"} <= verdicts.keys():
+            pair = {verdicts["conditional_accuracy"], verdicts["conditional_accuracy_b"]}
+            claims[f"raising {self.config.key} makes more digits right (both judges)"] = _decide(pair, "rises", "falls")
+        if {"coverage_relative", "vendi_ratio"} <= verdicts.keys():
+            variety = {verdicts[name] for name in ("vendi_ratio", "pairwise_l2") if name in verdicts}
+            other = "falls" if "falls" in variety else "rises" if variety == {"rises"} else "undecided"
+            text = f"raising {self.config.key} loses diversity (coverage, and Vendi score or pairwise distance)"
+            claims[text] = _decide({verdicts["coverage_relative"], other}, "falls", "rises")
+        return claims
+
+    def document(self) -> dict[str, Any]:
+        """The `--json` document, less the paths."""
+        return {
+            "name": self.config.name,
+            "setting": self.config.setting,
+            "values": list(self.config.values),
+            "seeds": self.config.seeds,
+            "trends": {name: asdict(trend) for name, trend in self.trends.items()},
+            "claims": self.claims,
+        }
+
+
+def _decide(verdicts: set[str], supporting: str, contrary: str) -> str:
+    if verdicts == {supporting}:
+        return "supported"
+    return "contradicted" if verdicts == {contrary} else "undecided"
+
+
+def _whole(value: float) -> float:
+    return int(value) if float(value).is_integer() else value
+
+
+def parse_values(text: str) -> tuple[float, ...]:
+    """Numbers separated by commas."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--values is {text!r}; it must be numbers with commas between, e.g. 0.5,1,2,4") from None
+
+
+def trends(frame: pd.DataFrame, key: str, *, log: bool) -> dict[str, Trend]:
+    """The trend of every metric column that varies; undecided with one seed, which has no spread."""
+    found = {}
+    for metric in frame.columns.difference([key, "seed"], sort=False):
+        slopes = [_slope(group[key], group[metric], log=log) for _, group in frame.groupby("seed")]
+        mean = float(np.mean(slopes))
+        if len(slopes) > 1:
+            half = float(student_t.ppf(0.975, len(slopes) - 1) * np.std(slopes, ddof=1) / len(slopes) ** 0.5)
+        else:
+            half = float("inf")
+        low, high = mean - half, mean + half
+        verdict = "rises" if low > 0 else "falls" if high < 0 else "undecided"
+        found[str(metric)] = Trend(str(metric), mean, low, high, verdict)
+    return found
+
+
+def _slope(x: "pd.Series[float]", y: "pd.Series[float]", *, log: bool) -> float:
+    """Least-squares slope of y over x, or over log x."""
+    xs = np.log(x.to_numpy(float)) if log else x.to_numpy(float)
+    centred = xs - xs.mean()
+    return float(centred @ y.to_numpy(float) / (centred @ centred))
+
+
+def ablate(
+    ctx: Context,
+    config: AblationConfig,
+    *,
+    connect: Callable[[], Tracker],
+    make_executor: Callable[[Home], Executor],
+    on_state: Callable[[str, str], None] = lambda name, state: None,
+) -> tuple[Ablation, Path]:
+    """Every cell trained and opened on test, then the report; repeating the call does what is left. The html's path."""
+    set_up_process(config.base.runtime.threads)
+    prerequisites(ctx, ("test",))
+    tracker = connect()
+    parent = open_parent(ctx, config, tracker)
+    executor = make_executor(ctx.home)
+    jobs = TrackedJobs(ctx, tracker, executor, parent, config.name, deadline=float("inf"))
+    try:
+        with closing(parent):
+            try:
+                outcomes = jobs.run_all(config.cells(), "test", {"ablation": config.key}, on_state)
+            except BaseException:
+                jobs.interrupt("interrupted; repeat the command to go on")
+                raise
+            result = summarise_ablation(config, outcomes)
+            html = write_ablation(result, ctx.home)
+            parent.set_description(describe(result))
+            parent.log_file(html)
+            parent.log_file(html.with_name("cells.csv"))
+    finally:
+        executor.close()
+    return result, html
+
+
+def open_parent(ctx: Context, config: AblationConfig, tracker: Tracker) -> TrackedRun:
+    """The grid itself as a run: the parent of its cells."""
+    values = ", ".join(f"{v:g}" for v in config.values)
+    params = {**config.base.flat(), config.setting: values, "seeds": config.seeds}
+    tags = {"kind": "study", "study": config.name, "dataset": config.base.data.dataset, "model": config.base.model.kind}
+    return tracker.open_run(
+        RunSpec(
+            name=config.name,
+            key=digest("ablation", config.name, config.base.flat(), config.setting, config.values, config.seeds)[:16],
+            params=params,
+            tags=tags,
+            dataset=data_info(ctx.config, stages.result_facts(ctx), ctx.home),
+        ),
+        reopen=True,
+    )
+
+
+def summarise_ablation(config: AblationConfig, outcomes: Mapping[str, Outcome]) -> Ablation:
+    """The grid as a table, with the trend of each metric."""
+    rows = []
+    for outcome in outcomes.values():
+        metrics = {key.partition("/")[2]: value for key, value in outcome.metrics.items()}
+        rows.append({config.key: outcome.config.flat()[config.setting], "seed": outcome.config.train.seed, **metrics})
+    frame = pd.DataFrame(rows)
+    return Ablation(config, frame, outcomes, trends(frame, config.key, log=config.log))
+
+
+def describe(ablation: Ablation) -> str:
+    """The parent run's description as markdown."""
+    lines = [
+        f"**{len(ablation.outcomes)} trainings: {ablation.config.setting} over {ablation.config.seeds} seeds.**",
+        "",
+    ]
+    lines += [f"- {claim}: **{verdict}**" for claim, verdict in ablation.claims.items()]
+    return "\n".join(lines)
+
+
+def write_ablation(ablation: Ablation, home: Home) -> Path:
+    """reports/<name>/: report.md, report.html, cells.csv, ablation.json; the path of the html."""
+    folder = home.reports / ablation.config.name
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "cells.csv", ablation.frame.to_csv(index=False))
+    finite = ablation.document()
+    for trend in finite["trends"].values():  # one seed has no interval
+        trend |= {end: None for end in ("low", "high") if not np.isfinite(trend[end])}
+    write_json(folder / "ablation.json", finite)
+    _, html = write_report(ablation_report(ablation), folder)
+    return html
+
+
+def ablation_report(ablation: Ablation) -> Report:
+    """The whole report of an ablation."""
+    config = ablation.config
+    shown = [m for m in SHOWN if m in ablation.frame.columns]
+    first = next(iter(ablation.outcomes.values()))
+    values = ", ".join(f"{v:g}" for v in config.values)
+    command = (
+        f"cvae-pipe ablate --param {config.setting} --values {','.join(f'{v:g}' for v in config.values)} "
+        f"--seeds {config.seeds} --name {config.name} {flags(config.base, leave_out=frozenset({config.setting}))}"
+    )
+    return Report(
+        title=f"Ablation of {config.key}",
+        subtitle=(
+            f"{config.base.model.kind} on {config.base.data.dataset}, {config.base.train.epochs} epochs; "
+            f"{config.setting} in {values}, {config.seeds} training seeds each; every number is of the test split"
+        ),
+        sections=(
+            Section("Verdict", _verdict(ablation, shown)),
+            Section("Each metric", _metrics(ablation, shown)),
+            Section("Images", _images(ablation)),
+            calibration_section(first),
+            Section("Reproduce", (Code(command, "sh"), Code(config.base.to_toml(), "toml"))),
+        ),
+    )
+
+
+def _verdict(ablation: Ablation, shown: list[str]) -> tuple[Table | Text, ...]:
+    unit = "e-fold" if ablation.config.log else "unit"
+    claims = Table(("claim", "verdict"), tuple(ablation.claims.items()))
+    rows = tuple(
+        (t.metric, f"{t.slope:+.4g}", f"[{t.low:+.4g}, {t.high:+.4g}]" if np.isfinite(t.low) else "-", t.verdict)
+        for t in (ablation.trends[m] for m in shown)
+    )
+    slopes = Table(
+        ("metric", f"slope per {unit} of {ablation.config.key}", "95 % over seeds", "verdict"),
+        rows,
+        caption="A slope is fitted for each training seed; the interval is Student's t over seeds.",
+    )
+    return (claims, slopes)
+
+
+def _metrics(ablation: Ablation, shown: list[str]) -> tuple[Figure | Table, ...]:
+    config = ablation.config
+    labels = [(m, f"{m.replace('_', ' ')}{f' ({METRICS[m].unit})' if METRICS[m].unit else ''}") for m in shown]
+    figure = plots.ablation(ablation.frame, (config.key, config.key.replace("_", " "), config.log), labels)
+    rows = []
+    for value, group in ablation.frame.groupby(config.key):
+        spread = ((float(group[m].mean()), float(group[m].std(ddof=1)) if len(group) > 1 else 0.0) for m in shown)
+        rows.append((f"{value:g}", *(show_spread(mean, deviation) for mean, deviation in spread)))
+    caption = "a dot per seed; line and band: mean ± standard deviation over seeds"
+    return (
+        Figure("metrics", figure, f"Each metric against {config.key}", caption),
+        Table((config.key, *shown), tuple(rows), caption=f"Mean ± standard deviation over {config.seeds} seeds."),
+    )
+
+
+def _images(ablation: Ablation) -> tuple[Gallery, ...]:
+    config = ablation.config
+    seed = config.base.train.seed
+    items = tuple(
+        grid_figure(
+            outcome,
+            "generated",
+            caption=f"{config.key} {outcome.config.flat()[config.setting]:g}",
+            alt=f"Images generated at {config.key} {outcome.config.flat()[config.setting]:g}",
+            width=300,
+            name=f"grid-{i}",
+        )
+        for i, outcome in enumerate(o for o in ablation.outcomes.values() if o.config.train.seed == seed)
+        if "generated" in outcome.grids
+    )
+    return (Gallery(items, "One seed; rows are classes, a column is one z, the same in all."),) if items else ()
