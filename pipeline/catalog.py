@@ -57,6 +57,15 @@ METRICS = {
         Metric("vendi", "images", "higher", "effective number of different images among the generated of a class"),
         Metric("vendi_real", "images", "", "the same for as many real images"),
         Metric("vendi_ratio", "", "higher", "vendi / vendi_real per class, averaged; 1 is as diverse as real images"),
+        Metric("conditional_accuracy_expost", "", "higher", "conditional_accuracy with z from the fitted prior"),
+        Metric("conditional_accuracy_low_expost", "", "", "lower end of its Wilson 95 % interval"),
+        Metric("conditional_accuracy_high_expost", "", "", "upper end of its Wilson 95 % interval"),
+        Metric("conditional_accuracy_worst_class_expost", "", "higher", "the same for the class where it is lowest"),
+        Metric("conditional_accuracy_b_expost", "", "higher", "the same read by judge B"),
+        Metric("coverage_expost", "", "higher", "coverage with z from the prior fitted after training"),
+        Metric("coverage_relative_expost", "", "higher", "coverage_relative with z from that prior"),
+        Metric("vendi_ratio_expost", "", "higher", "vendi_ratio with z from that prior"),
+        Metric("prior_gap", "", "lower", "conditional_accuracy_expost - conditional_accuracy"),
         Metric("nll_iw", "nats/image", "lower", "importance-weighted bound on -log p(x|c), tighter than neg_elbo"),
         Metric("nll_iw_sem", "nats/image", "", "standard error of nll_iw over images"),
         Metric("pairwise_l2", "", "higher", "mean distance of two generated images of a class"),
@@ -96,6 +105,9 @@ HEADLINES = (
     "conditional_accuracy_b",
     "coverage_relative",
     "vendi_ratio",
+    "conditional_accuracy_expost",
+    "coverage_relative_expost",
+    "nll_iw",
 )
 """What a reader wants to see first, in this order."""
 

@@ -22,6 +22,7 @@ from pipeline.errors import ConfigError
 
 DATASETS = ("mnist", "fashion-mnist", "kmnist", "emnist-balanced", "qmnist", "usps", "digits")
 MODELS = ("ae", "vae", "cvae")
+PRIORS = ("standard", "gaussian", "mixture")
 DEVICES = ("auto", "cpu", "cuda")
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -230,6 +231,27 @@ class ScoreConfig:
 
 
 @dataclass(frozen=True)
+class SamplingConfig:
+    """The prior that generated images are drawn from. Read by `expost`, which scores a second time under it."""
+
+    prior: str = "standard"
+    """standard: N(0, I) alone. gaussian, mixture: scores under a density per class as well, fitted after training on
+    sampled codes of the training images."""
+    components: int = 10
+    """Gaussians per class of a mixture."""
+    codes_per_class: int = 5000
+    """Training images per class, at most, whose codes the density is fitted on."""
+    seed: int = 0
+    """Seed of the codes and of the fit."""
+
+    def __post_init__(self) -> None:
+        require(self.prior in PRIORS, "sampling.prior", self.prior, f"one of {', '.join(PRIORS)}")
+        require(self.components >= 1, "sampling.components", self.components, "1 or more")
+        require(self.codes_per_class >= 2, "sampling.codes_per_class", self.codes_per_class, "2 or more")
+        require(0 <= self.seed < 2**32, "sampling.seed", self.seed, "0 or more, below 2**32")
+
+
+@dataclass(frozen=True)
 class AuditConfig:
     """The secondary suite for models that are reported. Read by `audit`."""
 
@@ -277,6 +299,7 @@ class RunConfig:
     gates: GateConfig = field(default_factory=GateConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     score: ScoreConfig = field(default_factory=ScoreConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
     audit: AuditConfig = field(default_factory=AuditConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 

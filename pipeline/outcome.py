@@ -25,7 +25,7 @@ class Outcome:
     per_class: dict[str, Any] | None
     """Columns of the per-class table, and the confusion matrix; None where a model takes no label."""
     grids: dict[str, Path]
-    """generated, reconstructed -> PNG."""
+    """generated, reconstructed, generated_expost -> PNG."""
     epoch_grids: dict[int, Path]
 
     @property
@@ -47,6 +47,8 @@ def load_outcome(home: Home, key: str) -> Outcome:
     grids = {"reconstructed": paths["evaluate"] / "reconstructed.png"}
     if "score" in paths:
         grids["generated"] = paths["score"] / "generated.png"
+    if "expost" in paths:
+        grids["generated_expost"] = paths["expost"] / "generated.png"
     return Outcome(
         key=key,
         split=stored["split"],

@@ -47,6 +47,9 @@ def execute(ctx: Context, split: str, on_epoch: OnEpoch = lambda record, model, 
     if config.model.kind == "cvae":
         metrics |= stages.score(ctx, split, trained).metrics
         folders["score"] = stages.score_key(config, split)
+        if stages.rescored(config):
+            metrics |= stages.expost(ctx, split, trained).metrics
+            folders["expost"] = stages.expost_key(config, split)
         if stages.audited(config, split):
             audited = stages.audit(ctx, split, trained)
             metrics |= audited.metrics

@@ -4,6 +4,8 @@ Every noise here depends on a seed and a dimension's index alone, so that models
 their shared dimensions: two grids are compared cell by cell.
 """
 
+from typing import Protocol
+
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
@@ -42,19 +44,38 @@ def decode_means(
     )
 
 
+class Prior(Protocol):
+    """Turns noise into z of a class: N(0, I) leaves it as it is, a fitted density moves it."""
+
+    def draw(self, eps: Float[Tensor, "N Z"], u: Float[Tensor, " N"], y: Int[Tensor, " N"]) -> Float[Tensor, "N Z"]:
+        """z from standard normal `eps` and uniform `u`."""
+        ...
+
+
+def draw_z(y: Int[Tensor, " N"], eps: Float[Tensor, "N Z"], prior: Prior | None, *, seed: int) -> Tensor:
+    """z of these labels under a prior; None is N(0, I). The noise is the same for every prior."""
+    if prior is None:
+        return eps
+    u = torch.rand(len(y), generator=torch.Generator().manual_seed(derive_seed("component", seed)))
+    return prior.draw(eps, u, y)
+
+
 def conditional_samples(
-    model: Autoencoder, *, per_class: int, seed: int
+    model: Autoencoder, *, per_class: int, seed: int, prior: Prior | None = None
 ) -> tuple[Float[Tensor, "N D"], Int[Tensor, " N"]]:
-    """`per_class` samples of every class: c given, z ~ N(0, I). N = K * per_class, in order of class."""
+    """`per_class` samples of every class: c given, z from the prior (None: N(0, I)). N = K * per_class, by class."""
     y = balanced_labels(per_class, model.classes)
-    z = fixed_noise(len(y), model.latent_dim, seed=seed)
-    return decode_means(model, z, y), y
+    eps = fixed_noise(len(y), model.latent_dim, seed=seed)
+    return decode_means(model, draw_z(y, eps, prior, seed=seed), y), y
 
 
-def generation_grid(model: Autoencoder, *, columns: int = 10, seed: int = 0) -> Float[Tensor, "N D"]:
-    """One row per class, one column per z: the same z down a column, and in every run. Row-major, N = K * columns."""
-    z = fixed_noise(columns, model.latent_dim, seed=seed).repeat(model.classes, 1)
-    return decode_means(model, z, balanced_labels(columns, model.classes))
+def generation_grid(
+    model: Autoencoder, *, columns: int = 10, seed: int = 0, prior: Prior | None = None
+) -> Float[Tensor, "N D"]:
+    """One row per class, one column per noise, the same in every run and every class. Row-major, N = K * columns."""
+    y = balanced_labels(columns, model.classes)
+    eps = fixed_noise(columns, model.latent_dim, seed=seed).repeat(model.classes, 1)
+    return decode_means(model, draw_z(y, eps, prior, seed=seed), y)
 
 
 @torch.inference_mode()

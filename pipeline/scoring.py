@@ -17,7 +17,7 @@ from pipeline.metrics.diversity import PixelPCA, vendi_score
 from pipeline.metrics.neighbours import covered, knn_radii
 from pipeline.metrics.rates import ConditionalAccuracy, conditional_accuracy
 from pipeline.model import Autoencoder
-from pipeline.sampling import conditional_samples
+from pipeline.sampling import Prior, conditional_samples
 
 PCA_COMPONENTS = 50
 
@@ -106,9 +106,11 @@ def build_reference(judges: Judges, data: PreparedData, split: Split, config: Sc
     )
 
 
-def score_model(model: Autoencoder, judges: Judges, reference: Reference, config: ScoreConfig) -> Scores:
-    """Conditional accuracy, coverage and Vendi score of `per_class` samples per class with z ~ N(0, I)."""
-    images, labels = conditional_samples(model, per_class=config.per_class, seed=config.seed)
+def score_model(
+    model: Autoencoder, judges: Judges, reference: Reference, config: ScoreConfig, prior: Prior | None = None
+) -> Scores:
+    """Conditional accuracy, coverage and Vendi score of `per_class` samples per class; prior None is N(0, I)."""
+    images, labels = conditional_samples(model, per_class=config.per_class, seed=config.seed, prior=prior)
     logits, features = judge_outputs(judges.a, images)
     predicted = logits.argmax(-1).cpu()
     predicted_b = predict_logits(judges.b, images).argmax(-1).cpu()
@@ -158,6 +160,27 @@ def score_metrics(scores: Scores, reference: Reference, split: str) -> dict[str,
         "vendi_ratio": float((scores.vendi / reference.vendi).mean()),
     }
     return {f"{split}/{key}": value for key, value in values.items()}
+
+
+EXPOST = (
+    "conditional_accuracy",
+    "conditional_accuracy_low",
+    "conditional_accuracy_high",
+    "conditional_accuracy_worst_class",
+    "conditional_accuracy_b",
+    "coverage",
+    "coverage_relative",
+    "vendi_ratio",
+)
+"""Scores that are given a second time under an ex-post prior, with `_expost` behind their name."""
+
+
+def expost_metrics(scores: Scores, standard: dict[str, float], reference: Reference, split: str) -> dict[str, float]:
+    """The scores under an ex-post prior, and how much accuracy N(0, I) loses against it: the mismatch of the two."""
+    own = score_metrics(scores, reference, split)
+    found = {f"{split}/{name}_expost": own[f"{split}/{name}"] for name in EXPOST}
+    gap = own[f"{split}/conditional_accuracy"] - standard[f"{split}/conditional_accuracy"]
+    return found | {f"{split}/prior_gap": gap}
 
 
 def per_class_table(scores: Scores, reference: Reference, class_names: tuple[str, ...]) -> dict[str, list]:

@@ -2,7 +2,7 @@
 
     prepare ──> judge ──> reference(split) ──┬──────────────┐
         └─────> train ──> evaluate(split)    v              v
-                   ├────────────────────> score(split)   audit(split)
+                   ├────────────────────> score(split)   audit(split)      score ──> expost(split)
                    └────────────────────────────────────────^
 
 Asking for a stage builds whatever is missing before it, like a make target, and says what it did.
@@ -27,6 +27,7 @@ from pipeline.audit import audit_model
 from pipeline.catalog import in_order
 from pipeline.config import RunConfig, digest
 from pipeline.data import PreparedData, Split
+from pipeline.density import fit_prior
 from pipeline.errors import ConfigError
 from pipeline.judge import Gate, build_judge, check_gates, fit_judge, gate_values, gates_from
 from pipeline.losses import bernoulli_bce, pixel_entropy
@@ -37,6 +38,7 @@ from pipeline.scoring import (
     Judges,
     Reference,
     build_reference,
+    expost_metrics,
     per_class_table,
     score_metrics,
     score_model,
@@ -45,7 +47,7 @@ from pipeline.scoring import (
 from pipeline.store import MANIFEST, Home, read_json, sha256, write_atomically, write_json
 from pipeline.training import EpochRecord, build_model, elbo_per_image, fit, load_training, save_training, start
 
-VERSIONS = {"prepare": 1, "judge": 1, "reference": 1, "train": 1, "evaluate": 1, "score": 1, "audit": 1}
+VERSIONS = {"prepare": 1, "judge": 1, "reference": 1, "train": 1, "evaluate": 1, "score": 1, "expost": 1, "audit": 1}
 """Raised when a stage's code changes its results: old results then simply stop being found."""
 
 STAGES = tuple(VERSIONS)
@@ -124,6 +126,10 @@ def score_key(config: RunConfig, split: str) -> str:
     return digest("score", VERSIONS["score"], train_key(config), reference_key(config, split))
 
 
+def expost_key(config: RunConfig, split: str) -> str:
+    return digest("expost", VERSIONS["expost"], score_key(config, split), config.sampling)
+
+
 def audit_key(config: RunConfig, split: str) -> str:
     suite = dataclasses.replace(config.audit, enabled=True)  # the same suite whether asked for by `run` or by `audit`
     return digest("audit", VERSIONS["audit"], train_key(config), reference_key(config, split), suite)
@@ -132,7 +138,13 @@ def audit_key(config: RunConfig, split: str) -> str:
 def run_key(config: RunConfig, split: str) -> str:
     """One key for one run: equal configurations opened on the same split are the same run."""
     extra = [audit_key(config, split)] if audited(config, split) else []
+    extra += [expost_key(config, split)] if rescored(config) else []
     return digest("run", evaluate_key(config, split), score_key(config, split), *extra)
+
+
+def rescored(config: RunConfig) -> bool:
+    """Whether a run is scored a second time, under a prior fitted after training."""
+    return config.sampling.prior != "standard" and config.model.kind == "cvae"
 
 
 def audited(config: RunConfig, split: str) -> bool:
@@ -441,6 +453,26 @@ def score(ctx: Context, split: str, trained: Trained | None = None) -> Result:
         _save_grid(generation_grid(trained.model), work / "generated.png", data, GRID_COLUMNS)
 
     folder = ctx.build("score", score_key(config, split), make, label=split)
+    return Result(in_order(read_json(folder / "metrics.json")), folder)
+
+
+def expost(ctx: Context, split: str, trained: Trained | None = None) -> Result:
+    """The scores and the grid once more, with z from a density per class fitted on the training images' codes."""
+    config = ctx.config
+    trained = trained or train(ctx)
+    standard = score(ctx, split, trained)
+    data, judges, ref = prepare(ctx), judge(ctx).judges, reference(ctx, split)
+
+    def make(work: Path) -> None:
+        prior = fit_prior(trained.model, data.train, config.sampling, classes=data.classes)
+        scores = score_model(trained.model, judges, ref, config.score, prior)
+        write_json(work / "metrics.json", expost_metrics(scores, standard.metrics, ref, split))
+        tensors = {"weights": prior.weights, "means": prior.means, "roots": prior.roots}
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, work / "prior.safetensors")
+        save_file({"predicted": scores.predicted, "covered": scores.covered}, work / "per_sample.safetensors")
+        _save_grid(generation_grid(trained.model, prior=prior), work / "generated.png", data, GRID_COLUMNS)
+
+    folder = ctx.build("expost", expost_key(config, split), make, label=f"{split}, {config.sampling.prior} prior")
     return Result(in_order(read_json(folder / "metrics.json")), folder)
 
 

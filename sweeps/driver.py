@@ -24,7 +24,7 @@ from pipeline.run import (
 )
 from pipeline.stages import Context
 from pipeline.store import Home
-from pipeline.tracking import RunSpec, TrackedRun, Tracker
+from pipeline.tracking import RunSpec, Status, TrackedRun, Tracker
 from sweeps.executors import EpochDone, Event, Executor, Job, JobDone, JobFailed, JobStopped
 from sweeps.jobs import TimeUp, TrackedJobs
 from sweeps.objective import values
@@ -71,6 +71,10 @@ class SweepView:
 
 OnUpdate = Callable[[SweepView], None]
 
+INTERRUPTED = "interrupted; repeat the command to go on"
+UNSUCCESSFUL: dict[TrialState, Status] = {TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
+"""How the run of a trial without a result ends."""
+
 
 class _Sweep:
     """One invocation of a sweep."""
@@ -90,10 +94,10 @@ class _Sweep:
             proposals.replay(trial.number, trial.params, results)
         waiting = [t for t in self.ledger.trials if t.state == TrialState.RUNNING]  # of a driver that was killed
         running: dict[str, FrozenTrial] = {}
-        while len([t for t in results.values() if t.state in FINISHED]) < self.view.target:
+        while running or _finished(results) < self.view.target:
             self._refuse_hopeless(results)
-            while self.jobs.executor.free:
-                following = waiting.pop(0) if waiting else self._next(proposals, results, len(running))
+            while self.jobs.executor.free and _finished(results) + len(running) < self.view.target:
+                following = waiting.pop(0) if waiting else self._next(proposals, results)
                 if following is None:
                     break
                 running[self._submit(following)] = following
@@ -103,10 +107,7 @@ class _Sweep:
                     del running[event.job], self.jobs.runs[event.job]
                     results[trial.number] = self.ledger.trials[trial.number]
 
-    def _next(self, proposals: Proposals, results: dict[int, FrozenTrial], under_way: int) -> FrozenTrial | None:
-        finished = sum(t.state in FINISHED for t in results.values())
-        if finished + under_way >= self.view.target:
-            return None
+    def _next(self, proposals: Proposals, results: dict[int, FrozenTrial]) -> FrozenTrial | None:
         params = proposals.propose(len(self.ledger.trials), results)
         return None if params is None else self.ledger.begin(params)
 
@@ -121,7 +122,7 @@ class _Sweep:
     def _submit(self, trial: FrozenTrial) -> str:
         n = trial.number
         config = self.config.trial_config(n, _fixed(trial))
-        job = Job(f"trial {n:02d}", config, "val", self._pruned_by())
+        job = Job(_trial_name(n), config, "val", self._pruned_by())
         self.view.trials[n] = TrialView(n, dict(trial.params))
         self.jobs.submit(job, {"trial": str(n)})
         self.on_update(self.view)
@@ -155,14 +156,14 @@ class _Sweep:
             reason = f"stopped by the {self.config.pruner} pruner after epoch {view.epoch}"
             log_epoch_grids(run, epoch_grids(event.folder))
             run.close("KILLED", reason)
-            self.ledger.note(trial, run_id=run.id, reason=reason)
+            self.ledger.note(trial, run_id=run.id, reason=reason, missed=run.incomplete)
             view.state, view.note = "pruned", f"after epoch {view.epoch}"
             self.ledger.tell(trial, state=TrialState.PRUNED)
         elif isinstance(event, JobFailed):
             if event.details:
                 run.log_text(event.details, "traceback.txt")
             run.close("FAILED", event.reason)
-            self.ledger.note(trial, run_id=run.id, reason=event.reason)
+            self.ledger.note(trial, run_id=run.id, reason=event.reason, missed=run.incomplete)
             view.state, view.note = "failed", event.reason
             self.ledger.tell(trial, state=TrialState.FAIL)
 
@@ -178,13 +179,27 @@ class _Sweep:
         self.on_update(self.view)
 
     def replay_missed(self) -> None:
-        """Bring to MLflow the finished trials that a tracking outage kept from it."""
+        """Bring to MLflow what an outage, or the death of a driver, kept from it."""
+        # What goes on is opened again; what does not, say a final of an earlier choice, must not stay RUNNING.
+        self.jobs.tracker.mark_interrupted(parent_id=self.jobs.parent.id, reason=INTERRUPTED)
         for trial in self.ledger.trials:
-            key = trial.user_attrs.get("run_key")
-            if trial.state == TrialState.COMPLETE and key and self.home.store.has("run", key):
-                config = self.config.trial_config(trial.number, _fixed(trial))
-                run = self.jobs.open_run(config, "val", f"trial {trial.number:02d}", {"trial": str(trial.number)})
-                self.jobs.record(run, load_outcome(self.home, key))
+            facts = trial.user_attrs
+            if trial.state == TrialState.COMPLETE and self.home.store.has("run", facts["run_key"]):
+                self.jobs.record(self._open_run(trial), load_outcome(self.home, facts["run_key"]))
+            elif trial.state in UNSUCCESSFUL and facts.get("missed"):
+                self._open_run(trial).close(UNSUCCESSFUL[trial.state], facts["reason"])
+
+    def _open_run(self, trial: FrozenTrial) -> TrackedRun:
+        n = trial.number
+        return self.jobs.open_run(self.config.trial_config(n, _fixed(trial)), "val", _trial_name(n), {"trial": str(n)})
+
+
+def _finished(results: dict[int, FrozenTrial]) -> int:
+    return sum(t.state in FINISHED for t in results.values())
+
+
+def _trial_name(number: int) -> str:
+    return f"trial {number:02d}"
 
 
 def _fixed(trial: FrozenTrial) -> Any:
@@ -222,15 +237,19 @@ def sweep(
         raise StudyError(f"--final-seeds is {final_seeds}; it must be 0 or more")
     if workers > config.window:
         raise StudyError(f"--workers {workers} is more than the proposal window {config.window}; raise --window too")
-    deadline = time.time() + timeout if timeout else float("inf")
+    if timeout is not None and not timeout > 0:
+        raise StudyError(f"--timeout is {timeout / 60:g} minutes; it must be above 0")
+    deadline = time.time() + timeout if timeout is not None else float("inf")
     set_up_process(config.base.runtime.threads)
     ledger = Ledger(ctx.home, config)
     try:
+        tracker = (
+            connect()
+        )  # before the judges are trained, which takes minutes: a server that is away is known at once
         prerequisites(ctx, ("val", "test") if final_seeds else ("val",))
-        tracker = connect()
-        parent = tracker.open_run(parent_spec(ctx, config), reopen=True)
         executor = make_executor(ctx.home)
         view = first_view(ledger, trials, workers)
+        parent = tracker.open_run(parent_spec(ctx, config), reopen=True)
         jobs = TrackedJobs(ctx, tracker, executor, parent, config.name, deadline)
         this = _Sweep(ledger, jobs, view, on_update)
         finals: list[Outcome] = []
@@ -247,7 +266,7 @@ def sweep(
                     ending.unfinished = "the sweep's time limit was reached; repeat the command to go on"
                     jobs.interrupt(ending.unfinished)
                 except BaseException:
-                    jobs.interrupt("interrupted; repeat the command to go on")
+                    jobs.interrupt(INTERRUPTED)
                     raise
                 result = finish(ctx, ledger, finals, parent)
         finally:

@@ -1,8 +1,8 @@
 """Where trials run: worker processes on this machine. A worker turns a job into a stored outcome and knows no ledger.
 
-Workers are started when first needed (a fresh interpreter each, so no lock or thread is inherited half-held), read the prepared
-data from the store through shared memory pages, and outlive their jobs. A worker that dies is replaced and its job goes
-on from its last epoch. A worker whose driver dies stops at once.
+Workers are started when first needed (a fresh interpreter each, so no lock or thread is inherited half-held), read the
+prepared data from the store through shared memory pages, and outlive their jobs. A worker that dies is replaced and its
+job goes on from its last epoch. A worker whose driver dies stops at once.
 """
 
 import contextlib
