@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test test-fast check format sweep ui bench clean
+.PHONY: help demo test test-fast check format sweep reference ui bench clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ format: $(READY)  ## Format the code
 
 sweep: $(READY)  ## 40 trials on MNIST (about 20 minutes on 2 cores)
 	$(BIN)/cvae-pipe sweep --dataset mnist --trials 40 --epochs 10 --name mnist
+
+reference: $(READY)  ## The claims of the reference report, tested on MNIST (about an hour on 2 cores)
+	$(BIN)/python -m sweeps.reference
 
 ui: $(READY)  ## MLflow's interface on the recorded runs
 	$(BIN)/cvae-pipe ui

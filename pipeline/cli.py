@@ -134,8 +134,9 @@ def evaluate(
     from pipeline import stages
 
     settings = _flags(dataset, model, beta, latent_dim, hidden, lr, epochs, batch_size, seed, device)
+    split = _split(split)
     with _session(_config(config, set_, settings), json_, {"evaluate"} if force else set()) as ctx:
-        result = stages.evaluate(ctx, _split(split))
+        result = stages.evaluate(ctx, split)
         _show_metrics(result.metrics, json_, {"reconstructed": str(result.folder / "reconstructed.png")})
 
 
@@ -161,8 +162,9 @@ def score(
     from pipeline import stages
 
     settings = _flags(dataset, model, beta, latent_dim, hidden, lr, epochs, batch_size, seed, device)
+    split = _split(split)
     with _session(_config(config, set_, settings), json_, {"score"} if force else set()) as ctx:
-        result = stages.score(ctx, _split(split))
+        result = stages.score(ctx, split)
         _show_metrics(result.metrics, json_, {"generated": str(result.folder / "generated.png")})
 
 
@@ -311,6 +313,36 @@ def sweep(
     _say(f"report: {result.report}")
     if result.best:
         _next(f"cvae-pipe run --config {_short(result.best)}", "cvae-pipe ui")
+
+
+@app.command(epilog=_examples("cvae-pipe baselines", "cvae-pipe baselines --dataset digits --json"))
+def baselines(
+    dataset: Dataset = None,
+    latent_dim: LatentDim = None,
+    hidden: Hidden = None,
+    lr: Lr = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    seed: Seed = None,
+    device: Device = None,
+    config: Config = None,
+    set_: Set = None,
+    json_: Json = False,
+) -> None:
+    """Train ae, vae and cvae under one configuration; show them beside the MLP classifier."""
+    from dataclasses import asdict
+
+    from pipeline.baselines import baseline_table
+    from pipeline.baselines import baselines as run_baselines
+    from pipeline.view import show_table
+
+    settings = _flags(dataset, None, None, latent_dim, hidden, lr, epochs, batch_size, seed, device)
+    with _session(_config(config, set_, settings), json_) as ctx:
+        rows = run_baselines(ctx, lambda: _tracker(ctx.home))
+    if json_:
+        _print_json({"baselines": [asdict(row) for row in rows]})
+        return
+    show_table(baseline_table(rows))
 
 
 @app.command(
@@ -565,6 +597,8 @@ def main() -> None:
         if message := error.format_message():  # none where the help was shown, for want of arguments
             _say(f"error: {message.rstrip('.')}; --help lists what is allowed")
         sys.exit(2)
+    except KeyboardInterrupt:  # before Typer looked
+        code = INTERRUPTED
     if code == INTERRUPTED:
         _say("interrupted; what is finished is kept, and the same command goes on from there")
     sys.exit(code)

@@ -14,6 +14,7 @@ from pipeline.catalog import METRICS, show, show_spread
 
 if TYPE_CHECKING:
     from pipeline.compare import Comparison
+    from pipeline.report import Table as ReportTable
     from sweeps.driver import SweepView, TrialView
     from sweeps.study import StudyConfig
     from sweeps.summary import Summary
@@ -215,6 +216,16 @@ def show_metrics(metrics: dict[str, float]) -> None:
         metric = METRICS[key.partition("/")[2]]
         table.add_row(key, show(value), f"{metric.unit}  {metric.meaning}".strip())
     console().print(table)
+
+
+def show_table(table: "ReportTable") -> None:
+    """A table of a report, on the terminal."""
+    shown = Table(box=None, pad_edge=False, caption=table.caption, caption_justify="left")
+    for column, align in zip(table.columns, table.align, strict=True):
+        shown.add_column(column, justify="right" if align == "right" else "left")
+    for row in table.rows:
+        shown.add_row(*row)
+    console().print(shown)
 
 
 def show_comparison(comparison: "Comparison") -> None:

@@ -18,7 +18,7 @@ from pipeline.catalog import METRICS, show_spread
 from pipeline.config import RunConfig, digest
 from pipeline.errors import ConfigError
 from pipeline.outcome import Outcome
-from pipeline.report import Code, Figure, Gallery, Report, Section, Table, Text, write_report
+from pipeline.report import Code, Figure, Gallery, Report, Section, Table, write_report
 from pipeline.run import closing, data_info, prerequisites, set_up_process
 from pipeline.run_report import calibration_section, flags, grid_figure
 from pipeline.stages import Context
@@ -32,6 +32,8 @@ SHOWN = (
     "conditional_accuracy_b",
     "coverage_relative",
     "vendi_ratio",
+    "conditional_accuracy_expost",
+    "coverage_relative_expost",
     "pairwise_l2",
     "neg_elbo",
     "bce",
@@ -259,7 +261,6 @@ def write_ablation(ablation: Ablation, home: Home) -> Path:
 def ablation_report(ablation: Ablation) -> Report:
     """The whole report of an ablation."""
     config = ablation.config
-    shown = [m for m in SHOWN if m in ablation.frame.columns]
     first = next(iter(ablation.outcomes.values()))
     values = ", ".join(f"{v:g}" for v in config.values)
     command = (
@@ -273,32 +274,39 @@ def ablation_report(ablation: Ablation) -> Report:
             f"{config.setting} in {values}, {config.seeds} training seeds each; every number is of the test split"
         ),
         sections=(
-            Section("Verdict", _verdict(ablation, shown)),
-            Section("Each metric", _metrics(ablation, shown)),
-            Section("Images", _images(ablation)),
+            verdict_section(ablation),
+            metrics_section(ablation),
+            images_section(ablation),
             calibration_section(first),
             Section("Reproduce", (Code(command, "sh"), Code(config.base.to_toml(), "toml"))),
         ),
     )
 
 
-def _verdict(ablation: Ablation, shown: list[str]) -> tuple[Table | Text, ...]:
+def shown_metrics(ablation: Ablation) -> list[str]:
+    """The metrics of the report that these models have."""
+    return [m for m in SHOWN if m in ablation.frame.columns]
+
+
+def verdict_section(ablation: Ablation) -> Section:
+    """The claims with their verdicts, and the slopes they rest on."""
     unit = "e-fold" if ablation.config.log else "unit"
     claims = Table(("claim", "verdict"), tuple(ablation.claims.items()))
     rows = tuple(
         (t.metric, f"{t.slope:+.4g}", f"[{t.low:+.4g}, {t.high:+.4g}]" if np.isfinite(t.low) else "-", t.verdict)
-        for t in (ablation.trends[m] for m in shown)
+        for t in (ablation.trends[m] for m in shown_metrics(ablation))
     )
     slopes = Table(
         ("metric", f"slope per {unit} of {ablation.config.key}", "95 % over seeds", "verdict"),
         rows,
         caption="A slope is fitted for each training seed; the interval is Student's t over seeds.",
     )
-    return (claims, slopes)
+    return Section("Verdict", (claims, slopes))
 
 
-def _metrics(ablation: Ablation, shown: list[str]) -> tuple[Figure | Table, ...]:
-    config = ablation.config
+def metrics_section(ablation: Ablation) -> Section:
+    """Each metric against the setting, as a figure and as a table."""
+    config, shown = ablation.config, shown_metrics(ablation)
     labels = [(m, f"{m.replace('_', ' ')}{f' ({METRICS[m].unit})' if METRICS[m].unit else ''}") for m in shown]
     figure = plots.ablation(ablation.frame, (config.key, config.key.replace("_", " "), config.log), labels)
     rows = []
@@ -306,13 +314,12 @@ def _metrics(ablation: Ablation, shown: list[str]) -> tuple[Figure | Table, ...]
         spread = ((float(group[m].mean()), float(group[m].std(ddof=1)) if len(group) > 1 else 0.0) for m in shown)
         rows.append((f"{value:g}", *(show_spread(mean, deviation) for mean, deviation in spread)))
     caption = "a dot per seed; line and band: mean ± standard deviation over seeds"
-    return (
-        Figure("metrics", figure, f"Each metric against {config.key}", caption),
-        Table((config.key, *shown), tuple(rows), caption=f"Mean ± standard deviation over {config.seeds} seeds."),
-    )
+    table = Table((config.key, *shown), tuple(rows), caption=f"Mean ± standard deviation over {config.seeds} seeds.")
+    return Section("Each metric", (Figure("metrics", figure, f"Each metric against {config.key}", caption), table))
 
 
-def _images(ablation: Ablation) -> tuple[Gallery, ...]:
+def images_section(ablation: Ablation) -> Section:
+    """The grids of one seed in a row."""
     config = ablation.config
     seed = config.base.train.seed
     items = tuple(
@@ -327,4 +334,5 @@ def _images(ablation: Ablation) -> tuple[Gallery, ...]:
         for i, outcome in enumerate(o for o in ablation.outcomes.values() if o.config.train.seed == seed)
         if "generated" in outcome.grids
     )
-    return (Gallery(items, "One seed; rows are classes, a column is one z, the same in all."),) if items else ()
+    gallery = Gallery(items, "One seed; rows are classes, a column is one z, the same in all.")
+    return Section("Images", (gallery,) if items else ())

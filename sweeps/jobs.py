@@ -11,7 +11,7 @@ from pipeline.config import RunConfig
 from pipeline.errors import StudyError
 from pipeline.outcome import Outcome, load_outcome
 from pipeline.run import log_outcome, run_spec
-from pipeline.stages import Context
+from pipeline.stages import Context, run_key
 from pipeline.tracking import TrackedRun, Tracker
 from sweeps.executors import EpochDone, Event, Executor, Job, JobDone, JobFailed
 
@@ -63,10 +63,14 @@ class TrackedJobs:
         self, configs: Mapping[str, RunConfig], split: str, tags: Mapping[str, str], on_state: OnState
     ) -> dict[str, Outcome]:
         """Every configuration, by its name; StudyError if one fails. `on_state(name, state)` hears how they are."""
-        queue = list(configs)
         outcomes: dict[str, Outcome] = {}
-        for name in queue:
-            on_state(name, "waiting")
+        for name, config in configs.items():
+            key = run_key(config, split)
+            if self.ctx.home.store.has("run", key):  # no worker needs to be started for it
+                outcomes[name] = load_outcome(self.ctx.home, key)
+                self.record(self.open_run(config, split, name, tags), outcomes[name])
+            on_state(name, "complete" if name in outcomes else "waiting")
+        queue = [name for name in configs if name not in outcomes]
         while len(outcomes) < len(configs):
             while queue and self.executor.free:
                 name = queue.pop(0)
