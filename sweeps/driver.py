@@ -104,7 +104,7 @@ class _Sweep:
             for event in self.jobs.events():
                 trial = running[event.job]
                 if self._handle(event, trial):
-                    del running[event.job], self.jobs.runs[event.job]
+                    del running[event.job]
                     results[trial.number] = self.ledger.trials[trial.number]
 
     def _next(self, proposals: Proposals, results: dict[int, FrozenTrial]) -> FrozenTrial | None:
@@ -149,6 +149,7 @@ class _Sweep:
         if isinstance(event, JobDone):
             outcome = load_outcome(self.home, event.key)
             self.jobs.record(run, outcome)
+            del self.jobs.runs[event.job]  # it is closed, and an interruption from here on must not close it again
             self.ledger.note(trial, run_key=event.key, run_id=run.id, metrics=outcome.metrics)
             view.state, view.values = "complete", values(self.config.objectives, outcome.metrics)
             self.ledger.tell(trial, view.values)
@@ -156,6 +157,7 @@ class _Sweep:
             reason = f"stopped by the {self.config.pruner} pruner after epoch {view.epoch}"
             log_epoch_grids(run, epoch_grids(event.folder))
             run.close("KILLED", reason)
+            del self.jobs.runs[event.job]
             self.ledger.note(trial, run_id=run.id, reason=reason, missed=run.incomplete)
             view.state, view.note = "pruned", f"after epoch {view.epoch}"
             self.ledger.tell(trial, state=TrialState.PRUNED)
@@ -163,6 +165,7 @@ class _Sweep:
             if event.details:
                 run.log_text(event.details, "traceback.txt")
             run.close("FAILED", event.reason)
+            del self.jobs.runs[event.job]
             self.ledger.note(trial, run_id=run.id, reason=event.reason, missed=run.incomplete)
             view.state, view.note = "failed", event.reason
             self.ledger.tell(trial, state=TrialState.FAIL)

@@ -81,12 +81,14 @@ class TrackedJobs:
                     on_state(event.job, f"epoch {event.epoch}")
                 elif isinstance(event, JobDone):
                     outcomes[event.job] = load_outcome(self.ctx.home, event.key)
-                    self.record(self.runs.pop(event.job), outcomes[event.job])
+                    self.record(self.runs[event.job], outcomes[event.job])
+                    del self.runs[event.job]
                     on_state(event.job, "complete")
                 elif isinstance(event, JobFailed):
                     if event.details:
                         self.runs[event.job].log_text(event.details, "traceback.txt")
-                    self.runs.pop(event.job).close("FAILED", event.reason)
+                    self.runs[event.job].close("FAILED", event.reason)
+                    del self.runs[event.job]
                     raise StudyError(f"{event.job} failed: {event.reason}")
         return {name: outcomes[name] for name in configs}
 

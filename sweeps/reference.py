@@ -117,14 +117,15 @@ def _test_loss(outcome: Outcome) -> tuple[Table | Text, ...]:
         ),
         Text(
             f"The reference's test loss lies {REFERENCE_TEST - REFERENCE_TRAIN[20]:+.2f} nats from its training loss "
-            f"({REFERENCE_TRAIN[20]}). Here train/loss is {train:.2f}, and the reading nearest to the reference's number "
-            f"is: {nearest} ({readings[nearest]:.2f})."
+            f"({REFERENCE_TRAIN[20]}). Here train/loss is {train:.2f}, and the reading nearest to the reference's "
+            f"number is: {nearest} ({readings[nearest]:.2f})."
         ),
     )
 
 
 def _both(grid: Ablation) -> tuple[Table | Text, ...]:
-    means = grid.frame.groupby(grid.config.key).mean(numeric_only=True)
+    groups = grid.frame.groupby(grid.config.key).mean(numeric_only=True)
+    means = {float(str(value)): {str(k): float(v) for k, v in row.items()} for value, row in groups.T.to_dict().items()}
     names = (
         "conditional_accuracy",
         "conditional_accuracy_expost",
@@ -132,18 +133,17 @@ def _both(grid: Ablation) -> tuple[Table | Text, ...]:
         "coverage_relative_expost",
         "prior_gap",
     )
-    rows = tuple(
-        (f"{value:g}", *(show(float(row[name])) for name in names)) for value, row in means.to_dict("index").items()
-    )
-    lowest, best = means.index.min(), means["conditional_accuracy"].idxmax()
-    standard, fitted = (float(means.at[lowest, f"conditional_accuracy{end}"]) for end in ("", "_expost"))
+    rows = tuple((f"{value:g}", *(show(row[name]) for name in names)) for value, row in means.items())
+    lowest = min(means)
+    best = max(means, key=lambda value: means[value]["conditional_accuracy"])
+    standard, fitted = (means[lowest][f"conditional_accuracy{end}"] for end in ("", "_expost"))
     key = grid.config.key
     return (
         Table((key, *names), rows, caption="Means over seeds."),
         Text(
-            f"At {key} {lowest:g}, {standard:.1%} of the digits are right with z from N(0, I) and {fitted:.1%} with z from "
-            f"a mixture fitted on the codes after training, with no retraining. The best under N(0, I) is "
-            f"{means['conditional_accuracy'].max():.1%}, at {key} {best:g}."
+            f"At {key} {lowest:g}, {standard:.1%} of the digits are right with z from N(0, I) and {fitted:.1%} with z "
+            f"from a mixture fitted on the codes after training, with no retraining. The best under N(0, I) is "
+            f"{means[best]['conditional_accuracy']:.1%}, at {key} {best:g}."
         ),
     )
 
