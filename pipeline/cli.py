@@ -286,7 +286,7 @@ def sweep(
         name=_study_name(name or base.data.dataset),
         base=base,
         space=build_space(_space_table(config), space or ()),
-        objectives=chosen(tuple(objective or ()), base.model.kind),
+        objectives=chosen(tuple(objective or ()), base.model.kind, base.sampling.prior),
         seed=sweep_seed,
         window=window,
         pruner=pruner,

@@ -239,7 +239,7 @@ class SamplingConfig:
     sampled codes of the training images."""
     components: int = 10
     """Gaussians per class of a mixture."""
-    codes_per_class: int = 5000
+    codes_per_class: int = 2500
     """Training images per class, at most, whose codes the density is fitted on."""
     seed: int = 0
     """Seed of the codes and of the fit."""

@@ -22,6 +22,8 @@ class Objective:
     unit: str
     needs_labels: bool
     """Whether only a label-conditional model has it."""
+    between_epochs: bool = True
+    """Whether a pruner can ask for it after every epoch, which is for cheap ones."""
 
     @property
     def key(self) -> str:
@@ -43,7 +45,9 @@ OBJECTIVES = {
         Objective("conditional_accuracy", True, "", True),
         Objective("conditional_accuracy_worst_class", True, "", True),
         Objective("coverage_relative", True, "", True),
-        Objective("vendi_ratio", True, "", True),
+        Objective("vendi_ratio", True, "", True, between_epochs=False),
+        Objective("conditional_accuracy_expost", True, "", True, between_epochs=False),
+        Objective("coverage_relative_expost", True, "", True, between_epochs=False),
         Objective("neg_elbo", False, "nats", False),
     )
 }
@@ -51,7 +55,7 @@ OBJECTIVES = {
 DEFAULT = ("conditional_accuracy", "coverage_relative", "neg_elbo")
 
 
-def chosen(names: tuple[str, ...], model: str) -> tuple[Objective, ...]:
+def chosen(names: tuple[str, ...], model: str, prior: str = "standard") -> tuple[Objective, ...]:
     """The objectives of these names; without names the three defaults, or neg_elbo alone for a model without labels."""
     if model == "ae":
         raise ConfigError("a sweep needs --model vae or cvae: an ae has neither a prior to sample from nor an ELBO")
@@ -64,6 +68,8 @@ def chosen(names: tuple[str, ...], model: str) -> tuple[Objective, ...]:
     for name in names:
         if OBJECTIVES[name].needs_labels and model != "cvae":
             raise ConfigError(f"objective {name} needs --model cvae; {model} takes no label; choose neg_elbo")
+        if name.endswith("_expost") and prior == "standard":
+            raise ConfigError(f"objective {name} needs a fitted prior; add --set sampling.prior=mixture (or gaussian)")
     return tuple(OBJECTIVES[n] for n in names)
 
 

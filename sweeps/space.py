@@ -112,7 +112,9 @@ def numeric_setting(name: str, *, option: str) -> str:
             raise ConfigError(f"{option} {name}: a seed is not searched; every trial has its own")
         return candidate
     numbers = sorted(
-        k for k, v in RunConfig().flat().items() if isinstance(v, (int, float)) and k.split(".")[0] in SECTIONS
+        name
+        for name in RunConfig().flat()
+        if name.startswith(SECTIONS) and setting_type(name) in (int, float) and not name.endswith("seed")
     )
     raise ConfigError(f"{option} {name} names no setting; numbers that can be varied: {', '.join(numbers)}")
 

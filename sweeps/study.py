@@ -54,8 +54,9 @@ class StudyConfig:
                 f"--pruner {self.pruner} needs one objective, but there are {len(self.objectives)}: a trial that lags "
                 "in one may lead in another; name one with --objective, or leave the pruner out"
             )
-        if self.pruner != "none" and self.objectives[0].name == "vendi_ratio":
-            raise StudyError("objective vendi_ratio cannot be judged between epochs; leave the pruner out")
+        if self.pruner != "none" and not self.objectives[0].between_epochs:
+            name = self.objectives[0].name
+            raise StudyError(f"objective {name} is too costly to judge between epochs; leave the pruner out")
 
     def spec(self) -> dict[str, Any]:
         """The study as plain values, for comparison with what the ledger holds."""

@@ -25,6 +25,7 @@ from pipeline.run_report import (
 )
 from pipeline.store import KEY_LENGTH, Home, write_atomically
 from sweeps.objective import Objective, physical_range
+from sweeps.space import DEFAULT_SPACE
 from sweeps.study import StudyConfig, quiet_optuna
 
 GALLERY_LIMIT = 16
@@ -500,13 +501,20 @@ def _all_trials(summary: Summary) -> Table:
 def sweep_command(summary: Summary) -> str:
     """The command that makes this study anew."""
     config = summary.config
-    swept = frozenset({d.setting for d in config.space} | {"runtime.device"})
+    swept = {d.setting for d in config.space}
+    off = [d.setting for d in DEFAULT_SPACE if d.setting not in swept]
+    settings = config.base.flat()
     objectives = " ".join(f"--objective {o.name}" for o in config.objectives)
-    space = " ".join(f"--space {d.setting}={d.low:g}:{d.high:g}{'' if d.log else ':linear'}" for d in config.space)
+    space = " ".join(
+        [
+            *(f"--space {d.entry()}" for d in config.space),
+            *(f"--space {name}=off --set {name}={settings[name]}" for name in off),
+        ]
+    )
     extra = f" --pruner {config.pruner}" if config.pruner != "none" else ""
     words = [
         f"cvae-pipe sweep --trials {summary.finished} --name {shlex.quote(config.name)}",
-        flags(config.base, leave_out=swept),
+        flags(config.base, leave_out=frozenset({*swept, *off, "runtime.device"})),
         objectives,
         space,
         f"--sweep-seed {config.seed} --window {config.window}{extra}",

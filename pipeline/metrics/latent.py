@@ -71,6 +71,7 @@ def label_leak(
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
 
     fit, evaluation = z_fit.double().cpu().numpy(), z_eval.double().cpu().numpy()
     scale = np.where(fit.std(0) > 0, fit.std(0), 1)
@@ -79,10 +80,10 @@ def label_leak(
 
     # C = 100: next to no penalty, yet an optimum that exists where classes separate perfectly.
     linear = LogisticRegression(C=100, max_iter=max_iterations)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), threadpool_limits(1):  # several threads only wait for each other on so little work
         warnings.simplefilter("ignore", ConvergenceWarning)  # the result says it instead: linear_converged
         linear.fit(fit, targets)
-    mlp = _early_stopped_mlp(fit, targets, classes=classes, seed=seed)
+        mlp = _early_stopped_mlp(fit, targets, classes=classes, seed=seed)
 
     scores = [_accuracy_and_cross_entropy(probe, evaluation, truth, classes) for probe in (linear, mlp)]
     shares = np.bincount(truth, minlength=classes) / len(truth)
