@@ -30,6 +30,10 @@ PROBE_IMAGES = 10_000
 CAS_BATCH = 128
 MEMORISATION_IMAGES = 1_000
 
+MEMORISED = 0.5
+"""Generated images half as far from the training images as held-out ones are taken for copies; copies have 0, blurred
+samples of a VAE about 1."""
+
 Progress = Callable[[str, int, int], None]
 
 
@@ -169,7 +173,8 @@ def memorisation(generated: Float[Tensor, "K R D"], data: PreparedData, split: S
     per_class = min(generated.shape[1], max(1, MEMORISATION_IMAGES // data.classes))
     held_out = split.as_float(stratified_indices(split.labels, per_class, data.classes, seed=0).flatten())
     train = data.train.as_float(slice(None))
-    return {"nearest_train_ratio": nearest_train_ratio(generated[:, :per_class].flatten(0, 1), train, held_out)}
+    ratio = nearest_train_ratio(generated[:, :per_class].flatten(0, 1), train, held_out)
+    return {"nearest_train_ratio": ratio, "memorised": float(ratio < MEMORISED)}
 
 
 def classification_scores(

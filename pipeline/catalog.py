@@ -89,6 +89,7 @@ METRICS = {
         Metric(
             "nearest_train_ratio", "", "", "distance to the nearest training image, over that of held-out real images"
         ),
+        Metric("memorised", "0 or 1", "lower", "nearest_train_ratio below 0.5"),
         Metric(
             "classification_accuracy_score", "", "higher", "accuracy on real images of a CNN trained on generated ones"
         ),

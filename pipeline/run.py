@@ -5,7 +5,10 @@ entry, one MLflow run. `execute` is pure in that sense (configuration in, stored
 workers call; `run` adds the ledger.
 """
 
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,8 @@ from pipeline.tracking import DatasetInfo, RunSpec, TrackedRun, Tracker, environ
 from pipeline.training import EpochRecord, check_batch_size
 
 OnEpoch = Callable[[EpochRecord, Autoencoder, Path], None]
+INTERRUPTED = "interrupted; repeat the command to go on"
+"""Why a run is KILLED that Ctrl-C or a termination signal stopped."""
 
 
 def set_up_process(threads: int) -> None:
@@ -30,6 +35,35 @@ def set_up_process(threads: int) -> None:
     torch.set_num_threads(threads)
     # Dying ReLU units leave denormal Adam moments behind, which CPUs compute with up to a hundred times slower.
     torch.set_flush_denormal(True)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Holds Ctrl-C and SIGTERM back to the end of the block; a second one passes at once.
+
+    An MLflow call cut in mid-transaction keeps its lock on the database, and then the run cannot be closed either.
+    """
+    if threading.current_thread() is not threading.main_thread():  # signals go to the main thread alone
+        yield
+        return
+    held: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def hold(number: int, frame: object) -> None:
+        if held:
+            signal.signal(number, before[signal.Signals(number)])
+            signal.raise_signal(number)
+        held.append(number)
+
+    for number in before:
+        signal.signal(number, hold)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in held[:1]:
+            signal.raise_signal(number)
 
 
 def execute(ctx: Context, split: str, on_epoch: OnEpoch = lambda record, model, folder: None) -> Outcome:
@@ -168,14 +202,21 @@ def run(ctx: Context, connect: Callable[[], Tracker]) -> RunResult:
     set_up_process(ctx.config.runtime.threads)
     tracker = connect()  # before the judges are trained, which takes minutes: a server that is away is known at once
     prerequisites(ctx, ("test",))
-    tracked = tracker.open_run(run_spec(ctx, "test"))
+    spec = run_spec(ctx, "test")
+    try:
+        with uninterrupted():
+            tracked = tracker.open_run(spec)
+    except KeyboardInterrupt:
+        tracker.mark_interrupted(keys=[spec.key], reason=INTERRUPTED)
+        raise
 
     def on_epoch(record: EpochRecord, model: Autoencoder, folder: Path) -> None:
         if not tracked.finished:
-            tracked.log_epoch(record.epoch, record.metrics)
-            grid = stages.epoch_grid_path(folder, record.epoch)
-            if grid.exists():
-                tracked.log_image("generated", stages.read_grid(grid), step=record.epoch)
+            with uninterrupted():
+                tracked.log_epoch(record.epoch, record.metrics)
+                grid = stages.epoch_grid_path(folder, record.epoch)
+                if grid.exists():
+                    tracked.log_image("generated", stages.read_grid(grid), step=record.epoch)
 
     with closing(tracked):
         outcome = execute(ctx, "test", on_epoch)
@@ -183,8 +224,9 @@ def run(ctx: Context, connect: Callable[[], Tracker]) -> RunResult:
         if not (tracked.finished and report.exists()):
             report = write_run_report(outcome, ctx.home)
         if not tracked.finished:
-            log_outcome(tracked, outcome)
-            tracked.log_file(report)
+            with uninterrupted():
+                log_outcome(tracked, outcome)
+                tracked.log_file(report)
     return RunResult(outcome, tracked.id, report)
 
 
@@ -202,16 +244,17 @@ class closing:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
         if self.tracked.finished:
             return
-        if error is None and self.unfinished:
-            self.tracked.close("KILLED", self.unfinished)
-        elif error is None:
-            self.tracked.close("FINISHED")
-        elif isinstance(error, CvaePipeError):
-            self.tracked.close("FAILED", str(error))
-        elif isinstance(error, Exception):
-            self.tracked.close("FAILED", f"{type(error).__name__}: {error}")
-        else:  # Ctrl-C or a termination signal
-            self.tracked.close("KILLED", "interrupted; repeat the command to go on")
+        with uninterrupted():
+            if error is None and self.unfinished:
+                self.tracked.close("KILLED", self.unfinished)
+            elif error is None:
+                self.tracked.close("FINISHED")
+            elif isinstance(error, CvaePipeError):
+                self.tracked.close("FAILED", str(error))
+            elif isinstance(error, Exception):
+                self.tracked.close("FAILED", f"{type(error).__name__}: {error}")
+            else:  # Ctrl-C or a termination signal
+                self.tracked.close("KILLED", INTERRUPTED)
 
 
 def write_run_report(outcome: Outcome, home: Home) -> Path:

@@ -294,6 +294,14 @@ def test_run_compare_and_report_work_together(command, warm_home, tmp_path):
 # ---- signals, in real processes
 
 
+@pytest.fixture(autouse=True)
+def children_can_be_interrupted():
+    """A suite started with `&` ignores Ctrl-C, and its children would inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def wait_for_epoch(home, process, after=0):
     """Wait until a training in progress has written a checkpoint newer than `after`; its time."""
     deadline = time.monotonic() + 60

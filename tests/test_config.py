@@ -12,6 +12,7 @@ from pipeline.config import (
     DATASETS,
     DEVICES,
     MODELS,
+    PRIORS,
     SECTIONS,
     RunConfig,
     build_config,
@@ -20,7 +21,17 @@ from pipeline.config import (
     read_toml,
 )
 from pipeline.errors import ConfigError
-from pipeline.stages import evaluate_key, judge_key, prepare_key, reference_key, run_key, score_key, train_key
+from pipeline.stages import (
+    audit_key,
+    evaluate_key,
+    expost_key,
+    judge_key,
+    prepare_key,
+    reference_key,
+    run_key,
+    score_key,
+    train_key,
+)
 
 KEYS = {
     "prepare": prepare_key,
@@ -29,6 +40,8 @@ KEYS = {
     "reference": lambda config: reference_key(config, "test"),
     "evaluate": lambda config: evaluate_key(config, "test"),
     "score": lambda config: score_key(config, "test"),
+    "expost": lambda config: expost_key(config, "test"),
+    "audit": lambda config: audit_key(config, "test"),
     "run": lambda config: run_key(config, "test"),
 }
 
@@ -54,7 +67,7 @@ VALUES = {
     "train.seed": SEEDS,
     "judge.epochs": COUNTS,
     "judge.mlp_epochs": COUNTS,
-    "judge.batch_size": COUNTS,
+    "judge.batch_size": st.integers(2, 10_000),
     "judge.learning_rate": POSITIVE,
     "judge.mlp_learning_rate": POSITIVE,
     "judge.seed": SEEDS,
@@ -65,6 +78,12 @@ VALUES = {
     "score.per_class": st.integers(2, 10_000),
     "score.neighbours": COUNTS,
     "score.seed": SEEDS,
+    "sampling.prior": st.sampled_from(PRIORS),
+    "sampling.components": COUNTS,
+    "sampling.codes_per_class": st.integers(2, 10_000),
+    "sampling.seed": st.integers(0, 2**32 - 1),
+    "audit.enabled": st.booleans(),
+    **{f"audit.{name}": COUNTS for name in ("iwae_draws", "iwae_images", "cas_images", "cas_steps")},
     "runtime.device": st.sampled_from(DEVICES),
     "runtime.threads": COUNTS,
     "runtime.grid_every": COUNTS,
@@ -150,6 +169,9 @@ BAD = [
     *[(f"judge.{n}", 0) for n in ("epochs", "mlp_epochs", "batch_size", "learning_rate", "mlp_learning_rate")],
     *[("judge.learning_rate", math.nan), ("judge.mlp_learning_rate", math.inf)],
     *[("gates.clean", v) for v in (-0.1, 1.1, math.nan)],
+    *[("judge.batch_size", 1), ("sampling.prior", "normal"), ("sampling.components", 0)],
+    *[("sampling.codes_per_class", 1), ("sampling.seed", -1), ("sampling.seed", 2**32)],
+    *[(f"audit.{n}", 0) for n in ("iwae_draws", "iwae_images", "cas_images", "cas_steps")],
     *[("evaluate.draws", 0), ("score.per_class", 1), ("score.neighbours", 0)],
     *[("runtime.threads", 0), ("runtime.grid_every", 0)],
 ]
@@ -269,9 +291,9 @@ def test_flat_settings_build_the_same_configuration(config):
 # VERSION), paste the new value from the failure and say so in CHANGELOG.md.
 GOLDEN = {
     "prepare": "6e558c6c4712cfeb431363acf10b7307e873291c3e1aa5eb3f19578a1e1a799c",
-    "judge": "f83129f79b080529aa8f3d4daf720e26a62959fc683ef067f9b2972c795ce4ce",
+    "judge": "6c382e6859ace82e1a3f1dd1fcd795e436d2c4561d329d24f9ed6aa5571df2a3",
     "train": "4f5eec699ff040fe2636ba8a353ce4dd8c387c7799f2059b0e66c09abaaed73e",
-    "run": "f52c30f104a876ff2c980f0cada26fe986e551dc0777d6c5d61a333c6120b58a",
+    "run": "126a1bfa9787c6a351fdb2b7396eabb4a5c3bc8d8543855b4d500f4753518090",
 }
 
 
@@ -295,13 +317,18 @@ OWN_SECTIONS = {
     "reference": {"data", "judge", "score"},
     "evaluate": {"data", "model", "train", "evaluate"},
     "score": {"data", "model", "train", "judge", "score"},
-    "run": {"data", "model", "train", "judge", "evaluate", "score"},
+    "expost": {"data", "model", "train", "judge", "score", "sampling"},
+    "audit": {"data", "model", "train", "judge", "score", "audit"},
+    "run": {"data", "model", "train", "judge", "evaluate", "score", "sampling", "audit"},
 }
+FULL = RunConfig().with_settings({"sampling.prior": "gaussian", "audit.enabled": True})
+"""A run with every stage there is."""
 CHANGED = {
     "data.dataset": "usps",
     "model.kind": "vae",
     "model.hidden": [401],
     "model.condition_encoder": False,
+    "sampling.prior": "mixture",
     "gates.enforce": False,
     "runtime.device": "cpu",
 }
@@ -315,16 +342,26 @@ def changed(name):
     return default / 2 if isinstance(default, float) and default else default + 1
 
 
-@pytest.mark.parametrize("name", sorted(RunConfig().flat()))
+@pytest.mark.parametrize("name", sorted(set(RunConfig().flat()) - {"audit.enabled"}))
 def test_a_setting_changes_the_keys_of_exactly_the_stages_that_depend_on_its_section(name):
-    other = RunConfig().with_settings({name: changed(name)})
-    moved = {stage for stage, key in KEYS.items() if key(other) != key(RunConfig())}
+    other = FULL.with_settings({name: changed(name)})
+    moved = {stage for stage, key in KEYS.items() if key(other) != key(FULL)}
     assert moved == {stage for stage, sections in OWN_SECTIONS.items() if name.split(".")[0] in sections}
+
+
+def test_stages_that_a_run_leaves_out_are_not_in_its_key():
+    plain = run_key(RunConfig(), "test")
+    assert run_key(RunConfig().with_settings({"audit.cas_steps": 7, "sampling.components": 3}), "test") == plain
+    assert run_key(RunConfig().with_settings({"audit.enabled": True}), "test") != plain
+    assert run_key(RunConfig().with_settings({"sampling.prior": "gaussian"}), "test") != plain
+    # the audit belongs to test, and is the same stage whether `run` or `audit` asked for it
+    assert run_key(FULL, "val") == run_key(FULL.with_settings({"audit.enabled": False}), "val")
+    assert audit_key(FULL, "test") == audit_key(FULL.with_settings({"audit.enabled": False}), "test")
 
 
 def test_the_split_is_part_of_every_key_that_opens_one():
     config = RunConfig()
-    for key in (reference_key, evaluate_key, score_key, run_key):
+    for key in (reference_key, evaluate_key, score_key, expost_key, audit_key, run_key):
         assert key(config, "val") != key(config, "test")
 
 

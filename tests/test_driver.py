@@ -395,6 +395,18 @@ def test_a_time_limit_ends_the_sweep_with_a_report_of_what_there_is(warm_home, m
     assert "time limit" in recorded.trials[-1].data.tags["reason"]
 
 
+def test_an_interruption_right_after_a_trial_leaves_that_trial_finished(warm_home):
+    def on_update(view: SweepView) -> None:
+        if view.finished == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep(warm_home, study(), 4, on_update=on_update)
+    recorded = Recorded(warm_home)
+    assert recorded.statuses() == ["FINISHED"]
+    assert recorded.parent.info.status == "KILLED"
+
+
 def test_a_final_that_an_earlier_choice_left_running_is_closed(again, quiet_report):
     client = mlflow_client(again)
     recorded = Recorded(again)

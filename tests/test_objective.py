@@ -61,6 +61,7 @@ def test_the_order_asked_for_is_kept():
         (("conditional_accuracy",), "vae", "conditional_accuracy needs --model cvae; vae takes no label"),
         (("neg_elbo",), "ae", "a sweep needs --model vae or cvae"),
         ((), "ae", "a sweep needs --model vae or cvae"),
+        (("coverage_relative_expost",), "cvae", "needs a fitted prior; add --set sampling.prior=mixture"),
     ],
 )
 def test_what_cannot_be_optimised_is_one_clear_line(names, model, message):
@@ -76,6 +77,8 @@ def test_physical_ranges_run_from_worst_to_best():
         "conditional_accuracy_worst_class": (0.1, 0.995),
         "coverage_relative": (0.0, 1.0),
         "vendi_ratio": (0.0, 1.0),
+        "conditional_accuracy_expost": (0.1, 0.995),
+        "coverage_relative_expost": (0.0, 1.0),
         "neg_elbo": (171.6, 45.5),
     }
     for name, (worst, best) in ranges.items():

@@ -97,18 +97,22 @@ def test_flags_come_after_the_file():
         ("beta=-1:4:linear", "train.beta is -1.0; it must be a finite number, 0 or more"),
         ("latent_dim=0:8:linear", "model.latent_dim is 0; it must be 1 or more"),
         ("latent_dim=2.5:8", "it must be whole numbers"),
-        ("betta=1:2", "--space betta names no setting; numbers that can be searched: .*train.beta"),
-        ("train.betta=1:2", "names no setting; numbers that can be searched: .*train.beta"),
+        (
+            "betta=1:2",
+            "--space betta names no setting; numbers that can be varied: model.latent_dim, train.batch_size, "
+            "train.beta, train.epochs, train.learning_rate, train.warmup_epochs$",
+        ),
+        ("train.betta=1:2", "names no setting; numbers that can be varied: .*train.beta"),
         ("kind=1:2", "model.kind is not a number"),
         ("hidden=1:2", "model.hidden is not a number"),
         ("condition_encoder=0:1:linear", "model.condition_encoder is not a number"),
         ("seed=0:9:linear", "a seed is not searched; every trial has its own"),
         # The measuring stick is the same for every trial.
-        ("judge.learning_rate=1e-3:1e-2", "names no setting; numbers that can be searched"),
-        ("score.per_class=10:100", "names no setting; numbers that can be searched"),
-        ("runtime.threads=1:4", "names no setting; numbers that can be searched"),
-        ("data.train_limit=100:1000", "names no setting; numbers that can be searched"),
-        ("val_fraction=0.1:0.2", "names no setting; numbers that can be searched"),
+        ("judge.learning_rate=1e-3:1e-2", "names no setting; numbers that can be varied"),
+        ("score.per_class=10:100", "names no setting; numbers that can be varied"),
+        ("runtime.threads=1:4", "names no setting; numbers that can be varied"),
+        ("data.train_limit=100:1000", "names no setting; numbers that can be varied"),
+        ("val_fraction=0.1:0.2", "names no setting; numbers that can be varied"),
     ],
 )
 def test_what_is_wrong_with_an_entry_is_one_clear_line(entry, message):
