@@ -66,7 +66,7 @@ def audit_model(
     progress("diversity", 0, 6)
     found = diversity(generated, real_images, data)
     progress("distance to real images", 1, 6)
-    found |= feature_distances(judges, reference, generated, train_images)
+    found |= feature_distances(judges, reference, generated, train_images, neighbours=score.neighbours)
     progress("latent space", 2, 6)
     health, kl_per_dim = latent_health(model, judges, data, split)
     found |= health
@@ -105,7 +105,12 @@ SSIM_LEAST = 6
 
 
 def feature_distances(
-    judges: Judges, reference: Reference, generated: Float[Tensor, "K R D"], train: Float[Tensor, "K R D"]
+    judges: Judges,
+    reference: Reference,
+    generated: Float[Tensor, "K R D"],
+    train: Float[Tensor, "K R D"],
+    *,
+    neighbours: int = 5,
 ) -> dict[str, float]:
     """Frechet distance, precision, recall and density in judge A's features; the real value is a train sample's."""
     features = torch.stack([extract_features(judges.a, images) for images in generated])  # (K, R, F)
@@ -115,7 +120,8 @@ def feature_distances(
         pairs = zip(candidate, reference.features, strict=True)
         return sum(frechet_distance(own, real) for own, real in pairs) / len(candidate)
 
-    manifold = [manifold_scores(real, own) for real, own in zip(reference.features, features, strict=True)]
+    k = min(neighbours, reference.per_class - 1)
+    manifold = [manifold_scores(real, own, k=k) for real, own in zip(reference.features, features, strict=True)]
     return {
         "frechet_intra": intra(features),
         "frechet_intra_real": intra(train_features),
@@ -181,7 +187,8 @@ def classification_scores(
     model: Autoencoder, data: PreparedData, split: Split, config: AuditConfig
 ) -> dict[str, float]:
     """Accuracy on real images of a CNN trained on generated ones, and on as many real ones (Ravuri & Vinyals 2019)."""
-    per_class = min(config.cas_images // data.classes, int(torch.bincount(data.train.labels.cpu()).min()))
+    smallest = int(torch.bincount(data.train.labels.cpu()).min())
+    per_class = min(max(1, config.cas_images // data.classes), smallest)
     images, labels = conditional_samples(model, per_class=per_class, seed=derive_seed("cas"))
     real = stratified_indices(data.train.labels, per_class, data.classes, seed=0).flatten()
     x, y = split.as_float(slice(None)), split.labels

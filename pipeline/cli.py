@@ -433,10 +433,11 @@ def report(
 @app.command(epilog=_examples("cvae-pipe compare mnist-cvae-beta1 mnist-cvae-beta4", "cvae-pipe compare A B C --json"))
 def compare(
     runs: Annotated[list[str], typer.Argument(help="Names or keys of runs (the beginning is enough).")],
+    markdown_: Annotated[bool, typer.Option("--markdown", help="A markdown table on stdout.")] = False,
     json_: Json = False,
 ) -> None:
     """Compare finished runs on the same noise, as pairs: better, worse or undecided."""
-    from pipeline.compare import compare_runs
+    from pipeline.compare import compare_runs, markdown
     from pipeline.outcome import find_run
     from pipeline.view import show_comparison
 
@@ -445,6 +446,8 @@ def compare(
         comparison = compare_runs(home, [find_run(home, name) for name in runs])
         if json_:
             _print_json(comparison.document())
+        elif markdown_:
+            print(markdown(comparison))
         else:
             show_comparison(comparison)
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pipeline import stages
-from pipeline.catalog import METRICS
+from pipeline.catalog import METRICS, show
 from pipeline.errors import ConfigError
 from pipeline.outcome import Outcome
 from pipeline.sampling import balanced_labels
@@ -58,6 +58,22 @@ class Comparison:
 
     def document(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def markdown(comparison: Comparison) -> str:
+    """The comparison as a markdown table, for an issue or a pull request."""
+    lines = ["| metric | " + " | ".join(comparison.names) + " |", "|---|" + "---:|" * len(comparison.names)]
+    lines += ["| " + " | ".join([row.key, *cells(row)]) + " |" for row in comparison.rows]
+    return "\n".join([*lines, "", comparison.caveat])
+
+
+def cells(row: Row) -> list[str]:
+    """A metric of every run as people read it, the others with their difference to the first and its verdict."""
+    texts = ["-" if value is None else show(value) for value in row.values]
+    for i, d in enumerate(row.differences, start=1):
+        if d is not None:
+            texts[i] += f" ({d.mean:+.3g} [{d.low:+.3g}, {d.high:+.3g}] {d.verdict})"
+    return texts
 
 
 def compare_runs(home: Home, runs: list[Outcome]) -> Comparison:

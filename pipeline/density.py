@@ -23,6 +23,7 @@ class ClassPrior:
     """A mixture of C Gaussians over z for each of K classes."""
 
     weights: Float[Tensor, "K C"]
+    """Sum to 1; a class of fewer components than C has zeros at the end."""
     means: Float[Tensor, "K C Z"]
     roots: Float[Tensor, "K C Z Z"]
     """Lower triangular L with L L^T the covariance of the component."""
@@ -30,7 +31,8 @@ class ClassPrior:
     def draw(self, eps: Float[Tensor, "N Z"], u: Float[Tensor, " N"], y: Int[Tensor, " N"]) -> Float[Tensor, "N Z"]:
         """z of class y from standard normal `eps` and uniform `u`, which picks the component: pairs across models."""
         edges = self.weights.cumsum(1)[y]  # (N, C)
-        component = (u[:, None] >= edges).sum(1).clamp_max(self.weights.shape[1] - 1)
+        last = (self.weights > 0).sum(1)[y] - 1  # rounding may leave the last edge below u
+        component = (u[:, None] >= edges).sum(1).minimum(last)
         return self.means[y, component] + (self.roots[y, component] @ eps[:, :, None]).squeeze(-1)
 
 

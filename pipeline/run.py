@@ -47,11 +47,11 @@ def uninterrupted() -> Iterator[None]:
         yield
         return
     held: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def hold(number: int, frame: object) -> None:
         if held:
-            signal.signal(number, before[signal.Signals(number)])
+            signal.signal(number, before[number])
             signal.raise_signal(number)
         held.append(number)
 
@@ -89,6 +89,7 @@ def execute(ctx: Context, split: str, on_epoch: OnEpoch = lambda record, model, 
             metrics |= audited.metrics
             folders["audit"] = stages.audit_key(config, split)
             facts["kl_per_dim"] = read_json(audited.folder / "kl_per_dim.json")
+        facts["calibration"] = stages.calibration(ctx, split)
         judge = stages.judge(ctx)
         facts["judge_sha256"] = judge.weights_sha256
         facts["gates"] = {
@@ -148,10 +149,17 @@ def log_outcome(tracked: TrackedRun, outcome: Outcome) -> None:
         tracked.log_image(f"final/{kind}", stages.read_grid(path), step=0)
     if outcome.per_class:
         tracked.log_table("per_class.json", outcome.per_class["table"])
+        tracked.log_table("judge_gates.json", gate_columns(outcome))
         tracked.set_tags({"judge_sha256": outcome.facts["judge_sha256"][:16]})
     tracked.log_text(outcome.config.to_toml(), "config.toml")
     tracked.log_text(history_csv(outcome.history), "history.csv")
     tracked.log_text(environment_text(), "environment.txt")
+
+
+def gate_columns(outcome: Outcome) -> dict[str, list[Any]]:
+    """The judges' gates as columns."""
+    rows = [gate for gates in outcome.facts["gates"].values() for gate in gates]
+    return {name: [row[i] for row in rows] for i, name in enumerate(("gate", "value", "bound", "passed"))}
 
 
 def log_epoch_grids(tracked: TrackedRun, grids: dict[int, Path]) -> None:

@@ -5,6 +5,7 @@ every class of the reference split has. Mixing sizes would compare different qua
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -125,6 +126,45 @@ def score_model(
         predicted=predicted,
         covered=inside,
     )
+
+
+def reference_rows(
+    judges: Judges, reference: Reference, data: PreparedData, split: Split, config: ScoreConfig
+) -> list[dict[str, Any]]:
+    """What images that no model made score: the ceilings and floors that every score is read against.
+
+    Real images of the split itself; as many training images; training images under wrong labels; the class means.
+    """
+    classes, n = data.classes, reference.per_class
+    real = split.as_float(stratified_indices(split.labels, n, classes, seed=config.seed).flatten())
+    train = data.train.as_float(stratified_indices(data.train.labels, n, classes, seed=config.seed).flatten())
+    shuffle = torch.randperm(len(train), generator=torch.Generator().manual_seed(derive_seed("shuffled labels")))
+    means = torch.stack(
+        [data.train.as_float((data.train.labels == c).nonzero().squeeze(1)).mean(0) for c in range(classes)]
+    ).repeat_interleave(n, 0)
+    candidates = {
+        "real images of this split": real,
+        "training images": train,
+        "training images under shuffled labels": train[shuffle.to(train.device)],
+        "the mean image of each class": means,
+    }
+    labels = torch.arange(classes).repeat_interleave(n)
+    rows = []
+    for name, images in candidates.items():
+        logits, features = judge_outputs(judges.a, images)
+        accuracy = conditional_accuracy(logits.argmax(-1).cpu(), labels, classes=classes)
+        inside = _covered(reference.features, reference.radii, features.unflatten(0, (classes, n)))
+        vendi = _vendi(reference.pca, images.unflatten(0, (classes, n)))
+        rows.append(
+            {
+                "images": name,
+                "conditional_accuracy": accuracy.macro,
+                "coverage": float(inside.double().mean()),
+                "coverage_relative": float(inside.double().mean() / reference.coverage.mean()),
+                "vendi_ratio": float((vendi / reference.vendi).mean()),
+            }
+        )
+    return rows
 
 
 def quick_scores(model: Autoencoder, judges: Judges, reference: Reference, config: ScoreConfig) -> dict[str, float]:

@@ -40,6 +40,7 @@ from pipeline.scoring import (
     build_reference,
     expost_metrics,
     per_class_table,
+    reference_rows,
     score_metrics,
     score_model,
     stratified_indices,
@@ -47,7 +48,17 @@ from pipeline.scoring import (
 from pipeline.store import MANIFEST, Home, read_json, sha256, write_atomically, write_json
 from pipeline.training import EpochRecord, build_model, elbo_per_image, fit, load_training, save_training, start
 
-VERSIONS = {"prepare": 1, "judge": 1, "reference": 1, "train": 1, "evaluate": 1, "score": 1, "expost": 1, "audit": 1}
+VERSIONS = {
+    "prepare": 1,
+    "judge": 1,
+    "reference": 1,
+    "calibration": 1,
+    "train": 1,
+    "evaluate": 1,
+    "score": 1,
+    "expost": 1,
+    "audit": 1,
+}
 """Raised when a stage's code changes its results: old results then simply stop being found."""
 
 STAGES = tuple(VERSIONS)
@@ -112,6 +123,10 @@ def judge_key(config: RunConfig) -> str:
 
 def reference_key(config: RunConfig, split: str) -> str:
     return digest("reference", VERSIONS["reference"], judge_key(config), config.score, split)
+
+
+def calibration_key(config: RunConfig, split: str) -> str:
+    return digest("calibration", VERSIONS["calibration"], reference_key(config, split))
 
 
 def train_key(config: RunConfig) -> str:
@@ -279,6 +294,17 @@ def _loaded_reference(folder: Path, device: str) -> Reference:
         coverage=tensors["coverage"].cpu(),
         vendi=tensors["vendi"].cpu(),
     )
+
+
+def calibration(ctx: Context, split: str) -> list[dict[str, Any]]:
+    """What real, mislabelled and mean images score: the rows that a model's scores are read against."""
+    judges, ref = judge(ctx).judges, reference(ctx, split)
+    data = prepare(ctx)
+
+    def make(work: Path) -> None:
+        write_json(work / "rows.json", reference_rows(judges, ref, data, split_of(data, split), ctx.config.score))
+
+    return read_json(ctx.build("calibration", calibration_key(ctx.config, split), make, label=split) / "rows.json")
 
 
 # ---- train ---------------------------------------------------------------------------------------------------------

@@ -230,21 +230,15 @@ def show_table(table: "ReportTable") -> None:
 
 def show_comparison(comparison: "Comparison") -> None:
     """Each metric of each run, and its difference from the first run with a verdict."""
+    from pipeline.compare import cells
+
     out = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
     table = Table(box=None, pad_edge=False)
     table.add_column("metric", no_wrap=True)
     for name in comparison.names:
         table.add_column(name, justify="right")
     for row in comparison.rows:
-        cells = [show(row.values[0]) if row.values[0] is not None else "-"]
-        for value, difference in zip(row.values[1:], row.differences, strict=True):
-            text = show(value) if value is not None else "-"
-            if difference is not None:
-                text += (
-                    f" ({difference.mean:+.3g} [{difference.low:+.3g}, {difference.high:+.3g}] {difference.verdict})"
-                )
-            cells.append(text)
-        table.add_row(row.key, *cells)
+        table.add_row(row.key, *cells(row))
     out.print(table)
     out.print(comparison.caveat, markup=False)
 

@@ -4,6 +4,7 @@ Cells of the grid go through the same executor, store and tracker as a sweep's t
 training seeds: for each seed the slope of a metric over the setting, and a t-interval over seeds of that slope.
 """
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from pipeline.store import Home, write_atomically, write_json
 from pipeline.tracking import RunSpec, TrackedRun, Tracker
 from sweeps.executors import Executor
 from sweeps.jobs import TrackedJobs
+from sweeps.space import number
 
 SHOWN = (
     "conditional_accuracy",
@@ -76,7 +78,7 @@ class AblationConfig:
     def cells(self) -> dict[str, RunConfig]:
         """Every configuration by its name, seeds innermost."""
         return {
-            f"{self.key}={value:g} seed {self.base.train.seed + i}": self.base.with_settings(
+            f"{self.key}={number(value)} seed {self.base.train.seed + i}": self.base.with_settings(
                 {self.setting: _whole(value), "train.seed": self.base.train.seed + i}
             )
             for value in self.values
@@ -124,13 +126,18 @@ class Ablation:
         return claims
 
     def document(self) -> dict[str, Any]:
-        """The `--json` document, less the paths."""
+        """The `--json` document, less the paths; one seed has no interval, so its ends are None."""
+
+        def plain(trend: Trend) -> dict[str, Any]:
+            known = np.isfinite(trend.low)
+            return asdict(trend) | {"low": trend.low if known else None, "high": trend.high if known else None}
+
         return {
             "name": self.config.name,
             "setting": self.config.setting,
             "values": list(self.config.values),
             "seeds": self.config.seeds,
-            "trends": {name: asdict(trend) for name, trend in self.trends.items()},
+            "trends": {name: plain(trend) for name, trend in self.trends.items()},
             "claims": self.claims,
         }
 
@@ -154,7 +161,7 @@ def parse_values(text: str) -> tuple[float, ...]:
 
 
 def trends(frame: pd.DataFrame, key: str, *, log: bool) -> dict[str, Trend]:
-    """The trend of every metric column that varies; undecided with one seed, which has no spread."""
+    """The trend of every metric column; undecided with one seed, which has no spread."""
     found = {}
     for metric in frame.columns.difference([key, "seed"], sort=False):
         slopes = [_slope(group[key], group[metric], log=log) for _, group in frame.groupby("seed")]
@@ -172,8 +179,10 @@ def trends(frame: pd.DataFrame, key: str, *, log: bool) -> dict[str, Trend]:
 def _slope(x: "pd.Series[float]", y: "pd.Series[float]", *, log: bool) -> float:
     """Least-squares slope of y over x, or over log x."""
     xs = np.log(x.to_numpy(float)) if log else x.to_numpy(float)
+    ys = y.to_numpy(float)
     centred = xs - xs.mean()
-    return float(centred @ y.to_numpy(float) / (centred @ centred))
+    # Less its first value, so that rounding gives a constant no slope: without spread over seeds it would be a verdict.
+    return float(centred @ (ys - ys[0]) / (centred @ centred))
 
 
 def ablate(
@@ -250,10 +259,7 @@ def write_ablation(ablation: Ablation, home: Home) -> Path:
     folder = home.reports / ablation.config.name
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "cells.csv", ablation.frame.to_csv(index=False))
-    finite = ablation.document()
-    for trend in finite["trends"].values():  # one seed has no interval
-        trend |= {end: None for end in ("low", "high") if not np.isfinite(trend[end])}
-    write_json(folder / "ablation.json", finite)
+    write_json(folder / "ablation.json", ablation.document())
     _, html = write_report(ablation_report(ablation), folder)
     return html
 
@@ -264,8 +270,9 @@ def ablation_report(ablation: Ablation) -> Report:
     first = next(iter(ablation.outcomes.values()))
     values = ", ".join(f"{v:g}" for v in config.values)
     command = (
-        f"cvae-pipe ablate --param {config.setting} --values {','.join(f'{v:g}' for v in config.values)} "
-        f"--seeds {config.seeds} --name {config.name} {flags(config.base, leave_out=frozenset({config.setting}))}"
+        f"cvae-pipe ablate --param {config.setting} --values {','.join(map(number, config.values))} "
+        f"--seeds {config.seeds} --name {shlex.quote(config.name)} "
+        f"{flags(config.base, leave_out=frozenset({config.setting}))}"
     )
     return Report(
         title=f"Ablation of {config.key}",

@@ -94,7 +94,7 @@ class _Sweep:
             proposals.replay(trial.number, trial.params, results)
         waiting = [t for t in self.ledger.trials if t.state == TrialState.RUNNING]  # of a driver that was killed
         running: dict[str, FrozenTrial] = {}
-        while running or _finished(results) < self.view.target:
+        while _finished(results) < self.view.target:
             self._refuse_hopeless(results)
             while self.jobs.executor.free and _finished(results) + len(running) < self.view.target:
                 following = waiting.pop(0) if waiting else self._next(proposals, results)

@@ -302,13 +302,19 @@ def children_can_be_interrupted():
     signal.signal(signal.SIGINT, before)
 
 
+def checkpoint_time(home):
+    """When the training under way has last finished an epoch; 0 before the first."""
+    return max(
+        (p.stat().st_mtime for p in (home.store.root / "partial").glob(f"train-*/{stages.CHECKPOINT}")), default=0
+    )
+
+
 def wait_for_epoch(home, process, after=0):
-    """Wait until a training in progress has written a checkpoint newer than `after`; its time."""
+    """Wait until a training under way has finished an epoch, later than `after`."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        for path in (home.store.root / "partial").glob(f"train-*/{stages.CHECKPOINT}"):
-            if path.stat().st_mtime > after:
-                return path.stat().st_mtime
+        if checkpoint_time(home) > after:
+            return
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
     raise AssertionError("no epoch within a minute")
@@ -342,10 +348,10 @@ def test_a_killed_training_goes_on_when_the_command_is_repeated_and_ends_in_the_
 @pytest.mark.slow
 def test_ctrl_c_and_a_polite_termination_close_the_run_and_the_same_command_finishes_it(warm_home, tmp_path):
     arguments = ("run", "--config", quick_toml(tmp_path, train__epochs=24, train__batch_size=16), "--json")
-    newest = 0.0
     for sent in (signal.SIGINT, signal.SIGTERM):
+        before = checkpoint_time(warm_home)
         process = start(warm_home, *arguments)
-        newest = wait_for_epoch(warm_home, process, after=newest)
+        wait_for_epoch(warm_home, process, after=before)
         process.send_signal(sent)
         code, out, err = finish(process)
         assert (code, out) == (130, ""), err

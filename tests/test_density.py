@@ -164,7 +164,8 @@ def test_a_class_of_few_codes_has_fewer_components_and_never_draws_from_the_rest
 def two_components(offset=0.0):
     means = torch.tensor([[[0.0, 0.0], [5.0, 1.0]], [[1.0, 1.0], [9.0, 9.0]]]) + offset
     root = torch.tensor(ROOT)
-    return ClassPrior(torch.tensor([[0.2, 0.8], [1.0, 0.0]]), means, torch.stack([root, root.T.tril()]).expand(2, 2, 2, 2))
+    roots = torch.stack([root, root.T.tril()]).expand(2, 2, 2, 2)
+    return ClassPrior(torch.tensor([[0.2, 0.8], [1.0, 0.0]]), means, roots)
 
 
 def test_draws_have_the_components_shares_and_moments():
@@ -285,7 +286,8 @@ def test_a_run_is_named_by_its_prior_but_its_standard_score_is_shared():
 
 
 def test_a_prior_changes_nothing_for_a_model_without_labels(warm_home):
-    plain, fitted = (quick_config(model__kind="vae", train__epochs=1, sampling__prior=p) for p in ("standard", "mixture"))
+    plain = quick_config(model__kind="vae", train__epochs=1)
+    fitted = plain.with_settings({"sampling.prior": "mixture"})
     assert stages.run_key(plain, "test") == stages.run_key(fitted, "test")
     outcome = execute(Context(fitted, warm_home), "test")
     assert not any(name.endswith(("_expost", "prior_gap")) for name in outcome.metrics)

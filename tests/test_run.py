@@ -1,6 +1,8 @@
 """Whole runs: one per configuration, of true status, recorded once, whatever interrupts them."""
 
 import json
+import signal
+import threading
 import tomllib
 
 import pytest
@@ -10,7 +12,16 @@ from pipeline import stages
 from pipeline.config import build_config, read_toml
 from pipeline.errors import DataError, DivergedError, TrackingError
 from pipeline.outcome import find_run, load_outcome
-from pipeline.run import closing, environment_text, execute, history_csv, prerequisites, run, write_run_report
+from pipeline.run import (
+    closing,
+    environment_text,
+    execute,
+    history_csv,
+    prerequisites,
+    run,
+    uninterrupted,
+    write_run_report,
+)
 from pipeline.stages import Context
 from pipeline.store import KEY_LENGTH
 from pipeline.tracking import MlflowTracker
@@ -245,6 +256,78 @@ def test_a_tracking_server_that_is_away_is_known_before_anything_is_trained(home
     with pytest.raises(TrackingError):
         run(Context(quick_config(), home), connect)
     assert not home.store.root.exists()
+
+
+@pytest.fixture
+def interruptible():
+    """Ctrl-C raises KeyboardInterrupt, as in a program; a suite started with `&` would ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def press_ctrl_c_in_a_block(times):
+    with uninterrupted():
+        for _ in range(times):
+            signal.raise_signal(signal.SIGINT)
+            yield
+
+
+def test_ctrl_c_waits_for_the_end_of_an_uninterrupted_block(interruptible):
+    block = press_ctrl_c_in_a_block(1)
+    next(block)
+    with pytest.raises(KeyboardInterrupt):
+        next(block)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_ctrl_c_does_not_wait(interruptible):
+    block = press_ctrl_c_in_a_block(3)
+    next(block)
+    with pytest.raises(KeyboardInterrupt):
+        next(block)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_block_without_a_signal_and_one_in_another_thread_change_nothing(interruptible):
+    with uninterrupted():
+        pass
+    handlers = []
+
+    def work():
+        with uninterrupted():
+            handlers.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert handlers == [signal.getsignal(signal.SIGINT)] == [signal.default_int_handler]
+
+
+@pytest.mark.parametrize("moment", ["open_run", "log_epoch", "log_image", "log_table"])
+def test_ctrl_c_in_the_middle_of_a_call_to_the_tracker_leaves_a_killed_run_that_goes_on(
+    context, warm_home, moment, interruptible
+):
+    from pipeline import tracking
+
+    owner = MlflowTracker if moment == "open_run" else tracking.MlflowRun
+    called = getattr(owner, moment)
+
+    def press_ctrl_c(*args, **options):
+        signal.raise_signal(signal.SIGINT)
+        return called(*args, **options)
+
+    def connect():
+        return MlflowTracker.connect(warm_home, EXPERIMENT, on_warning=pytest.fail)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, moment, press_ctrl_c)
+        with pytest.raises(KeyboardInterrupt):
+            run(context(), connect)
+    (tracked,) = recorded(warm_home)
+    assert (tracked.info.status, tracked.data.tags["reason"]) == ("KILLED", "interrupted; repeat the command to go on")
+    assert run(context(), connect).run_id == tracked.info.run_id
+    assert recorded(warm_home)[0].info.status == "FINISHED"
 
 
 def test_a_closed_run_has_the_status_that_is_true():
