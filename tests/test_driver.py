@@ -41,7 +41,7 @@ from sweeps.space import DEFAULT_SPACE, build_space
 from sweeps.study import Ledger, StudyConfig, load_study
 from sweeps.summary import SweepResult
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)  # a fixture that starts the command three times counts with its first test
 EPOCHS = 4
 
 
@@ -553,10 +553,12 @@ def story(warm_root, tmp_path_factory, no_tracking_uri):
     command += ["--workers", "2", "--final-seeds", "2", "--json"]
     environment = {**os.environ, "CVAE_PIPE_HOME": str(home.root)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
+    begun: list[subprocess.Popen] = []
 
     def begun_until(trials: int) -> subprocess.Popen:
         """The command, started, at the moment it has said that so many trials are complete."""
         process = subprocess.Popen(command, start_new_session=True, **pipes)
+        begun.append(process)
         said = ""
         while said.count(" complete: ") < trials:
             line = process.stderr.readline()
@@ -564,25 +566,30 @@ def story(warm_root, tmp_path_factory, no_tracking_uri):
             said += line
         return process
 
-    process = begun_until(1)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the workers too
-    out, errors = process.communicate(timeout=60)
-    interrupted = subprocess.CompletedProcess(command, process.returncode, out, errors)
-    after_interrupt, ledger_after_interrupt = Recorded(home), ledger_of(home)
-    complete = [state for _, _, state in ledger_after_interrupt].count("COMPLETE")
+    try:
+        process = begun_until(1)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the workers too
+        out, errors = process.communicate(timeout=200)
+        interrupted = subprocess.CompletedProcess(command, process.returncode, out, errors)
+        after_interrupt, ledger_after_interrupt = Recorded(home), ledger_of(home)
+        complete = [state for _, _, state in ledger_after_interrupt].count("COMPLETE")
 
-    process = begun_until(complete + 1)
-    workers = children_of(process.pid)
-    process.kill()
-    process.communicate()
-    deadline = time.monotonic() + 5
-    while any(alive(pid) for pid in workers) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    orphans = [pid for pid in workers if alive(pid)]
-    ledger_after_kill = ledger_of(home)
-    assert len(workers) >= 2
-
-    finished = subprocess.run(command, timeout=120, check=False, **pipes)
+        process = begun_until(complete + 1)
+        workers = children_of(process.pid)
+        process.kill()
+        process.communicate()
+        deadline = time.monotonic() + 15
+        while any(alive(pid) for pid in workers) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        orphans = [pid for pid in workers if alive(pid)]
+        ledger_after_kill = ledger_of(home)
+        assert len(workers) >= 2
+    finally:
+        for process in begun:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+    finished = subprocess.run(command, timeout=300, check=False, **pipes)
     return Story(home, interrupted, after_interrupt, ledger_after_interrupt, orphans, ledger_after_kill, finished)
 
 

@@ -18,8 +18,6 @@ from pipeline.run import execute, set_up_process
 from pipeline.store import Home
 from sweeps.executors import MAX_RESTARTS, EpochDone, Event, Job, JobDone, JobFailed, JobStopped, LocalExecutor
 
-pytestmark = pytest.mark.timeout(120)
-
 
 def copy_of(warm_root: Path, root: Path) -> Home:
     shutil.copytree(warm_root, root)
@@ -30,7 +28,7 @@ def run_jobs(executor: LocalExecutor, jobs: Iterable[Job], on_event: Callable[[E
     """Every job's last event, by its id."""
     waiting, ended = list(jobs), {}
     expected = len(waiting)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while len(ended) < expected:
         assert time.monotonic() < deadline, "the executor is stuck"
         while waiting and executor.free:
@@ -151,7 +149,7 @@ def test_a_job_that_always_kills_its_worker_fails_and_the_next_one_is_done_deaf_
         while not happened:
             killed += executor.pids
             os.kill(executor.pids[0], signal.SIGKILL)
-            happened = executor.events(timeout=10)
+            happened = executor.events(timeout=60)
         assert happened == [JobFailed("deadly", f"its worker process died {MAX_RESTARTS + 1} times (exit code -9)")]
         assert len(killed) == MAX_RESTARTS + 1
         assert executor.free == 1
@@ -161,7 +159,7 @@ def test_a_job_that_always_kills_its_worker_fails_and_the_next_one_is_done_deaf_
             os.kill(executor.pids[0], signal.SIGINT)
             time.sleep(0.01)
         before = executor.pids
-        while not any(isinstance(event, JobDone) for event in executor.events(timeout=30)):
+        while not any(isinstance(event, JobDone) for event in executor.events(timeout=60)):
             pass
         assert executor.pids == before
     finally:
@@ -180,7 +178,7 @@ def test_a_worker_that_dies_without_a_job_is_replaced(two):
     run_jobs(executor, [Job(f"start {seed}", quick_config(train__seed=seed), "val") for seed in (32, 33)])
     before = executor.pids
     os.kill(before[0], signal.SIGKILL)
-    assert executor.events(timeout=10) == []
+    assert executor.events(timeout=60) == []
     assert executor.free == 2
     assert len(set(executor.pids) - set(before)) == 1
     assert isinstance(run_jobs(executor, [Job("after", quick_config(train__seed=31), "val")])["after"], JobDone)
@@ -260,12 +258,12 @@ def test_workers_do_not_outlive_a_driver_that_is_killed(warm_root, tmp_path):
         pids = [int(pid) for pid in driver.stdout.readline().split()]
         assert len(pids) == 2
         if at_work:
-            assert wait_until(lambda: len(list((home.store.root / "partial").glob("train-*"))) == 2, seconds=60)
+            assert wait_until(lambda: len(list((home.store.root / "partial").glob("train-*"))) == 2, seconds=200)
         assert all(alive(pid) for pid in pids)
         driver.kill()
         driver.wait()
         driver.stdout.close()
-        assert wait_until(lambda pids=pids: not any(alive(pid) for pid in pids), seconds=20 if not at_work else 5)
+        assert wait_until(lambda pids=pids: not any(alive(pid) for pid in pids), seconds=60 if not at_work else 15)
 
 
 def test_the_drivers_own_threads_and_environment_are_left_alone(two):
