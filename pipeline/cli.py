@@ -260,7 +260,7 @@ def sweep(
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes; by default one per core.")] = None,
-    timeout: Annotated[float | None, typer.Option(help="Minutes after which no more is begun.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Minutes after which it stops, resumable, and reports.")] = None,
     pruner: Annotated[str, typer.Option(help="none, median or halving; for one objective.")] = "none",
     final_seeds: Annotated[int, typer.Option(help="Seeds the chosen configuration is re-trained with for test.")] = 3,
     sweep_seed: Annotated[int, typer.Option(help="Seed of the proposals and of every trial's training.")] = 0,

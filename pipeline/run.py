@@ -5,10 +5,7 @@ entry, one MLflow run. `execute` is pure in that sense (configuration in, stored
 workers call; `run` adds the ledger.
 """
 
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +19,7 @@ from pipeline.model import Autoencoder
 from pipeline.outcome import Outcome, load_outcome, run_name
 from pipeline.stages import Context
 from pipeline.store import KEY_LENGTH, Home, read_json, write_atomically, write_json
-from pipeline.tracking import DatasetInfo, RunSpec, TrackedRun, Tracker, environment_text
+from pipeline.tracking import DatasetInfo, RunSpec, TrackedRun, Tracker, environment_text, uninterrupted
 from pipeline.training import EpochRecord, check_batch_size
 
 OnEpoch = Callable[[EpochRecord, Autoencoder, Path], None]
@@ -35,35 +32,6 @@ def set_up_process(threads: int) -> None:
     torch.set_num_threads(threads)
     # Dying ReLU units leave denormal Adam moments behind, which CPUs compute with up to a hundred times slower.
     torch.set_flush_denormal(True)
-
-
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Holds Ctrl-C and SIGTERM back to the end of the block; a second one passes at once.
-
-    An MLflow call cut in mid-transaction keeps its lock on the database, and then the run cannot be closed either.
-    """
-    if threading.current_thread() is not threading.main_thread():  # signals go to the main thread alone
-        yield
-        return
-    held: list[int] = []
-    before = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def hold(number: int, frame: object) -> None:
-        if held:
-            signal.signal(number, before[number])
-            signal.raise_signal(number)
-        held.append(number)
-
-    for number in before:
-        signal.signal(number, hold)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        for number in held[:1]:
-            signal.raise_signal(number)
 
 
 def execute(ctx: Context, split: str, on_epoch: OnEpoch = lambda record, model, folder: None) -> Outcome:

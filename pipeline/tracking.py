@@ -13,13 +13,16 @@ import math
 import os
 import platform
 import re
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -271,6 +274,35 @@ def _cause(error: BaseException) -> str:
 # ------------------------------------------------------------------------------------------------ the connection
 
 
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Holds Ctrl-C and SIGTERM back to the end of the block; a second one passes at once.
+
+    An MLflow call cut in mid-transaction keeps its lock on the database, and then the run cannot be closed either.
+    """
+    if threading.current_thread() is not threading.main_thread():  # signals go to the main thread alone
+        yield
+        return
+    held: list[int] = []
+    before = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def hold(number: int, frame: object) -> None:
+        if held:
+            signal.signal(number, before[number])
+            signal.raise_signal(number)
+        held.append(number)
+
+    for number in before:
+        signal.signal(number, hold)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in held[:1]:
+            signal.raise_signal(number)
+
+
 class _AwayError(Exception):
     """The store does not answer, or did not a moment ago."""
 
@@ -290,7 +322,8 @@ class _Link:
         if time.monotonic() < self._retry_at:
             raise _AwayError
         try:
-            return operation()
+            with uninterrupted():
+                return operation()
         except Exception as error:
             if not _is_outage(error):
                 raise

@@ -221,11 +221,12 @@ def open_parent(ctx: Context, config: AblationConfig, tracker: Tracker) -> Track
     """The grid itself as a run: the parent of its cells."""
     values = ", ".join(f"{v:g}" for v in config.values)
     params = {**config.base.flat(), config.setting: values, "seeds": config.seeds}
+    computed = {name: value for name, value in params.items() if not name.startswith("runtime.")}
     tags = {"kind": "study", "study": config.name, "dataset": config.base.data.dataset, "model": config.base.model.kind}
     return tracker.open_run(
         RunSpec(
             name=config.name,
-            key=digest("ablation", config.name, config.base.flat(), config.setting, config.values, config.seeds)[:16],
+            key=digest("ablation", config.name, config.setting, computed)[:16],
             params=params,
             tags=tags,
             dataset=data_info(ctx.config, stages.result_facts(ctx), ctx.home),

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,13 @@ def mlflow_client(home):
     from pipeline import tracking
 
     return tracking._mlflow().MlflowClient(tracking_uri=tracking.tracking_uri(home))
+
+
+@pytest.fixture(autouse=True)
+def subnormals_are_numbers():
+    """Undo what a training in this process does to its arithmetic: hypothesis draws subnormal floats."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)
 
 
 @pytest.fixture

@@ -262,6 +262,7 @@ def test_another_prior_neither_trains_nor_scores_the_standard_way_again(rescored
         "train (cvae, 25 epochs)",
         "evaluate (test)",
         "score (test)",
+        "calibration (test)",
         "expost (test, gaussian prior)",
         "expost (test, mixture prior)",
     ]

@@ -19,12 +19,11 @@ from pipeline.run import (
     history_csv,
     prerequisites,
     run,
-    uninterrupted,
     write_run_report,
 )
 from pipeline.stages import Context
 from pipeline.store import KEY_LENGTH
-from pipeline.tracking import MlflowTracker
+from pipeline.tracking import MlflowTracker, uninterrupted
 
 EXPERIMENT = "cvae-pipe"
 

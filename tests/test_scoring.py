@@ -1,6 +1,7 @@
 """Scores of generators that need no training: real images, shuffled labels, one image per class, noise."""
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -141,6 +142,13 @@ def test_the_reference_does_not_depend_on_the_model_and_its_size_is_the_largest_
     assert reference.per_class == smallest == largest_per_class(digits.test, digits.train, 10, 1000)
     assert largest_per_class(digits.test, digits.train, 10, 7) == 7
     assert reference.features.shape[:2] == (10, smallest)
+
+
+def test_the_real_coverage_is_that_of_other_real_images_not_of_the_reference_itself(reference):
+    N, k = reference.per_class, SCORE.neighbours  # Naeem et al. 2020, for equal distributions and N = M
+    missed = math.prod((N - i) / (2 * N - i) for i in range(1, k + 1))
+    assert float(reference.coverage.mean()) == pytest.approx(1 - missed, abs=0.03)
+    assert float(reference.coverage.mean()) < 1
 
 
 def test_fewer_samples_than_reference_images_shrink_the_reference(judges, digits, real):
