@@ -198,7 +198,7 @@ def classification_scores(
         ("classification_accuracy_score_real", data.train.as_float(real), data.train.labels[real]),
     ):
         classifier = _small_cnn(own_x, own_y.to(own_x.device), data, steps=config.cas_steps)
-        read = torch.cat([classifier(part).argmax(-1) for part in x.split(2000)])
+        read = torch.cat([classifier(part).argmax(-1) for part in x.split(500)])
         found[name] = float((read == y).double().mean())
     return found
 

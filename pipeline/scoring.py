@@ -78,6 +78,11 @@ def stratified_indices(labels: Int[Tensor, " N"], per_class: int, classes: int, 
     return torch.stack(rows)
 
 
+def class_means(part: Split, classes: int) -> Float[Tensor, "K D"]:
+    """Mean image of each class, in [0, 1]."""
+    return torch.stack([part.as_float((part.labels == c).nonzero().squeeze(1)).mean(0) for c in range(classes)])
+
+
 def largest_per_class(split: Split, train: Split, classes: int, limit: int) -> int:
     """The largest R that every class of both splits has, at most `limit`."""
     smallest = min(int(torch.bincount(part.labels.cpu(), minlength=classes).min()) for part in (split, train))
@@ -139,9 +144,7 @@ def reference_rows(
     real = split.as_float(stratified_indices(split.labels, n, classes, seed=config.seed).flatten())
     train = data.train.as_float(stratified_indices(data.train.labels, n, classes, seed=config.seed).flatten())
     shuffle = torch.randperm(len(train), generator=torch.Generator().manual_seed(derive_seed("shuffled labels")))
-    means = torch.stack(
-        [data.train.as_float((data.train.labels == c).nonzero().squeeze(1)).mean(0) for c in range(classes)]
-    ).repeat_interleave(n, 0)
+    means = class_means(data.train, classes).repeat_interleave(n, 0)
     candidates = {
         "real images of this split": real,
         "training images": train,

@@ -17,10 +17,9 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from pipeline import data as data_module
 from pipeline.audit import audit_model
@@ -38,6 +37,7 @@ from pipeline.scoring import (
     Judges,
     Reference,
     build_reference,
+    class_means,
     expost_metrics,
     per_class_table,
     reference_rows,
@@ -448,11 +448,6 @@ def label_only_bce(data: PreparedData, part: Split) -> float:
     means = class_means(data.train, data.classes).double().clamp(1e-6, 1 - 1e-6)
     logits = means.logit()[part.labels]
     return float(bernoulli_bce(logits, part.as_float(slice(None)).double()).mean())
-
-
-def class_means(part: Split, classes: int) -> Float[Tensor, "K D"]:
-    """Mean image of each class, in [0, 1]."""
-    return torch.stack([part.as_float((part.labels == c).nonzero().squeeze(1)).mean(0) for c in range(classes)])
 
 
 def score(ctx: Context, split: str, trained: Trained | None = None) -> Result:

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from pipeline.metrics.per_class import Labelled
 
+PART = 10_000
+"""Points taken into float64 at once: 60 MB of 28 x 28 images."""
 BLOCK = 2**22
 """Distances held at once: 32 MB of float64."""
 SAME_POINT = 1e-12
@@ -35,8 +37,9 @@ def distance_blocks(a: Float[Tensor, "N F"], b: Float[Tensor, "M F"]) -> Iterato
 
 
 def nearest_distances(a: Float[Tensor, "N F"], b: Float[Tensor, "M F"]) -> Float[Tensor, " N"]:
-    """Distance from each point of a to the nearest point of b."""
-    return torch.cat([block.amin(1) for block in distance_blocks(a, b)])
+    """Distance from each point of a to the nearest point of b; b a part at a time, since blocks work in float64."""
+    parts = [torch.cat([block.amin(1) for block in distance_blocks(a, part)]) for part in b.split(PART)]
+    return torch.stack(parts).amin(0)
 
 
 def knn_radii(real: Float[Tensor, "N F"], k: int) -> Float[Tensor, " N"]:
