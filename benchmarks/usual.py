@@ -2,13 +2,14 @@
 
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.functional import to_tensor
 
 
 class Images(Dataset):  # type: ignore[type-arg]
-    """Images that become tensors one by one, as torchvision's data sets with ToTensor do."""
+    """Images that become tensors one by one, by way of PIL, as torchvision's MNIST with ToTensor does it."""
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
         self.images, self.labels = images.numpy(), labels
@@ -17,7 +18,7 @@ class Images(Dataset):  # type: ignore[type-arg]
         return len(self.labels)
 
     def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
-        return to_tensor(self.images[i]), self.labels[i]
+        return to_tensor(Image.fromarray(self.images[i])), self.labels[i]
 
 
 class UsualCVAE(nn.Module):
