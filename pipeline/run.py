@@ -72,7 +72,7 @@ def execute(ctx: Context, split: str, on_epoch: OnEpoch = lambda record, model, 
     return load_outcome(ctx.home, key)
 
 
-def data_info(config: RunConfig, facts: dict[str, Any], home: Home) -> DatasetInfo:
+def data_info(config: RunConfig, facts: dict[str, Any]) -> DatasetInfo:
     """The data set as a tracker shows it."""
     return DatasetInfo(
         name=config.data.dataset,
@@ -102,7 +102,7 @@ def run_spec(
             **(tags or {}),
         },
         parent_id=parent_id,
-        dataset=data_info(config, stages.result_facts(ctx), ctx.home),
+        dataset=data_info(config, stages.result_facts(ctx)),
     )
 
 

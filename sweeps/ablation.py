@@ -229,7 +229,7 @@ def open_parent(ctx: Context, config: AblationConfig, tracker: Tracker) -> Track
             key=digest("ablation", config.name, config.setting, computed)[:16],
             params=params,
             tags=tags,
-            dataset=data_info(ctx.config, stages.result_facts(ctx), ctx.home),
+            dataset=data_info(ctx.config, stages.result_facts(ctx)),
         ),
         reopen=True,
     )

@@ -316,7 +316,7 @@ def parent_spec(ctx: Context, config: StudyConfig) -> RunSpec:
             "dataset": config.base.data.dataset,
             "model": config.base.model.kind,
         },
-        dataset=data_info(ctx.config, stages.result_facts(ctx), ctx.home),
+        dataset=data_info(ctx.config, stages.result_facts(ctx)),
     )
 
 

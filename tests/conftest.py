@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,26 @@ def generator():
     import torch
 
     return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Run a command in this process: (exit code, stdout, stderr)."""
+
+    from pipeline import cli
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["cvae-pipe", *map(str, arguments)])
+        before = signal.getsignal(signal.SIGTERM)
+        capsys.readouterr()
+        try:
+            with pytest.raises(SystemExit) as left:
+                cli.main()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        return left.value.code or 0, *capsys.readouterr()
+
+    return call
 
 
 @pytest.fixture

@@ -5,8 +5,6 @@ import json
 import math
 import shlex
 import shutil
-import signal
-import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -18,7 +16,7 @@ from conftest import mlflow_client, quick_config, quick_toml
 
 import sweeps.ablation
 import sweeps.executors
-from pipeline import cli, plots
+from pipeline import plots
 from pipeline.errors import StudyError
 from pipeline.stages import Context
 from pipeline.store import Home
@@ -76,24 +74,6 @@ def run_grid(home, config, executor=None, on_state=lambda name, state: None):
         make_executor=lambda home: executor or Here(home),
         on_state=on_state,
     )
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Run a command in this process: (exit code, stdout, stderr)."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["cvae-pipe", *map(str, arguments)])
-        before = signal.getsignal(signal.SIGTERM)
-        capsys.readouterr()
-        try:
-            with pytest.raises(SystemExit) as left:
-                cli.main()
-        finally:
-            signal.signal(signal.SIGTERM, before)
-        return left.value.code or 0, *capsys.readouterr()
-
-    return call
 
 
 # ---- slopes

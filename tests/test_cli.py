@@ -26,24 +26,6 @@ from pipeline.store import Home, read_json
 COMMANDS = ("prepare", "train", "evaluate", "score", "report", "run", "sweep", "compare", "ui")
 
 
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Run a command in this process: (exit code, stdout, stderr)."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["cvae-pipe", *map(str, arguments)])
-        before = signal.getsignal(signal.SIGTERM)
-        capsys.readouterr()
-        try:
-            with pytest.raises(SystemExit) as left:
-                cli.main()
-        finally:
-            signal.signal(signal.SIGTERM, before)
-        return left.value.code or 0, *capsys.readouterr()
-
-    return call
-
-
 def start(home, *arguments, **environment):
     """The command as a process of its own."""
     script = Path(sys.executable).with_name("cvae-pipe")
