@@ -127,6 +127,11 @@ class EpochSums:
     def __init__(self, device: torch.device, shape: tuple[int, ...] = ()) -> None:
         self.loss, self.bce, self.kl = (torch.zeros(shape, dtype=torch.float64, device=device) for _ in range(3))
 
+    def clear(self) -> None:
+        """Begin anew, in the same tensors."""
+        for total in (self.loss, self.bce, self.kl):
+            total.zero_()
+
     def add(self, bce: Float[Tensor, "*K B"], kl: Float[Tensor, "*K B"], beta: float | Float[Tensor, " *K"]) -> None:
         """One batch, under the beta of its step."""
         bce_sum, kl_sum = bce.sum(-1), kl.sum(-1)
