@@ -248,6 +248,14 @@ def load_study(home: Home, name: str) -> optuna.Study:
         return optuna.load_study(study_name=name, storage=_storage(home))
 
 
+def held_window(home: Home, name: str) -> int | None:
+    """The proposal window that a study was started with, since it cannot change; None if there is no such study."""
+    if name not in study_names(home):
+        return None
+    study = load_study(home, name)
+    return stored_config(study).window if study.get_trials(deepcopy=False) else None
+
+
 def _open(home: Home, config: StudyConfig) -> optuna.Study:
     # Optuna's first write creates the tables; two processes doing so at once would race.
     with home.store.lock("optuna-db"), quiet_optuna():
