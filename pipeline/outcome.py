@@ -52,7 +52,7 @@ def load_outcome(home: Home, key: str) -> Outcome:
     return Outcome(
         key=key,
         split=stored["split"],
-        config=build_config(tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))),
+        config=_config(folder),
         metrics=in_order(stored["metrics"]),
         facts=stored["facts"],
         history=read_json(paths["train"] / "history.json"),
@@ -60,6 +60,12 @@ def load_outcome(home: Home, key: str) -> Outcome:
         grids=grids,
         epoch_grids=epoch_grids(paths["train"]),
     )
+
+
+def _config(folder: Path) -> RunConfig:
+    if (folder / "config.json").exists():
+        return RunConfig().with_settings(read_json(folder / "config.json"))
+    return build_config(tomllib.loads((folder / "config.toml").read_text(encoding="utf-8")))  # stored before 2026-11-25
 
 
 def epoch_grids(folder: Path) -> dict[int, Path]:
