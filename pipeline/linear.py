@@ -29,7 +29,7 @@ def affine(
     """x W^T + b, and then ReLU if asked for; batched for a stack; not differentiable."""
     if _by_onednn(x):
         return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "relu" if relu else "none", [], "")
-    y = product(x, weight.mT).add_(bias.unsqueeze(-2))
+    y = torch.baddbmm(bias.unsqueeze(-2), x, weight.mT) if x.dim() == 3 else torch.addmm(bias, x, weight.mT)
     return y.relu_() if relu else y
 
 

@@ -514,6 +514,20 @@ def test_the_search_is_the_same_for_any_number_of_workers_and_interruptions(sear
     assert ledger_of(home, "killed") == alone
 
 
+@pytest.mark.slow
+def test_the_command_sweeps_as_a_population_and_keeps_its_window_when_repeated(warm_home):
+    quick = str(quick_toml(warm_home.root))
+    command = [sys.executable, "-c", "from pipeline.cli import main; main()", "sweep", "--config", quick, "--json"]
+    command += ["--name", "stacked", "--final-seeds", "0", "--trials"]
+    first = subprocess.run([*command, "3", "--executor", "population"], capture_output=True, text=True, timeout=200)
+    assert first.returncode == 0, first.stderr
+    assert load_study(warm_home, "stacked").user_attrs["spec"]["window"] == 16
+    # as worker processes, whose own default window is 8
+    again = subprocess.run([*command, "4", "--executor", "local"], capture_output=True, text=True, timeout=200)
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["finished"] == 4
+
+
 def test_a_smaller_target_adopts_no_more_than_it_needs_and_leaves_nothing_under_way(search, home):
     search("s", 10, workers=4, seed=0, die_after=2)
     states = [state for _, _, state in ledger_of(home)]
@@ -734,6 +748,7 @@ def test_an_outage_of_the_tracking_server_stops_nothing_and_a_repeat_replays_wha
         (["--trials", "0"], "--trials is 0; it must be 1 or more"),
         (["--trials", "many"], "--help lists what is allowed"),
         (["--workers", "0"], "--workers is 0; it must be 1 or more"),
+        (["--executor", "ray"], "--executor is 'ray'; it must be one of auto, local, population"),
         (["--workers", "9"], "--workers 9 is more than the proposal window 8"),
         (["--window", "0"], "--window is 0; it must be 1 or more"),
         (["--final-seeds", "-1"], "--final-seeds is -1; it must be 0 or more"),
