@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot, rcParams
+from matplotlib.figure import Figure
 from PIL import Image
 
 from pipeline import plots
+from pipeline.plots import curves, fronts, theme
 
 HOSTILE = ["<script>alert('x')</script>", "$\\frac{$", "_hidden", "🚀 \U000f0000", "x" * 300, "a\nb\tc", "", "%s{}"]
 OBJECTIVES = [
@@ -144,8 +146,8 @@ def test_the_stairs_of_the_front_never_claim_more_than_was_reached(x, y):
     """At every corner of the stairs some trial of the front is at least as good in both objectives."""
     sign_x, sign_y = (1 if way == "maximize" else -1 for way in (x, y))
     front = pd.DataFrame({"x": sign_x * np.array([1.0, 2.0, 4.0]), "y": sign_y * np.array([5.0, 3.0, 2.0])})
-    ax = plots.Figure().subplots()
-    plots._stairs(ax, front, ("x", "x", x), ("y", "y", y))
+    ax = Figure().subplots()
+    fronts._stairs(ax, front, ("x", "x", x), ("y", "y", y))
     xs, ys = ax.lines[0].get_data()
     if ax.lines[0].get_drawstyle() == "steps-pre":
         corners = list(zip(xs[:-1], ys[1:], strict=True))
@@ -187,11 +189,11 @@ def test_histories_that_are_short_or_broken_are_still_drawn(histories):
 
 
 def test_a_curve_far_above_the_others_does_not_flatten_them():
-    ax = plots.Figure().subplots()
-    curves = [history(98 + i)["val/neg_elbo"].to_numpy() for i in range(10)]
-    for curve in [*curves, curves[0] * 50]:
+    ax = Figure().subplots()
+    near = [history(98 + i)["val/neg_elbo"].to_numpy() for i in range(10)]
+    for curve in [*near, near[0] * 50]:
         ax.plot(curve)
-    plots._cut_top(ax, [*curves, curves[0] * 50])
+    curves._cut_top(ax, [*near, near[0] * 50])
     assert ax.get_ylim()[1] < 250
     assert ax.texts[0].get_text() == "1 curve lies above this range"
 
@@ -262,7 +264,7 @@ def test_figures_drawn_in_threads_take_turns_and_are_those_drawn_alone(monkeypat
         drawing.remove(figure)
         return encode(figure)
 
-    monkeypatch.setattr(plots, "png", slow_png)
+    monkeypatch.setattr(theme, "png", slow_png)
     threads = [threading.Thread(target=lambda: drawn.append(draw())) for _ in range(3)]
     for thread in threads:
         thread.start()
@@ -273,5 +275,5 @@ def test_figures_drawn_in_threads_take_turns_and_are_those_drawn_alone(monkeypat
 
 
 def test_a_single_beta_has_the_middle_of_the_colour_scale():
-    assert plots._beta_norm(pd.Series([0.3, 0.3, np.nan, 0.0]))(0.3) == pytest.approx(0.5)
-    assert plots._beta_norm(pd.Series([0.1, 1.0, 10.0]))(1.0) == pytest.approx(0.5)
+    assert fronts._beta_norm(pd.Series([0.3, 0.3, np.nan, 0.0]))(0.3) == pytest.approx(0.5)
+    assert fronts._beta_norm(pd.Series([0.1, 1.0, 10.0]))(1.0) == pytest.approx(0.5)

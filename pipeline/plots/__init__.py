@@ -1,0 +1,34 @@
+"""Figures of a report: data in, PNG bytes out. The only matplotlib and seaborn import; no paths, no stores, no runs.
+
+Every figure is drawn object by object (no pyplot state), under one theme and one lock: matplotlib's settings belong to
+the whole process, so they are put in place for the drawing and back afterwards. Columns of a trials frame: `number`
+(the trial's), `beta`, and those that the caller names; a failed trial has nan there and is left out.
+
+    theme.py      colours, fonts, the lock, PNG         axes.py       panels, ticks, labels
+    curves.py     losses by epoch                       fronts.py     trials that trade one objective for another
+    settings.py   what settings do to objectives        classes.py    scores per class
+"""
+
+from pipeline.plots.axes import Objective, Param
+from pipeline.plots.classes import confusion_matrix, per_class_bars
+from pipeline.plots.curves import History, loss_curves, reference_curve
+from pipeline.plots.fronts import pareto, rate_distortion
+from pipeline.plots.settings import ablation, importances, parameter_slices
+from pipeline.plots.theme import image_png, png
+
+__all__ = [
+    "History",
+    "Objective",
+    "Param",
+    "ablation",
+    "confusion_matrix",
+    "image_png",
+    "importances",
+    "loss_curves",
+    "parameter_slices",
+    "pareto",
+    "per_class_bars",
+    "png",
+    "rate_distortion",
+    "reference_curve",
+]
