@@ -27,6 +27,8 @@ class Outcome:
     grids: dict[str, Path]
     """generated, reconstructed, generated_expost -> PNG."""
     epoch_grids: dict[int, Path]
+    inside: Path | None = None
+    """The folder of the stage `inside`; None for a trial of a sweep, and for a run older than that stage."""
 
     @property
     def name(self) -> str:
@@ -59,6 +61,7 @@ def load_outcome(home: Home, key: str) -> Outcome:
         per_class=read_json(paths["score"] / "per_class.json") if "score" in paths else None,
         grids=grids,
         epoch_grids=epoch_grids(paths["train"]),
+        inside=paths.get("inside"),
     )
 
 

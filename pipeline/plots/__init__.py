@@ -7,12 +7,15 @@ the whole process, so they are put in place for the drawing and back afterwards.
     theme.py      colours, fonts, the lock, PNG         axes.py       panels, ticks, labels
     curves.py     losses by epoch                       fronts.py     trials that trade one objective for another
     settings.py   what settings do to objectives        classes.py    scores per class
+    latent.py     sheets of images, the latent map      search.py     contours, parallel coordinates
 """
 
 from pipeline.plots.axes import Objective, Param
-from pipeline.plots.classes import confusion_matrix, per_class_bars
+from pipeline.plots.classes import class_heat, confusion_matrix, per_class_bars
 from pipeline.plots.curves import History, loss_curves, reference_curve
-from pipeline.plots.fronts import pareto, rate_distortion
+from pipeline.plots.fronts import hypervolume_history, pareto, rate_distortion
+from pipeline.plots.latent import captioned_images, dimension_use, labelled_sheet, latent_map
+from pipeline.plots.search import contours, parallel_coordinates
 from pipeline.plots.settings import ablation, importances, parameter_slices
 from pipeline.plots.theme import image_png, png
 
@@ -21,10 +24,18 @@ __all__ = [
     "Objective",
     "Param",
     "ablation",
+    "captioned_images",
+    "class_heat",
     "confusion_matrix",
+    "contours",
+    "dimension_use",
+    "hypervolume_history",
     "image_png",
     "importances",
+    "labelled_sheet",
+    "latent_map",
     "loss_curves",
+    "parallel_coordinates",
     "parameter_slices",
     "pareto",
     "per_class_bars",

@@ -48,8 +48,8 @@ def nothing(ax: Axes, why: str) -> None:
     ax.set(xticks=[], yticks=[])
 
 
-def whole_numbers(ax: Axes) -> None:
-    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+def whole_numbers(ax: Axes, most: int = 6) -> None:
+    ax.xaxis.set_major_locator(MaxNLocator(most, integer=True, min_n_ticks=1))
 
 
 def log_axis(ax: Axes, values: pd.Series) -> None:
@@ -63,17 +63,30 @@ def log_axis(ax: Axes, values: pd.Series) -> None:
 
 
 def log_ticks(axis: Any, low: float, high: float, *, most: int) -> None:
-    """About `most` ticks at 1, 2, 5, 10, .. or fewer, as plain numbers; matplotlib's own are mathtext, or none."""
+    """About `most` ticks as plain numbers; matplotlib's own are mathtext, or none."""
+    axis.set_major_locator(FixedLocator(log_tick_values(low, high, most=most)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_minor_formatter(NullFormatter())
+
+
+def short(value: float) -> str:
+    """A number for a tick: few digits, and 3e-4 rather than 0.0003."""
+    if 0 < abs(value) < 0.01:
+        digits, _, power = f"{value:.2e}".partition("e")
+        return f"{float(digits):g}e{int(power)}"
+    return f"{value:.4g}"
+
+
+def log_tick_values(low: float, high: float, *, most: int) -> list[float]:
+    """About `most` of 1, 2, 5, 10, .. or fewer between two positive numbers; these two where there is none."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for steps in ((1, 2, 5), (1, 3), (1,)):
         ticks = [float(f"{step}e{decade}") for decade in decades for step in steps]
         ticks = [tick for tick in ticks if low <= tick <= high] or [low, high]
         if len(ticks) <= most:
             break
-    axis.set_major_locator(FixedLocator(ticks))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
-    axis.set_minor_locator(NullLocator())
-    axis.set_minor_formatter(NullFormatter())
+    return ticks
 
 
 def numbers_of(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:

@@ -43,7 +43,7 @@ def _one_run(history: pd.DataFrame) -> Figure:
                     rows["epoch"], rows[f"{split}/{quantity}"], style, color=colour, marker=marker, ms=3, label=split
                 )
         finish(ax, "epoch", f"{quantities[quantity]}, nats per image")
-        whole_numbers(ax)
+        whole_numbers(ax, most=4)
     if axes.flat[0].lines:
         axes.flat[0].legend(loc="upper right")
     else:
@@ -52,7 +52,7 @@ def _one_run(history: pd.DataFrame) -> Figure:
 
 
 def _many_runs(frames: Mapping[str, pd.DataFrame], highlight: AbstractSet[str]) -> Figure:
-    figure, axes = subplots(1, 1, height=3.6)
+    figure, axes = subplots(1, 1, height=3.2 + 0.2 * -(-len(highlight) // 4))
     ax = axes.flat[0]
     curves = {}
     for name, frame in frames.items():
@@ -83,7 +83,7 @@ def _many_runs(frames: Mapping[str, pd.DataFrame], highlight: AbstractSet[str]) 
     whole_numbers(ax)
     _cut_top(ax, [rows["val/neg_elbo"].to_numpy() for rows in curves.values()])
     if chosen:
-        figure.legend(loc="outside right upper")
+        figure.legend(loc="outside upper left", ncols=4, columnspacing=1.2)
     return figure
 
 
@@ -105,7 +105,7 @@ def _cut_top(ax: Axes, curves: Sequence[Float[np.ndarray, " E"]]) -> None:
 @themed
 def reference_curve(ours: Sequence[float], reference: Mapping[int, float], label: str) -> Figure:
     """Our training loss, one value per epoch from 1, beside published points {epoch: value}; nats per image."""
-    figure, axes = subplots(1, 1, height=3.2, width=5.6)
+    figure, axes = subplots(1, 1, height=3.0)
     ax = axes.flat[0]
     ax.plot(range(1, len(ours) + 1), ours, "-o", color=BLUE, ms=3, label="ours")
     points = sorted(reference.items())

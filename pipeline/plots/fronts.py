@@ -15,8 +15,18 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
-from pipeline.plots.axes import Objective, better, finish, log_ticks, nothing, numbers_of, settle, subplots
-from pipeline.plots.theme import BETAS, DPI, FAINT, GREY, INK, SOFT, WIDTH, themed
+from pipeline.plots.axes import (
+    Objective,
+    better,
+    finish,
+    log_ticks,
+    nothing,
+    numbers_of,
+    settle,
+    subplots,
+    whole_numbers,
+)
+from pipeline.plots.theme import BETAS, BLUE, DPI, FAINT, GREY, INK, ORANGE, SOFT, themed
 
 
 @themed
@@ -29,7 +39,7 @@ def pareto(
     bound what was reached. The chosen one is a star.
     """
     side = len(axes) - 1
-    figure, panels = subplots(side, side, height=3.2 if side > 1 else 3.6, width=WIDTH if side > 1 else 5.8)
+    figure, panels = subplots(side, side, height=2.5 if side > 1 else 3.4)
     numbers = numbers_of(frame, ["number", "beta", *(column for column, _, _ in axes)])
     norm = _beta_norm(numbers["beta"])
     named = {}
@@ -47,7 +57,7 @@ def pareto(
     marks = _marks(bool(front), chosen is not None)
     if side > 1:  # the free corner holds the legend
         panels[0, -1].legend(handles=marks, loc="upper left", labelspacing=0.9)
-        _beta_bar(figure, norm, cax=panels[0, -1].inset_axes((0.04, 0.42, 0.8, 0.06)), orientation="horizontal")
+        _beta_bar(figure, norm, most=4, cax=panels[0, -1].inset_axes((0.04, 0.42, 0.8, 0.06)), orientation="horizontal")
     else:
         figure.legend(handles=marks, loc="outside upper left", ncols=3)
         _beta_bar(figure, norm, ax=panels)
@@ -63,7 +73,7 @@ def rate_distortion(frame: pd.DataFrame, front: AbstractSet[int] = frozenset(), 
 
     Dashed lines join points of equal neg_elbo = bce + kl.
     """
-    figure, panels = subplots(1, 1, height=4.0, width=5.8)
+    figure, panels = subplots(1, 1, height=3.9)
     ax = panels.flat[0]
     numbers = numbers_of(frame, ["number", "beta", "kl", "bce"])
     norm = _beta_norm(numbers["beta"])
@@ -74,9 +84,26 @@ def rate_distortion(frame: pd.DataFrame, front: AbstractSet[int] = frozenset(), 
     finish(ax, "rate: kl, nats per image", "distortion: bce, nats per image")
     _beta_bar(figure, norm, ax=panels)
     equal = Line2D([], [], color=SOFT, lw=0.8, ls=(0, (4, 3)), label="equal neg_elbo")
-    figure.legend(handles=[*_marks(bool(front), chosen is not None), equal], loc="outside upper left", ncols=4)
+    figure.legend(
+        handles=[*_marks(bool(front), chosen is not None), equal], loc="outside upper left", ncols=4, columnspacing=1.2
+    )
     settle(figure)
     _number_points(ax, named, "kl", "bce")
+    return figure
+
+
+@themed
+def hypervolume_history(numbers: Sequence[int], volumes: Sequence[float], front: AbstractSet[int]) -> Figure:
+    """Hypervolume reached after each trial, a share of the box from worst to ideal; trials of today's front marked."""
+    figure, panels = subplots(1, 1, height=2.5)
+    ax = panels.flat[0]
+    ax.step(numbers, volumes, where="post", color=BLUE)
+    on = [(n, v) for n, v in zip(numbers, volumes, strict=True) if n in front]
+    ax.plot(*zip(*on, strict=True), "o", color=ORANGE, mec="white", ms=6, label="trial of the front")
+    finish(ax, "trial", "hypervolume, share of the ideal")
+    whole_numbers(ax)
+    if on:
+        ax.legend(loc="lower right")
     return figure
 
 
@@ -171,8 +198,8 @@ def _beta_norm(betas: pd.Series) -> LogNorm:
     return LogNorm(low / 1.5, high * 1.5) if high < 1.1 * low else LogNorm(low, high)
 
 
-def _beta_bar(figure: Figure, norm: LogNorm, **where: Any) -> None:
+def _beta_bar(figure: Figure, norm: LogNorm, *, most: int = 6, **where: Any) -> None:
     """The colour scale of beta, beside the axes `ax` or inside `cax`."""
     bar = figure.colorbar(ScalarMappable(norm, BETAS), label="beta", **({"aspect": 30, "pad": 0.02} | where))
     bar.outline.set_visible(False)
-    log_ticks(bar.long_axis, float(norm.vmin or 1), float(norm.vmax or 1), most=6)
+    log_ticks(bar.long_axis, float(norm.vmin or 1), float(norm.vmax or 1), most=most)

@@ -60,7 +60,7 @@ def importances(values: Mapping[str, Mapping[str, float]]) -> Figure:
     table = pd.DataFrame({objective: dict(shares) for objective, shares in values.items()}).astype(float)
     table = table.loc[table.mean(axis=1).sort_values(ascending=False, kind="stable").index]
     groups, bars = table.shape
-    figure, axes = subplots(1, 1, height=1.1 + 0.2 * max(groups, 1) * max(bars, 1) + 0.16 * groups, width=6.2)
+    figure, axes = subplots(1, 1, height=1.1 + 0.2 * max(groups, 1) * max(bars, 1) + 0.16 * groups)
     ax = axes.flat[0]
     thickness = 0.8 / max(bars, 1)
     for index, objective in enumerate(table.columns):
@@ -89,8 +89,8 @@ def ablation(frame: pd.DataFrame, param: Param, metrics: Sequence[tuple[str, str
     """Each metric (column, label) against one setting: a dot per seed, the line through the means, a band of one
     standard deviation over seeds. `frame` has a row per value and seed."""
     column, label, log = param
-    rows = -(-len(metrics) // 3)
-    figure, axes = subplots(rows, min(3, len(metrics)), height=2.3, sharex=True)
+    rows = -(-len(metrics) // 2)
+    figure, axes = subplots(rows, min(2, len(metrics)), height=2.0)
     for ax, (metric, name) in zip(axes.flat, metrics, strict=False):
         table = frame[[column, metric]].astype(float).dropna()
         groups = table.groupby(column)[metric]

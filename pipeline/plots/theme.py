@@ -14,8 +14,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-WIDTH = 7.5
-"""Inches of the widest figure: 720 CSS pixels, so that 9-point text stays readable on a phone once it is enlarged."""
+WIDTH = 5.0
+"""Inches of a figure: 480 CSS pixels, so that 9-point text is still 8 pixels high on a phone 360 wide."""
 DPI = 144
 FONT = "DejaVu Sans"
 """Ships with matplotlib, so that a figure looks the same on every machine."""
