@@ -3,33 +3,31 @@
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
 import pandas as pd
-from optuna.trial import FixedTrial, FrozenTrial, TrialState
+from optuna.trial import FixedTrial, TrialState
 
-from pipeline import plots
 from pipeline.catalog import show, show_spread
 from pipeline.config import RunConfig
+from pipeline.inside_report import inside_section
 from pipeline.outcome import Outcome, load_outcome
 from pipeline.report import Code, Facts, Figure, Gallery, Report, Section, Table, Text, write_report
 from pipeline.run_report import (
     calibration_section,
     flags,
     grid_figure,
-    per_class_section,
 )
 from pipeline.store import KEY_LENGTH, Home, write_atomically
 from sweeps.objective import Objective, physical_range
+from sweeps.sections import cells, curves, per_class, trade_off, why
 from sweeps.space import DEFAULT_SPACE
-from sweeps.study import StudyConfig, quiet_optuna
+from sweeps.study import StudyConfig
 
 GALLERY_LIMIT = 16
-CURVES_LIMIT = 60
 GRID_WIDTH = 300
 """Pixels of a grid in the gallery: three side by side on a wide screen."""
 
@@ -242,12 +240,6 @@ def describe_front(summary: Summary) -> str:
     return "\n".join(lines)
 
 
-def cells(config: StudyConfig, row: Mapping[Any, Any]) -> list[str]:
-    """Params and objective values of a trial as people read them; a dash for what it does not have."""
-    params = [d.show(row[d.name]) for d in config.space]
-    return params + ["-" if pd.isna(row[o.name]) else show(row[o.name]) for o in config.objectives]
-
-
 def _is_headline(key: str) -> bool:
     return key.partition("/")[2] in (
         "neg_elbo",
@@ -271,13 +263,14 @@ def sweep_report(summary: Summary) -> Report:
     config = summary.config
     sections = [
         Section("The answer", _answer(summary)),
-        Section("Trade-off", _trade_off(summary)),
+        Section("Trade-off", trade_off(summary)),
         Section("Images of the front", _images(summary)),
-        Section("Why", _why(summary)),
-        Section("Training", _curves(summary)),
+        Section("Why", why(summary)),
+        Section("Training", curves(summary)),
     ]
+    sections.append(per_class(summary))
     if summary.finals:
-        sections += [per_class_section(summary.finals[0]), calibration_section(summary.finals[0])]
+        sections += [inside_section(summary.finals[0]), calibration_section(summary.finals[0])]
     sections += [Section("All trials", (_all_trials(summary),)), Section("Reproduce", _reproduce(summary))]
     space = ", ".join(f"{d.name} {d.describe()}" for d in config.space)
     return Report(
@@ -333,30 +326,6 @@ def _answer(summary: Summary) -> tuple[Facts | Text | Table, ...]:
     return tuple(blocks)
 
 
-def _front_table(summary: Summary) -> Table:
-    config = summary.config
-    columns = ("trial", *(d.name for d in config.space), *(o.name for o in config.objectives), "kl", "bce")
-    rows = []
-    for number in summary.front:
-        row = summary.row(number)
-        rows.append((str(number), *cells(config, row), show(row["kl"]), show(row["bce"])))
-    highlight = frozenset(i for i, n in enumerate(summary.front) if n == summary.chosen)
-    caption = "The Pareto front on validation images; the chosen trial stands out."
-    return Table(columns, tuple(rows), caption=caption, highlight=highlight)
-
-
-def _trade_off(summary: Summary) -> tuple[Table | Figure, ...]:
-    if summary.chosen is None:
-        return ()
-    blocks: list[Table | Figure] = [_front_table(summary)]
-    if len(summary.config.objectives) > 1:
-        axes = [(o.name, o.label, o.direction) for o in summary.config.objectives]
-        figure = plots.pareto(summary.frame, axes, set(summary.front), summary.chosen)
-        caption = "every complete trial; the front is numbered, the star is the choice"
-        blocks.append(Figure("pareto", figure, "Pareto front of the objectives", caption))
-    return tuple(blocks)
-
-
 def _images(summary: Summary) -> tuple[Gallery | Figure | Text, ...]:
     shown = [n for n in summary.front if "generated" in getattr(summary.outcomes.get(n), "grids", {})][:GALLERY_LIMIT]
     blocks: list[Gallery | Figure | Text] = []
@@ -399,82 +368,6 @@ def _grid_caption(summary: Summary, number: int) -> str:
     params = " · ".join(f"{d.name} {row[d.name]:.3g}" for d in summary.config.space)
     values = " · ".join(f"{o.name} {row[o.name]:.3g}" for o in summary.config.objectives)
     return f"trial {number}{mark} · {params} · {values}"
-
-
-def _why(summary: Summary) -> tuple[Figure | Text, ...]:
-    complete = summary.frame[summary.frame["state"] == "complete"]
-    if len(complete) < 4:
-        return (Text("Too few complete trials to say what matters."),)
-    blocks: list[Figure | Text] = []
-    importance = importances(complete, summary.config)
-    if importance:
-        blocks.append(
-            Figure(
-                "importances",
-                plots.importances(importance),
-                "Importance of each setting for each objective",
-                "share of each objective's variance explained by each setting (fANOVA)",
-            )
-        )
-    blocks.append(
-        Figure(
-            "slices",
-            plots.parameter_slices(
-                complete,
-                [(d.name, d.name.replace("_", " "), d.log) for d in summary.config.space],
-                [(o.name, o.label, o.direction) for o in summary.config.objectives],
-                set(summary.front),
-            ),
-            "Each objective against each setting",
-            "every complete trial",
-        )
-    )
-    if {"kl", "bce", "beta"} <= set(complete.columns):
-        blocks.append(
-            Figure(
-                "rate-distortion",
-                plots.rate_distortion(complete, set(summary.front), summary.chosen),
-                "Rate against distortion of every trial",
-                "kl (rate) against bce (distortion) on validation images",
-            )
-        )
-    return tuple(blocks)
-
-
-def importances(complete: pd.DataFrame, config: StudyConfig) -> dict[str, dict[str, float]]:
-    """objective -> setting -> share of its variance explained, by fANOVA (Hutter et al. 2014)."""
-    with quiet_optuna():
-        study = optuna.create_study(directions=config.directions)
-    names = [d.name for d in config.space]
-    for _, row in complete.iterrows():
-        params = {d.name: int(row[d.name]) if d.integer else float(row[d.name]) for d in config.space}
-        values = [float(row[o.name]) for o in config.objectives]
-        study.add_trial(optuna.trial.create_trial(params=params, distributions=config.distributions, values=values))
-    found: dict[str, dict[str, float]] = {}
-    for i, objective in enumerate(config.objectives):
-        if complete[objective.name].nunique() < 2:
-            continue  # nothing varies, so nothing is explained
-        shares = optuna.importance.get_param_importances(
-            study,
-            evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0),
-            target=partial(_value_at, i),
-            params=names,
-        )
-        found[objective.name] = {name: float(share) for name, share in shares.items()}
-    return found
-
-
-def _value_at(index: int, trial: FrozenTrial) -> float:
-    return trial.values[index]
-
-
-def _curves(summary: Summary) -> tuple[Figure | Text, ...]:
-    histories = {f"trial {n}": o.history for n, o in list(summary.outcomes.items())[:CURVES_LIMIT]}
-    if not histories:
-        return ()
-    front = {f"trial {n}" for n in summary.front}
-    caption = "neg_elbo on validation images by epoch; the front stands out"
-    return (Figure("curves", plots.loss_curves(histories, front), "Learning curves of the trials", caption),)
 
 
 def _all_trials(summary: Summary) -> Table:
