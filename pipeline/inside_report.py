@@ -64,8 +64,8 @@ def _traversals(outcome: Outcome, folder: Path, facts: dict[str, Any]) -> Figure
     about = facts["traversals"]
     deterministic = outcome.config.model.kind == "ae"
     where = "the mean code" if deterministic else "z = 0, the centre of the prior"
-    label = "" if about["label"] is None else f" of class {facts['class_names'][about['label']]}"
-    picked = "" if about["label"] is None else " (the class with the highest rate)"
+    name = "" if about["label"] is None else f"class {facts['class_names'][about['label']]}"
+    label = f"{name}, the one with the highest rate: " if name else ""
     return Figure(
         "traversals",
         plots.labelled_sheet(
@@ -76,8 +76,8 @@ def _traversals(outcome: Outcome, folder: Path, facts: dict[str, Any]) -> Figure
             xlabel="value of z, standard deviations of the " + ("codes" if deterministic else "prior"),
             ylabel="latent dimension",
         ),
-        f"Images decoded while one latent dimension at a time moves from -3 to 3{label}",
-        f"one dimension moved at a time from {where}{label}{picked}; the most active dimensions, first on top",
+        f"Images decoded while one latent dimension at a time moves from -3 to 3{f', {name}' * bool(name)}",
+        f"{label}one dimension moved at a time from {where}; the most active dimension on top",
     )
 
 

@@ -120,7 +120,7 @@ def why(summary: "Summary") -> tuple[Block, ...]:
     )
     if len(params) > 1:
         x, y = params[:2]
-        others = "".join(f" {label} differs from point to point as well." for _, label, _ in params[2:])
+        others = "".join(f" Points differ in {label} as well." for _, label, _ in params[2:])
         blocks.append(
             Figure(
                 "contours",

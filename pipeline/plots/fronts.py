@@ -95,12 +95,12 @@ def rate_distortion(frame: pd.DataFrame, front: AbstractSet[int] = frozenset(), 
 @themed
 def hypervolume_history(numbers: Sequence[int], volumes: Sequence[float], front: AbstractSet[int]) -> Figure:
     """Hypervolume reached after each trial, a share of the box from worst to ideal; trials of today's front marked."""
-    figure, panels = subplots(1, 1, height=2.5)
+    figure, panels = subplots(1, 1, height=2.6)
     ax = panels.flat[0]
     ax.step(numbers, volumes, where="post", color=BLUE)
     on = [(n, v) for n, v in zip(numbers, volumes, strict=True) if n in front]
     ax.plot(*zip(*on, strict=True), "o", color=ORANGE, mec="white", ms=6, label="trial of the front")
-    finish(ax, "trial", "hypervolume, share of the ideal")
+    finish(ax, "trial", "hypervolume, share")
     whole_numbers(ax)
     if on:
         ax.legend(loc="lower right")

@@ -131,7 +131,7 @@ def dimension_use(kl: Sequence[float], variance: Sequence[float], threshold: flo
     x, rate, spread = np.arange(len(order)), np.asarray(kl)[order], np.asarray(variance)[order]
     active = spread > threshold
     floor = min(threshold, spread.min(where=spread > 0, initial=threshold)) / 3  # a log axis has no 0
-    figure, axes = subplots(2, 1, height=1.75, sharex=True)
+    figure, axes = subplots(2, 1, height=1.9, sharex=True)
     above, below = axes.flat
     for keep, colour, name in ((active, BLUE, "active"), (~active, FAINT, "not active")):
         if not keep.any():

@@ -104,9 +104,9 @@ def triangles(points: Float[np.ndarray, "N 2"]) -> Triangulation | None:
     They fill the convex hull and nothing else, less the slivers along its border.
     """
     different = np.unique(points, axis=0)
-    extent = np.ptp(different, axis=0)
-    if len(different) < 3 or (extent == 0).any():
+    if len(different) < 3 or (different.min(0) == different.max(0)).any():
         return None
+    extent = np.ptp(different, axis=0)
     scaled = (different - different.min(0)) / extent
     if np.linalg.matrix_rank(scaled - scaled.mean(0), tol=1e-6) < 2:
         return None
