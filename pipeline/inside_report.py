@@ -173,6 +173,10 @@ def _map(outcome: Outcome, folder: Path, facts: dict[str, Any]) -> list[Block]:
     ]
 
 
+def _per_cent(probability: float) -> str:
+    return ">99.9%" if probability >= 0.9995 else f"{probability:.1%}"
+
+
 def _most_wrong(folder: Path, facts: dict[str, Any]) -> list[Block]:
     about, names = facts["most_wrong"], facts["class_names"]
     head = f"of {about['generated']:,} generated images judge A reads {about['misread']:,} as another class."
@@ -188,11 +192,11 @@ def _most_wrong(folder: Path, facts: dict[str, Any]) -> list[Block]:
         sheet[row : row + height, column : column + width]
         for row, column in ((i // columns * (height + 1), i % columns * (width + 1)) for i in range(len(read)))
     ]
-    told = "; ".join(f"asked {a}, read {b} ({p:.1%})" for a, b, p in read)
+    told = "; ".join(f"asked {a}, read {b} ({_per_cent(p)})" for a, b, p in read)
     return [
         Figure(
             "most-wrong",
-            plots.captioned_images(images, [(f"asked {a}", f"read {b[:6]}, {p:.1%}") for a, b, p in read]),
+            plots.captioned_images(images, [(f"asked {a}", f"read {b[:6]}, {_per_cent(p)}") for a, b, p in read]),
             f"Generated images that the judge takes for another class with most confidence: {told}",
             f"the {len(read)} most wrong samples: {head} Shown are the ones it is surest of, with its probability",
         )

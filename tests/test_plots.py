@@ -133,7 +133,10 @@ def texts_of(figure) -> list[Text]:
     """All that is written on a figure."""
     axes = [ax for ax in figure.axes if ax.axison]
     axes += [child for ax in figure.axes for child in ax.child_axes]
-    found = [text for part in (*figure.legends, *(ax.get_legend() for ax in axes)) if part for text in part.get_texts()]
+    found = list(figure.texts)
+    found += [
+        text for part in (*figure.legends, *(ax.get_legend() for ax in axes)) if part for text in part.get_texts()
+    ]
     for ax in axes:
         found += [*ax.texts, ax.xaxis.label, ax.yaxis.label, ax.title, ax._left_title]
         found += [*tick_labels(ax.xaxis), *tick_labels(ax.yaxis)]
@@ -157,6 +160,7 @@ def test_no_label_is_clipped(drawn):
     figures_of_a_sweep_of_40()
     latent_map(300, [f"class {i}" for i in range(47)])
     sheet(np.zeros((8 * 9 - 1, 9 * 9 - 1), np.uint8), (8, 8), name="T-shirt/top")
+    sheet(np.zeros((28, 13 * 29 - 1), np.uint8))
     for figure in drawn:
         for text in texts_of(figure):
             box = text.get_window_extent()

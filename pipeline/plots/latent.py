@@ -12,7 +12,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from pipeline.plots.axes import finish, label_of, subplots
-from pipeline.plots.theme import BLUE, DPI, FAINT, INK, SERIES, SOFT, WIDTH, themed
+from pipeline.plots.theme import BLUE, DPI, FAINT, INK, SERIES, WIDTH, themed
 
 SHAPES = "os^Dv"
 """With ten colours each enough for 50 classes."""
@@ -40,9 +40,10 @@ def labelled_sheet(
     scale = max(1, round(0.85 * WIDTH * DPI / width))
     names = [label_of(row, 14) if row else "" for row in rows]
     font = max(scale * width / (0.85 * WIDTH * DPI), 0.7) * 9  # points
-    left = font / 72 * DPI * (2.2 + 0.62 * max(map(len, names), default=0))  # pixels
-    bottom, edge = font / 72 * DPI * 3.2, font / 72 * DPI * 0.5
-    across, down = left + scale * width + edge, bottom + scale * height + edge
+    line = font / 72 * DPI  # pixels, as all that follows
+    left, edge = line * (1.2 + 0.62 * max(map(len, names), default=0)), 0.5 * line
+    bottom, top = 3.2 * line, 1.8 * line
+    across, down = left + scale * width + edge, bottom + scale * height + top
     figure = Figure(figsize=(across / DPI, down / DPI), dpi=DPI)
     ax = figure.add_axes((left / across, bottom / down, scale * width / across, scale * height / down))
     ax.imshow(sheet, cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="auto")
@@ -50,7 +51,7 @@ def labelled_sheet(
     ax.set_yticks((np.arange(len(rows)) + 0.5) * (cell[0] + 1) - 1, names)
     ax.tick_params(length=0, labelsize=font)
     ax.set_xlabel(xlabel, fontsize=font)
-    ax.set_ylabel(ylabel, fontsize=font)
+    figure.text(edge / across, 1 - 0.4 * line / down, label_of(ylabel, 40), fontsize=font, color=INK, va="top")
     ax.grid(False)
     ax.spines[:].set_visible(False)
     return figure
@@ -116,9 +117,9 @@ def _colour(label: int) -> str:
 
 def _prior_circles(ax: Axes) -> None:
     for radius in (1, 2):
-        ax.add_patch(Circle((0, 0), radius, fill=False, ec=SOFT, lw=0.9, ls=(0, (4, 3)), zorder=2))
+        ax.add_patch(Circle((0, 0), radius, fill=False, ec=INK, lw=1.1, ls=(0, (4, 3)), zorder=4))
         ax.annotate(f"{radius} sd", (0, -radius), (0, -2), textcoords="offset points", ha="center", va="top",
-                    fontsize=8, color=SOFT, zorder=4, path_effects=HALO)  # fmt: skip
+                    fontsize=8, color=INK, zorder=5, path_effects=HALO)  # fmt: skip
 
 
 @themed
@@ -152,6 +153,6 @@ def dimension_use(kl: Sequence[float], variance: Sequence[float], threshold: flo
         below.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     for ax in (above, below):
         ax.grid(False, axis="x")
-        ax.set_xlim(-0.6, len(order) - 0.4)
-    above.legend(loc="upper right")
+        ax.set_xlim(-0.6, max(len(order), 6) - 0.4)
+    figure.legend(loc="outside upper left", ncols=2)
     return figure
