@@ -15,7 +15,7 @@ from matplotlib.tri import LinearTriInterpolator
 from PIL import Image
 
 from pipeline import plots
-from pipeline.plots import curves, fronts, search, theme
+from pipeline.plots import axes, curves, fronts, search, theme
 
 HOSTILE = ["<script>alert('x')</script>", "$\\frac{$", "_hidden", "🚀 \U000f0000", "x" * 300, "a\nb\tc", "", "%s{}"]
 OBJECTIVES = [
@@ -383,6 +383,14 @@ def test_figures_drawn_in_threads_take_turns_and_are_those_drawn_alone(monkeypat
     assert overlaps == [0, 0, 0]
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1e-4, "1e-4"), (0.0003, "3e-4"), (0.01, "0.01"), (0.5, "0.5"), (20, "20"), (1234.5, "1234"), (0, "0")],
+)
+def test_a_tick_is_short(value, text):
+    assert axes.short(value) == text
+
+
 def test_a_single_beta_has_the_middle_of_the_colour_scale():
     assert fronts._beta_norm(pd.Series([0.3, 0.3, np.nan, 0.0]))(0.3) == pytest.approx(0.5)
     assert fronts._beta_norm(pd.Series([0.1, 1.0, 10.0]))(1.0) == pytest.approx(0.5)
@@ -412,6 +420,14 @@ def test_trials_on_a_line_or_at_one_place_have_no_triangles():
     line = np.column_stack([np.arange(5.0), 2 * np.arange(5.0) + 1])
     for points in (line, line[:2], line[[0, 0, 0]], line * [1, 0], np.empty((0, 2))):
         assert search.triangles(points) is None
+
+
+def test_slivers_along_the_border_join_nobody():
+    corner = [[0.0, 0], [1, 0], [0, 1]]
+    mesh = search.triangles(np.array([*corner, [0.5, 0.001]]))
+    assert len(mesh.triangles) == 3
+    assert mesh.mask.sum() == 1
+    assert search.triangles(np.array([[0.0, 0], [1, 1], [0.5, 0.501]])) is None
 
 
 def test_trials_that_share_a_place_count_as_their_mean():

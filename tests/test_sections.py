@@ -136,8 +136,9 @@ def outcome(warm_home):
 
 
 def test_the_worst_class_is_shown_with_its_row_of_the_grid(outcome):
+    worst, table = 6, outcome.per_class["table"]
+    table["conditional_accuracy"] = [0.1 if label == worst else 0.9 for label in range(10)]
     section = per_class_section(outcome)
-    worst = int(np.argmin(outcome.per_class["table"]["conditional_accuracy"]))
     [figure] = [b for b in section.blocks if isinstance(b, Figure) and b.name == "worst-class"]
     with Image.open(outcome.grids["generated"]) as image:
         row = np.asarray(image)[9 * worst : 9 * worst + 8]
