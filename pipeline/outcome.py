@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline import stages
 from pipeline.catalog import in_order
 from pipeline.config import RunConfig, build_config
 from pipeline.errors import ConfigError
@@ -28,7 +29,7 @@ class Outcome:
     """generated, reconstructed, generated_expost -> PNG."""
     epoch_grids: dict[int, Path]
     inside: Path | None = None
-    """The folder of the stage `inside`; None for a trial of a sweep, and for a run older than that stage."""
+    """The folder of the stage `inside`; None for a trial of a sweep, and for a run that is older than the stage."""
 
     @property
     def name(self) -> str:
@@ -46,6 +47,8 @@ def load_outcome(home: Home, key: str) -> Outcome:
     folder = home.store.path("run", key)
     stored = read_json(folder / "run.json")
     paths = {stage: home.store.path(stage, stage_key) for stage, stage_key in stored["stages"].items()}
+    config = build_config(tomllib.loads((folder / "config.toml").read_text(encoding="utf-8")))
+    inside = stages.inside_key(config, stored["split"])
     grids = {"reconstructed": paths["evaluate"] / "reconstructed.png"}
     if "score" in paths:
         grids["generated"] = paths["score"] / "generated.png"
@@ -54,14 +57,14 @@ def load_outcome(home: Home, key: str) -> Outcome:
     return Outcome(
         key=key,
         split=stored["split"],
-        config=build_config(tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))),
+        config=config,
         metrics=in_order(stored["metrics"]),
         facts=stored["facts"],
         history=read_json(paths["train"] / "history.json"),
         per_class=read_json(paths["score"] / "per_class.json") if "score" in paths else None,
         grids=grids,
         epoch_grids=epoch_grids(paths["train"]),
-        inside=paths.get("inside"),
+        inside=home.store.path("inside", inside) if home.store.has("inside", inside) else None,
     )
 
 
