@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline import stages
 from pipeline.catalog import in_order
 from pipeline.config import RunConfig, build_config
 from pipeline.errors import ConfigError
@@ -27,6 +28,8 @@ class Outcome:
     grids: dict[str, Path]
     """generated, reconstructed, generated_expost -> PNG."""
     epoch_grids: dict[int, Path]
+    real: Path | None = None
+    """Real images of the split in the layout of the generated ones; None where that was never drawn."""
 
     @property
     def name(self) -> str:
@@ -44,6 +47,8 @@ def load_outcome(home: Home, key: str) -> Outcome:
     folder = home.store.path("run", key)
     stored = read_json(folder / "run.json")
     paths = {stage: home.store.path(stage, stage_key) for stage, stage_key in stored["stages"].items()}
+    config = build_config(tomllib.loads((folder / "config.toml").read_text(encoding="utf-8")))
+    real = home.store.path("calibration", stages.calibration_key(config, stored["split"])) / stages.REAL_GRID
     grids = {"reconstructed": paths["evaluate"] / "reconstructed.png"}
     if "score" in paths:
         grids["generated"] = paths["score"] / "generated.png"
@@ -52,13 +57,14 @@ def load_outcome(home: Home, key: str) -> Outcome:
     return Outcome(
         key=key,
         split=stored["split"],
-        config=build_config(tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))),
+        config=config,
         metrics=in_order(stored["metrics"]),
         facts=stored["facts"],
         history=read_json(paths["train"] / "history.json"),
         per_class=read_json(paths["score"] / "per_class.json") if "score" in paths else None,
         grids=grids,
         epoch_grids=epoch_grids(paths["train"]),
+        real=real if real.exists() else None,
     )
 
 

@@ -218,7 +218,7 @@ class Report:
 
 
 def write_report(report: Report, folder: Path) -> tuple[Path, Path]:
-    """Write report.md, images/*.png, the files of the report and report.html, each atomically; the two documents' paths.
+    """Write report.md, images/*.png, report.html and the files among the blocks, each atomically; the documents' paths.
 
     Pictures first and removals last, so that at no moment does a document refer to an image that is not there.
     """
@@ -379,7 +379,9 @@ def _markdown_wall(wall: Wall) -> str:
         if tile.picture is not None
     ]
     rest = [f"- {escape_markdown(f'{tile.title}: {tile.note}')}" for tile in wall.tiles if tile.picture is None]
-    return "\n\n".join(part for part in (_with_caption(_markdown_gallery(tuple(shown)), wall.caption), "\n".join(rest)) if part)
+    return "\n\n".join(
+        part for part in (_with_caption(_markdown_gallery(tuple(shown)), wall.caption), "\n".join(rest)) if part
+    )
 
 
 def _notes(tile: Tile) -> list[str]:

@@ -19,7 +19,7 @@ from pipeline.outcome import Outcome
 from pipeline.store import KEY_LENGTH
 
 FORM = re.compile(r"[+]?,?\.\d[feg%]")
-"""The format specifications that a number may be written in, besides "show"."""
+"""The format specifications that a number may be written in, besides "show" and "d"."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def cited(
     of: Outcome | Sequence[Outcome], key: str, aggregate: str = "value", *, form: str = "show", over: str = ""
 ) -> Number:
     """A stored quantity of one run, or an aggregate of it over several, as a number for a report."""
-    outcomes = (of,) if isinstance(of, Outcome) else tuple(of)
+    outcomes = tuple(of) if isinstance(of, Sequence) else (of,)
     source = Source(key, tuple(o.key[:KEY_LENGTH] for o in outcomes), aggregate=aggregate, over=over, form=form)
     return Number(derive(source, outcomes), source)
 
@@ -157,8 +157,9 @@ AGGREGATES = {
     "sd": lambda y, x, seeds, log: spread.deviation(y),
     "t low": lambda y, x, seeds, log: spread.t_interval(y)[0],
     "t high": lambda y, x, seeds, log: spread.t_interval(y)[1],
+    "95 % half-width": lambda y, x, seeds, log: 1.96 * y[0],
+    "count": lambda y, x, seeds, log: float(len(y)),
     "rank correlation": lambda y, x, seeds, log: spread.rank_correlation(x, y)[0],
-    "p of rank correlation": lambda y, x, seeds, log: spread.rank_correlation(x, y)[1],
     "slope": lambda y, x, seeds, log: spread.mean(spread.slopes(x, y, seeds, log=log)),
     "slope t low": lambda y, x, seeds, log: spread.t_interval(spread.slopes(x, y, seeds, log=log))[0],
     "slope t high": lambda y, x, seeds, log: spread.t_interval(spread.slopes(x, y, seeds, log=log))[1],
