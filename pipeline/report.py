@@ -45,6 +45,8 @@ class Text:
 
     kind: ClassVar[str] = "text"
     text: str
+    lead: bool = False
+    """Whether it is what a reader came for, and stands out."""
 
 
 @dataclass(frozen=True)

@@ -97,17 +97,23 @@ def _answer(summary: Summary) -> tuple[Block, ...]:
     row = summary.row(summary.chosen)
     params = joined([Phrase(f"{d.name} ", param_cell(config, row, d)) for d in config.space])
     busy, total = (summary.cited(f"trials/{name}", form=".1f") for name in ("busy_minutes", "minutes"))
-    facts = [
-        ("chosen", Phrase("trial ", trial_link(summary.chosen), ": ", params)),
-        *((f"val/{o.name}", metric_cell(row, o.name)) for o in config.objectives),
+    finals = summary.finals
+    facts = (
+        *(
+            (f"test/{o.name}", cited_spread(finals, f"test/{o.name}"))
+            if finals
+            else (f"val/{o.name}", metric_cell(row, o.name))
+            for o in config.objectives
+        ),
         ("trials", states),
-        ("cost of the search", Phrase(busy, " minutes; ", total, " minutes of trials, some side by side")),
-    ]
-    blocks: list[Block] = [Facts(tuple(facts))]
+        ("cost of the search", Phrase(busy, " min (", total, " min of trials)")),
+    )
+    chosen = Phrase("Trial ", trial_link(summary.chosen), " is the choice: ", params, ".")
+    blocks: list[Block] = [Text(chosen, lead=True), Facts(facts)]
     tendency = beta_sentence(summary)
     if tendency:
         blocks.append(Text(tendency))
-    if summary.finals:
+    if finals:
         blocks.append(_test_table(summary))
     if len(config.objectives) > 1:
         blocks.append(
@@ -151,7 +157,7 @@ def beta_sentence(summary: Summary) -> str:
     unsure = Phrase("; undecided: ", joined(undecided)) if undecided else ""
     others = " and ".join(name for name in names if name != "beta")
     count = cited(outcomes, "val/kl", "count", form="d")
-    caution = f"; {others} varied too, so `cvae-pipe ablate --param beta` has the last word" if others else ""
+    caution = f"; {others} varied too, so cvae-pipe ablate --param beta has the last word" if others else ""
     return Phrase(
         "Over ",
         count,
@@ -188,7 +194,7 @@ def _images(summary: Summary) -> tuple[Block, ...]:
     if len(summary.frame):
         first = summary.config.space[0].name if summary.config.space else "number"
         numbers = summary.frame.sort_values([first, "number"])["number"].tolist()
-        some = next(iter(summary.outcomes.values()), None)
+        some = next((o for o in (*summary.outcomes.values(), *summary.finals) if o.real), None)
         reference = real_tile(some, GRID_WIDTH) if some else None
         blocks.append(
             Wall(

@@ -49,6 +49,15 @@ function makeWall(wall) {
     arrange();
   }
 
+  // What the values run over stands in the empty fields of the filter.
+  for (const range of ranges) {
+    const rows = tiles.map((tile) => known(tile, range.dataset.name)?.querySelector("dd")).filter((cell) => cell?.querySelector("data"));
+    rows.sort((a, b) => a.querySelector("data").value - b.querySelector("data").value);
+    const [least, greatest] = range.querySelectorAll("input");
+    least.placeholder = rows[0].textContent;
+    greatest.placeholder = rows.at(-1).textContent;
+  }
+
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("input", arrange);
   direction.addEventListener("click", () => {
@@ -160,12 +169,12 @@ function makeWall(wall) {
     if (!enough) mode = "side";
     for (const button of modes) {
       button.ariaPressed = String(button.value === mode);
-      button.disabled = !enough;
+      button.hidden = !enough;
     }
     flickering.hidden = mode !== "flicker";
     pins.querySelector("[name=unpin]").hidden = !pinned.length;
     const names = pinned.map(title).join(", ");
-    hint.textContent = !pinned.length ? `Pin two to ${MOST} images to compare them: side by side, by flicker, by difference.`
+    hint.textContent = !pinned.length ? "Pin two to four images to compare them: side by side, by flicker, by difference."
       : enough ? `Pinned: ${names}.` : `Pinned: ${names}. One more, and they can be compared.`;
     tray.hidden = !pinned.length;
     tray.querySelector("a").textContent = `${pinned.length} pinned: compare`;
@@ -176,7 +185,7 @@ function makeWall(wall) {
     if (pinned.includes(tile)) pinned = pinned.filter((other) => other !== tile);
     else if (pinned.length < MOST) pinned = [...pinned, tile];
     update();
-    if (pinned.length === MOST && !pinned.includes(tile)) hint.textContent = `${MOST} images are pinned; unpin one first.`;
+    if (pinned.length === MOST && !pinned.includes(tile)) hint.textContent = "Four images are pinned; unpin one first.";
   }
 
   for (const pin of wall.querySelectorAll(".pin")) {
