@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipeline.compare import PAIRED, Comparison, Row
 from pipeline.outcome import Outcome
-from pipeline.report import Block, Code, Facts, Figure, Report, Section, Table, Text, Tile, Wall, write_report
+from pipeline.report import Block, Code, Figure, Report, Section, Table, Text, Tile, Wall, write_report
 from pipeline.run_report import enlarged, identity, real_tile
 from pipeline.sources import Number, Phrase, Source, cited
 from pipeline.store import KEY_LENGTH, Home
@@ -34,7 +34,7 @@ def comparison_report(comparison: Comparison, runs: Sequence[Outcome]) -> Report
             Section("What differs", _settings(runs)),
             Section("Images", _images(runs)),
             Section("Metrics in pairs", (_pairs(comparison, runs), Text(comparison.caveat))),
-            Section("Reproduce", (Code(command, "sh"), Facts(identity(first)))),
+            Section("Reproduce", (Code(command, "sh"), identity(first))),
         ),
     )
 

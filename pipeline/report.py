@@ -281,7 +281,9 @@ def _templates() -> Environment:
 
 
 def _breakable(name: str) -> Markup:
-    """Escaped, and with leave to go on to the next line inside val/conditional_accuracy."""
+    """Escaped, and with leave to go on to the next line inside val/conditional_accuracy; a page form stays as it is."""
+    if hasattr(name, "__html__"):
+        return escape(name)
     return Markup("<wbr>").join(re.split(r"(?<=[/_])(?=\w)", name))
 
 

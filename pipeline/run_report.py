@@ -269,19 +269,19 @@ def metric_table(outcome: Outcome) -> Table:
 
 def reproduce_section(command: str, outcome: Outcome) -> Section:
     """The command, the configuration, and what identifies the data and the judges."""
-    facts = Facts((("run key", outcome.key[:KEY_LENGTH]), *identity(outcome)))
-    return Section("Reproduce", (Code(command, "sh"), facts, Code(outcome.config.to_toml(), "toml")))
+    return Section("Reproduce", (Code(command, "sh"), identity(outcome), Code(outcome.config.to_toml(), "toml")))
 
 
-def identity(outcome: Outcome) -> tuple[tuple[str, str], ...]:
-    """What identifies the data, the judges and the code behind a run, and where this report was written."""
-    facts = [("data SHA-256", outcome.facts["source_sha256"])]
+def identity(outcome: Outcome) -> Table:
+    """What identifies a run, its data, judges and code, and what this report was written with."""
+    facts = [("run key", outcome.key[:KEY_LENGTH]), ("data SHA-256", outcome.facts["source_sha256"])]
     if "judge_sha256" in outcome.facts:
         facts.append(("judge A weights SHA-256", outcome.facts["judge_sha256"]))
     facts.append(("code", outcome.facts.get("code", "not recorded")))
     shown = ("python", "torch", "mlflow", "optuna")
     versions = [line for line in environment_text().splitlines() if line.partition(" ")[0] in shown]
-    return (*facts, ("this report was written with", ", ".join(versions)))
+    facts.append(("written with", ", ".join(versions)))
+    return Table(("what", "which"), tuple(facts))
 
 
 FLAGS = {

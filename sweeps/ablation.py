@@ -18,7 +18,7 @@ from pipeline.catalog import METRICS
 from pipeline.config import RunConfig, digest
 from pipeline.errors import ConfigError, StudyError
 from pipeline.outcome import Outcome, load_outcome
-from pipeline.report import Code, Facts, Figure, File, Report, Section, Table, Tile, Wall, write_report
+from pipeline.report import Code, Figure, File, Report, Section, Table, Tile, Wall, write_report
 from pipeline.run import closing, data_info, prerequisites, set_up_process
 from pipeline.run_report import calibration_section, enlarged, flags, identity, real_tile
 from pipeline.sources import Phrase, cited, cited_spread
@@ -312,7 +312,7 @@ def ablation_report(ablation: Ablation) -> Report:
                 "Reproduce",
                 (
                     Code(command, "sh"),
-                    Facts(identity(first)),
+                    identity(first),
                     Code(config.base.to_toml(), "toml"),
                     File("cells.csv", ablation.frame.to_csv(index=False), "cells.csv: every metric of every training"),
                 ),

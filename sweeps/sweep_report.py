@@ -302,7 +302,7 @@ def _reproduce(summary: Summary) -> tuple[Block, ...]:
     blocks: list[Block] = [Code(sweep_command(summary), "sh")]
     outcome = next(iter((*summary.finals, *summary.outcomes.values())), None)
     if outcome is not None:
-        blocks.append(Facts(identity(outcome)))
+        blocks.append(identity(outcome))
     if summary.chosen is not None:
         blocks += [Text("The chosen configuration, as in best.toml:"), Code(summary.chosen_config.to_toml(), "toml")]
     return tuple(blocks)

@@ -214,7 +214,7 @@ function makeWall(wall) {
   });
   new IntersectionObserver(([entry]) => tray.classList.toggle("away", entry.isIntersecting)).observe(pins);
 
-  form.hidden = tiles.length < 2;
+  form.hidden = tiles.length <= MOST;
   pins.hidden = false;
   pinned = wall.dataset.pinned.split(" ").map((id) => id && document.getElementById(id)).filter(Boolean).slice(0, MOST);
   arrange();
