@@ -431,7 +431,7 @@ def report(
                 path = write_run_report(find_run(home, name), home)
             except ConfigError as error:
                 known = ", ".join([*studies, *ablations]) or "none yet"
-                raise ConfigError(f"{error}; studies and ablations are {known}") from None
+                raise ConfigError(f"{error}; studies are {known}") from None
         _say(f"report: {path}")
         _next(f"cvae-pipe verify {_short(path)}")
 

@@ -43,12 +43,19 @@ def _settings(runs: Sequence[Outcome]) -> tuple[Block, ...]:
     """The settings that are not the same in all."""
     flat = [run.config.flat() for run in runs]
     rows = tuple(
-        (name, *(str(settings[name]) for settings in flat))
+        (name, *(_setting(run, name) for run in runs))
         for name in flat[0]
         if not name.startswith("runtime.") and len({str(settings[name]) for settings in flat}) > 1
     )
     keys = ("run key", *(run.key[:KEY_LENGTH] for run in runs))
     return (Table(("setting", *(run.name for run in runs)), (*rows, keys)),)
+
+
+def _setting(run: Outcome, name: str) -> str:
+    value = run.config.flat()[name]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return cited(run, f"config/{name}", form="d" if isinstance(value, int) else ".4g")
 
 
 def _images(runs: Sequence[Outcome]) -> tuple[Block, ...]:
