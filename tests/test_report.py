@@ -515,7 +515,7 @@ def test_on_the_wall_a_picture_opens_large_and_arrows_go_to_the_next_one_shown(o
     assert dialog.locator("strong").inner_text() == "real images"
     page.keyboard.press("Escape")
     assert not dialog.is_visible()
-    assert page.evaluate("document.activeElement.closest('figure').id") == "real"
+    page.locator("#real img:focus").wait_for(timeout=5000)
     assert page.complaints == []
 
 
@@ -597,9 +597,8 @@ def test_the_difference_of_two_pinned_pictures_is_that_of_their_pixels(opened):
         page.locator(f"#trial-{i} .pin").click()
     page.get_by_role("button", name="difference").press("Enter")
     page.wait_for_selector(".bench canvas")
-    pixels = page.evaluate(
-        "[...document.querySelectorAll('.bench canvas')].map((c) => [...c.getContext('2d').getImageData(5, 5, 1, 1).data])"
-    )
+    pixel = "(canvas) => [...canvas.getContext('2d').getImageData(5, 5, 1, 1).data]"
+    pixels = page.evaluate(f"[...document.querySelectorAll('.bench canvas')].map({pixel})")
     assert pixels == [[60, 60, 60, 255], [100, 100, 100, 255]]  # greys 20, 80 and 120, each against the first
     assert f"on average {100 * 60 / 255:.1f} %" in page.locator(".bench figcaption").first.inner_text()
     assert page.evaluate("document.documentElement.scrollWidth") == 390
