@@ -23,6 +23,8 @@ from pipeline.store import write_atomically
 
 GALLERY_COLUMNS = 4
 """Pictures side by side in markdown: four 280-pixel grids fill the width of a repository page."""
+TILE_VALUES = 4
+"""What markdown says of a picture on a wall besides its name; tables have the rest."""
 
 
 class Link(str):
@@ -377,19 +379,16 @@ def _markdown_gallery(items: tuple[Figure, ...]) -> str:
 
 def _markdown_wall(wall: Wall) -> str:
     """The pictures as a gallery, and under it what there is no picture of."""
-    shown = [
-        replace(tile.picture, caption=" · ".join([tile.title, *_notes(tile), *(f"{n} {v}" for n, v in tile.values)]))
-        for tile in wall.everything
-        if tile.picture is not None
-    ]
+    shown = [replace(tile.picture, caption=_tile_caption(tile)) for tile in wall.everything if tile.picture is not None]
     rest = [f"- {escape_markdown(f'{tile.title}: {tile.note}')}" for tile in wall.tiles if tile.picture is None]
     return "\n\n".join(
         part for part in (_with_caption(_markdown_gallery(tuple(shown)), wall.caption), "\n".join(rest)) if part
     )
 
 
-def _notes(tile: Tile) -> list[str]:
-    return [tile.note] if tile.note else []
+def _tile_caption(tile: Tile) -> str:
+    known = [f"{name} {text}" for name, text in tile.values[:TILE_VALUES]]
+    return " · ".join([tile.title, *([tile.note] if tile.note else []), *known])
 
 
 def _lines(rows: list[list[str]]) -> str:

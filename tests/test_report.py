@@ -2,7 +2,6 @@
 
 import base64
 import re
-import shutil
 import struct
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
+from conftest import watched_page
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
@@ -39,16 +39,6 @@ from pipeline.sources import Number, Phrase, Source
 HOSTILE = (
     "<script>alert('x')</script> \"quoted\" & &amp; `code` | **bold** _it_ [a](javascript:b) {{ 7*7 }} 😀" + "x" * 300
 )
-CHROMIUM_FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 def png(width: int = 30, height: int = 20, grey: int = 128, *, per_metre: int = 0) -> bytes:
@@ -329,18 +319,6 @@ def test_reports_need_no_drawing_library():
 # --- a real browser -----------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def browser():
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no chromium on the PATH; apt-get install chromium fonts-dejavu-core")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; pip install '.[dev]'")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def opened(browser, tmp_path):
     """Opens the full report from file:// and keeps what the browser had to say about it."""
@@ -348,15 +326,8 @@ def opened(browser, tmp_path):
     pages = []
 
     def open_page(width: int, **options):
-        page = browser.new_page(viewport={"width": width, "height": 800}, **options)
-        page.complaints, page.requests = [], []
-        page.on("console", lambda message: page.complaints.append(message.text))
-        page.on("pageerror", lambda error: page.complaints.append(str(error)))
-        page.on("dialog", lambda dialog: page.complaints.append(dialog.message) or dialog.dismiss())
-        page.on("request", lambda request: page.requests.append(request.url))
-        page.goto(html.as_uri())
-        pages.append(page)
-        return page
+        pages.append(watched_page(browser, html, width, **options))
+        return pages[-1]
 
     yield open_page
     for page in pages:

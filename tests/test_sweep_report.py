@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import optuna
 import pytest
-from conftest import quick_config
+from conftest import quick_config, watched_page
 from optuna.trial import TrialState, create_trial
 from PIL import Image
 
@@ -175,6 +175,22 @@ def test_time_that_trials_share_counts_once_and_pauses_do_not():
     ]
     assert busy_seconds(trials[::-1]) == 20 + 30
     assert busy_seconds([]) == 0
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1280, 390])
+def test_in_a_browser_the_report_of_a_study_is_quiet_whole_and_fits(browser, ledger, warm_home, width):
+    page = watched_page(browser, rebuild_report(warm_home, CONFIG.name).report, width)
+    loaded = "[...document.images].every((image) => image.complete && image.naturalWidth > 0)"
+    assert page.evaluate(f"Promise.all([...document.images].map((image) => image.decode())).then(() => {loaded})")
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert page.inner_text("h1") == "Sweep kept <b>"
+    assert page.locator(".tile.trial").count() == 7
+    for link in page.locator("td a, .lead a").all():
+        assert page.locator(link.get_attribute("href")).count() == 1
+    assert all(url.startswith(("file:", "data:")) for url in page.requests)
+    assert page.complaints == []
+    page.close()
 
 
 @pytest.mark.slow
