@@ -125,8 +125,10 @@ def cited(
     return Number(derive(source, outcomes), source)
 
 
-def cited_spread(of: Sequence[Outcome], key: str) -> Phrase:
-    """mean ± standard deviation over runs, with the same number of decimals."""
+def cited_spread(of: Sequence[Outcome], key: str) -> str:
+    """mean ± standard deviation over runs, with the same number of decimals; of one run the number alone."""
+    if len(of) == 1:
+        return cited(of[0], key)
     middle = cited(of, key, "mean")
     decimals = len(middle.partition(".")[2])
     return Phrase(middle, " ± ", cited(of, key, "sd", form=f".{decimals}f"))

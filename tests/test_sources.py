@@ -110,6 +110,7 @@ def test_a_spread_has_one_number_of_decimals_and_both_numbers_their_source():
     assert text == "100.50 ± 1.41"
     aggregates = [attributes["data-aggregate"] for _, attributes in Data(str(escape(text))).found]
     assert aggregates == ["mean", "sd"]
+    assert cited_spread(runs([99.5]), "test/kl") == "99.50"
     assert cited_interval(runs([99.5]), "test/kl") == "-"
     assert cited_interval(runs([99.0, 101.0]), "test/kl") == "[87.29, 112.71]"
 
