@@ -16,7 +16,7 @@ from pipeline.catalog import show, show_spread
 from pipeline.config import RunConfig
 from pipeline.errors import ReportError
 from pipeline.outcome import Outcome, epoch_grids, load_outcome
-from pipeline.report import Figure, Table, Text
+from pipeline.report import Figure, Link, Table, Text
 from pipeline.sources import Number, Source
 from pipeline.stages import train_key
 from pipeline.store import KEY_LENGTH, Home, write_atomically
@@ -66,12 +66,13 @@ class Summary:
 
     def quantity(self, key: str) -> float:
         """One of the study's own numbers: trials/complete, trials/minutes, trials/7/beta, front/size, .."""
-        own = self.parent_metrics() | {
-            "trials/minutes": float(self.frame["seconds"].sum()) / 60,
-            "trials/busy_minutes": self.busy_minutes,
-        }
+        own = self.parent_metrics()
         if key in own:
             return own[key]
+        if key == "trials/minutes":
+            return float(self.frame["seconds"].sum()) / 60
+        if key == "trials/busy_minutes":
+            return self.busy_minutes
         parts = key.split("/")
         if len(parts) != 3 or parts[0] != "trials" or not parts[1].isdigit() or parts[2] not in self.frame.columns:
             raise ReportError(f"study {self.config.name} has no {key}")
@@ -304,6 +305,11 @@ def cells(config: StudyConfig, row: Mapping[Any, Any]) -> list[str]:
     """Params and objective values of a trial as people read them; a dash for what it does not have."""
     params = [param_cell(config, row, d) for d in config.space]
     return params + [metric_cell(row, o.name) for o in config.objectives]
+
+
+def trial_link(number: int) -> Link:
+    """A trial's number, leading to its tile on the wall of the report."""
+    return Link(str(number), f"#trial-{number}")
 
 
 def param_cell(config: StudyConfig, row: Mapping[Any, Any], dimension: Dimension) -> str:

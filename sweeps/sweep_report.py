@@ -9,7 +9,6 @@ from pipeline.report import (
     Facts,
     Figure,
     File,
-    Link,
     Report,
     Section,
     Table,
@@ -40,6 +39,7 @@ from sweeps.summary import (
     is_headline,
     metric_cell,
     param_cell,
+    trial_link,
 )
 
 GRID_WIDTH = 300
@@ -78,11 +78,6 @@ def sweep_report(summary: Summary) -> Report:
         ),
         sections=tuple(sections),
     )
-
-
-def trial_link(number: int) -> Link:
-    """A trial's number, leading to its tile on the wall."""
-    return Link(str(number), f"#trial-{number}")
 
 
 # ---- the answer ----------------------------------------------------------------------------------------------------
