@@ -30,6 +30,8 @@ class Outcome:
     epoch_grids: dict[int, Path]
     inside: Path | None = None
     """The folder of the stage `inside`; None for a trial of a sweep, and for a run that is older than the stage."""
+    real: Path | None = None
+    """Real images of the split in the layout of the generated ones; None where that was never drawn."""
 
     @property
     def name(self) -> str:
@@ -49,6 +51,7 @@ def load_outcome(home: Home, key: str) -> Outcome:
     paths = {stage: home.store.path(stage, stage_key) for stage, stage_key in stored["stages"].items()}
     config = build_config(tomllib.loads((folder / "config.toml").read_text(encoding="utf-8")))
     inside = stages.inside_key(config, stored["split"])
+    real = home.store.path("calibration", stages.calibration_key(config, stored["split"])) / stages.REAL_GRID
     grids = {"reconstructed": paths["evaluate"] / "reconstructed.png"}
     if "score" in paths:
         grids["generated"] = paths["score"] / "generated.png"
@@ -65,6 +68,7 @@ def load_outcome(home: Home, key: str) -> Outcome:
         grids=grids,
         epoch_grids=epoch_grids(paths["train"]),
         inside=home.store.path("inside", inside) if home.store.has("inside", inside) else None,
+        real=real if real.exists() else None,
     )
 
 

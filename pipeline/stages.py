@@ -54,7 +54,7 @@ VERSIONS = {
     "prepare": 1,
     "judge": 1,
     "reference": 1,
-    "calibration": 1,
+    "calibration": 2,
     "train": 1,
     "evaluate": 1,
     "score": 1,
@@ -68,6 +68,7 @@ STAGES = tuple(VERSIONS)
 JUDGE_KINDS: tuple[Literal["a"], Literal["b"]] = ("a", "b")
 GRID_COLUMNS = 10
 CHECKPOINT = "checkpoint.pt"
+REAL_GRID = "real.png"
 
 
 def silent(message: str) -> None:
@@ -305,12 +306,19 @@ def _loaded_reference(folder: Path, device: str) -> Reference:
 
 
 def calibration(ctx: Context, split: str) -> list[dict[str, Any]]:
-    """What real, mislabelled and mean images score: the rows that a model's scores are read against."""
+    """What real, mislabelled and mean images score: the rows that a model's scores are read against.
+
+    Beside them a grid of real images of the split, laid out like the generated ones: a row per class.
+    """
     judges, ref = judge(ctx).judges, reference(ctx, split)
     data = prepare(ctx)
 
     def make(work: Path) -> None:
-        write_json(work / "rows.json", reference_rows(judges, ref, data, split_of(data, split), ctx.config.score))
+        part = split_of(data, split)
+        write_json(work / "rows.json", reference_rows(judges, ref, data, part, ctx.config.score))
+        columns = min(GRID_COLUMNS, ref.per_class)
+        chosen = stratified_indices(part.labels.cpu(), columns, data.classes, seed=0).flatten()
+        _save_grid(part.as_float(chosen.to(part.labels.device)), work / REAL_GRID, data, columns)
 
     return read_json(ctx.build("calibration", calibration_key(ctx.config, split), make, label=split) / "rows.json")
 

@@ -1,8 +1,6 @@
 """What a sweep's report says of its trials: the trade-off, why, per class. A Summary -> blocks; nothing is measured."""
 
-from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optuna
@@ -17,16 +15,14 @@ from pipeline.report import Block, Figure, Section, Table, Text
 from sweeps.hypervolume import hypervolume_history
 from sweeps.objective import physical_range
 from sweeps.study import StudyConfig, quiet_optuna
-
-if TYPE_CHECKING:
-    from sweeps.summary import Summary
+from sweeps.summary import Summary, cells, trial_link
 
 CURVES_LIMIT = 60
 CLASS_COLUMNS = 12
 """Most trials of the front in the heat map of classes."""
 
 
-def trade_off(summary: "Summary") -> tuple[Block, ...]:
+def trade_off(summary: Summary) -> tuple[Block, ...]:
     """The front as a table and a figure, and how the hypervolume grew; nothing before a trial is complete."""
     if summary.chosen is None:
         return ()
@@ -41,31 +37,31 @@ def trade_off(summary: "Summary") -> tuple[Block, ...]:
     return tuple(blocks)
 
 
-def _front_table(summary: "Summary") -> Table:
+def _front_table(summary: Summary) -> Table:
     config = summary.config
     columns = ("trial", *(d.name for d in config.space), *(o.name for o in config.objectives), "kl", "bce")
     rows = []
     for number in summary.front:
         row = summary.row(number)
-        rows.append((str(number), *cells(config, row), show(row["kl"]), show(row["bce"])))
+        rows.append((trial_link(number), *cells(config, row), show(row["kl"]), show(row["bce"])))
     highlight = frozenset(i for i, n in enumerate(summary.front) if n == summary.chosen)
     caption = "The Pareto front on validation images; the chosen trial stands out."
     return Table(columns, tuple(rows), caption=caption, highlight=highlight)
 
 
-def _objectives(summary: "Summary") -> list[plots.Objective]:
+def _objectives(summary: Summary) -> list[plots.Objective]:
     return [(o.name, o.label, o.direction) for o in summary.config.objectives]
 
 
-def _params(summary: "Summary") -> list[plots.Param]:
+def _params(summary: Summary) -> list[plots.Param]:
     return [(d.name, d.name.replace("_", " "), d.log) for d in summary.config.space]
 
 
-def _complete(summary: "Summary") -> pd.DataFrame:
+def _complete(summary: Summary) -> pd.DataFrame:
     return summary.frame[summary.frame["state"] == "complete"]
 
 
-def _hypervolume(summary: "Summary") -> list[Block]:
+def _hypervolume(summary: Summary) -> list[Block]:
     complete = _complete(summary)
     if len(complete) < 2 or not summary.outcomes:
         return []
@@ -85,7 +81,7 @@ def _hypervolume(summary: "Summary") -> list[Block]:
     ]
 
 
-def gains(summary: "Summary", complete: pd.DataFrame) -> Float[np.ndarray, "N M"]:
+def gains(summary: Summary, complete: pd.DataFrame) -> Float[np.ndarray, "N M"]:
     """Objective values of these trials on their physical ranges: 0 the worst, 1 the best that means something."""
     some = next(iter(summary.outcomes.values()))
     columns = []
@@ -95,7 +91,7 @@ def gains(summary: "Summary", complete: pd.DataFrame) -> Float[np.ndarray, "N M"
     return np.column_stack(columns)
 
 
-def why(summary: "Summary") -> tuple[Block, ...]:
+def why(summary: Summary) -> tuple[Block, ...]:
     """What moved the objectives: importances, slices, contours, all settings at once, rate against distortion."""
     complete = _complete(summary)
     if len(complete) < 4:
@@ -180,7 +176,7 @@ def _value_at(index: int, trial: FrozenTrial) -> float:
     return trial.values[index]
 
 
-def curves(summary: "Summary") -> tuple[Block, ...]:
+def curves(summary: Summary) -> tuple[Block, ...]:
     """Learning curves of the trials, the front highlighted."""
     histories = {f"trial {n}": o.history for n, o in list(summary.outcomes.items())[:CURVES_LIMIT]}
     if not histories:
@@ -190,7 +186,7 @@ def curves(summary: "Summary") -> tuple[Block, ...]:
     return (Figure("curves", plots.loss_curves(histories, front), "Learning curves of the trials", caption),)
 
 
-def per_class(summary: "Summary") -> Section:
+def per_class(summary: Summary) -> Section:
     """Per class: the first final on test, or the chosen trial, beside the other seeds and the trials of the front."""
     choice = [o for number, o in summary.outcomes.items() if number == summary.chosen]
     shown = [*summary.finals, *choice][:1]
@@ -204,9 +200,3 @@ def per_class(summary: "Summary") -> Section:
         *class_heat_figure("seeds", dict(list(seeds.items())[:CLASS_COLUMNS]), "training seed of the choice"),
     ]
     return Section(section.title, (*section.blocks, *heat) if section.blocks else ())
-
-
-def cells(config: StudyConfig, row: Mapping[Any, Any]) -> list[str]:
-    """Params and objective values of a trial as people read them; a dash for what it does not have."""
-    params = [d.show(row[d.name]) for d in config.space]
-    return params + ["-" if pd.isna(row[o.name]) else show(row[o.name]) for o in config.objectives]
