@@ -427,30 +427,62 @@ def ablate(
 
 @app.command(epilog=_examples("cvae-pipe report demo", "cvae-pipe report mnist-cvae-beta1-z20-1f2e3d4c"))
 def report(
-    name: Annotated[str, typer.Argument(help="A study, or a run's name or key (or the beginning of one).")],
+    name: Annotated[str, typer.Argument(help="A study, an ablation, or a run's name or key (or the beginning).")],
 ) -> None:
-    """Write the report of a finished study or run anew, from stored results."""
+    """Write the report of a finished study, ablation or run anew, from stored results."""
     from pipeline.outcome import find_run
     from pipeline.run import write_run_report
+    from sweeps.ablation import rebuild_ablation, stored_ablations
     from sweeps.driver import rebuild_report
     from sweeps.study import study_names
 
     home = _home()
     with _errors():
-        if name in study_names(home):
+        studies, ablations = study_names(home), stored_ablations(home)
+        if name in studies:
             path = rebuild_report(home, name).report
+        elif name in ablations:
+            path = rebuild_ablation(home, ablations[name])
         else:
             try:
                 path = write_run_report(find_run(home, name), home)
             except ConfigError as error:
-                raise ConfigError(f"{error}; studies are {', '.join(study_names(home)) or 'none yet'}") from None
+                known = ", ".join([*studies, *ablations]) or "none yet"
+                raise ConfigError(f"{error}; studies are {known}") from None
         _say(f"report: {path}")
+        _next(f"cvae-pipe verify {_short(path)}")
 
 
-@app.command(epilog=_examples("cvae-pipe compare mnist-cvae-beta1 mnist-cvae-beta4", "cvae-pipe compare A B C --json"))
+@app.command(epilog=_examples("cvae-pipe verify reports/demo/report.html", "cvae-pipe verify reports/demo --json"))
+def verify(
+    report: Annotated[Path, typer.Argument(help="A report.html, or the folder it is in.")],
+    json_: Json = False,
+) -> None:
+    """Derive every number of a report anew from the store; exit code 1 if one has drifted."""
+    from sweeps.verify import verify as verify_report
+
+    with _errors():
+        found = verify_report(_home(), report)
+    if json_:
+        _print_json(found.document())
+    else:
+        for drift in found.drifted:
+            print(f"{drift.where}: shown {drift.shown}, stored {drift.stored}")
+        print(f"{found.numbers} numbers re-derived, {len(found.drifted)} drifted")
+    raise typer.Exit(1 if found.drifted else 0)
+
+
+@app.command(
+    epilog=_examples(
+        "cvae-pipe compare mnist-cvae-beta1 mnist-cvae-beta4",
+        "cvae-pipe compare A B C --json",
+        "cvae-pipe compare A B --html",
+    )
+)
 def compare(
     runs: Annotated[list[str], typer.Argument(help="Names or keys of runs (the beginning is enough).")],
     markdown_: Annotated[bool, typer.Option("--markdown", help="A markdown table on stdout.")] = False,
+    html: Annotated[bool, typer.Option("--html", help="A report with the images side by side.")] = False,
     json_: Json = False,
 ) -> None:
     """Compare finished runs on the same noise, as pairs: better, worse or undecided."""
@@ -460,13 +492,21 @@ def compare(
 
     home = _home()
     with _errors():
-        comparison = compare_runs(home, [find_run(home, name) for name in runs])
+        outcomes = [find_run(home, name) for name in runs]
+        comparison = compare_runs(home, outcomes)
+        path = None
+        if html:
+            from pipeline.compare_report import write_comparison  # here, because drawing libraries take seconds
+
+            path = write_comparison(home, comparison, outcomes)
         if json_:
-            _print_json(comparison.document())
+            _print_json(comparison.document() | ({"report": str(path)} if path else {}))
         elif markdown_:
             print(markdown(comparison))
         else:
             show_comparison(comparison)
+        if path:
+            _say(f"report: {path}")
 
 
 @app.command(epilog=_examples("cvae-pipe ui", "cvae-pipe ui --port 8080"))

@@ -15,12 +15,14 @@ from torch import Tensor
 
 from pipeline import stages
 from pipeline.catalog import METRICS, show
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, ReportError
 from pipeline.outcome import Outcome
 from pipeline.sampling import balanced_labels
 from pipeline.store import Home
 
 Z95 = 1.959964
+PAIRED = {"paired difference": "mean", "paired difference low": "low", "paired difference high": "high"}
+"""Aggregates of a number's source that are of two runs as pairs -> the field of `Difference`."""
 CAVEAT = (
     "Differences are to the first run, in pairs over the same images and noise, with 95 % intervals. They speak of "
     "these trained models; a claim about a setting needs several training seeds."
@@ -100,6 +102,14 @@ def compare_runs(home: Home, runs: list[Outcome]) -> Comparison:
         )
         rows.append(Row(key, values, differences))
     return Comparison(tuple(run.name for run in runs), tuple(rows))
+
+
+def paired_value(comparison: Comparison, key: str, aggregate: str) -> float:
+    """A paired difference of the second run of a comparison to the first, or one of its ends."""
+    found = [row.differences[0] for row in comparison.rows if row.key == key]
+    if not found or found[0] is None:
+        raise ReportError(f"{' and '.join(comparison.names)} are no pairs in {key}")
+    return float(getattr(found[0], PAIRED[aggregate]))
 
 
 def paired_names(first: Outcome, other: Outcome) -> set[str]:

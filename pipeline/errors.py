@@ -7,6 +7,7 @@
     ├── JudgeError           a judge below its gate
     ├── StudyError           a sweep that cannot be started or resumed as asked
     ├── TrackingError        a tracking server that cannot be reached
+    ├── ReportError          a file that is no report, or a number whose source makes no sense
     └── HomeError            a directory that cannot be written, or is in use by another process
 
 Everything else that escapes is a bug of ours and keeps its traceback.
@@ -39,6 +40,10 @@ class StudyError(CvaePipeError):
 
 class TrackingError(CvaePipeError):
     """A tracking server that cannot be reached."""
+
+
+class ReportError(CvaePipeError):
+    """A file that is no report, or a number whose source makes no sense."""
 
 
 class HomeError(CvaePipeError):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline import stages
 from pipeline.catalog import in_order
 from pipeline.config import RunConfig, build_config
 from pipeline.errors import ConfigError
@@ -27,6 +28,10 @@ class Outcome:
     grids: dict[str, Path]
     """generated, reconstructed, generated_expost -> PNG."""
     epoch_grids: dict[int, Path]
+    inside: Path | None = None
+    """The folder of the stage `inside`; None for a trial of a sweep, and for a run that is older than the stage."""
+    real: Path | None = None
+    """Real images of the split in the layout of the generated ones; None where that was never drawn."""
 
     @property
     def name(self) -> str:
@@ -44,6 +49,9 @@ def load_outcome(home: Home, key: str) -> Outcome:
     folder = home.store.path("run", key)
     stored = read_json(folder / "run.json")
     paths = {stage: home.store.path(stage, stage_key) for stage, stage_key in stored["stages"].items()}
+    config = _config(folder)
+    inside = stages.inside_key(config, stored["split"])
+    real = home.store.path("calibration", stages.calibration_key(config, stored["split"])) / stages.REAL_GRID
     grids = {"reconstructed": paths["evaluate"] / "reconstructed.png"}
     if "score" in paths:
         grids["generated"] = paths["score"] / "generated.png"
@@ -52,13 +60,15 @@ def load_outcome(home: Home, key: str) -> Outcome:
     return Outcome(
         key=key,
         split=stored["split"],
-        config=_config(folder),
+        config=config,
         metrics=in_order(stored["metrics"]),
         facts=stored["facts"],
         history=read_json(paths["train"] / "history.json"),
         per_class=read_json(paths["score"] / "per_class.json") if "score" in paths else None,
         grids=grids,
         epoch_grids=epoch_grids(paths["train"]),
+        inside=home.store.path("inside", inside) if home.store.has("inside", inside) else None,
+        real=real if real.exists() else None,
     )
 
 

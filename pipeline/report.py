@@ -1,7 +1,8 @@
 """A report as a value, and its two renderings: markdown with images beside it, and one self-contained html file.
 
 Knows words, tables and PNG bytes. Does not know where they came from (MLflow, Optuna, the store), draws nothing and
-parses nothing. Every text is taken literally: markup in a study or class name shows as text in both renderings.
+parses nothing. Every text is taken literally: markup in a study or class name shows as text in both renderings. A text
+that has a page form of its own (`__html__`: a link, a number with its source) is a plain `str` to everything else.
 """
 
 import base64
@@ -9,18 +10,35 @@ import hashlib
 import re
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import ClassVar
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from pipeline.store import write_atomically
 
 GALLERY_COLUMNS = 4
 """Pictures side by side in markdown: four 280-pixel grids fill the width of a repository page."""
+TILE_VALUES = 4
+"""What markdown says of a picture on a wall besides its name; tables have the rest."""
+
+
+class Link(str):
+    """A text that leads to a place in the page, e.g. to `#trial-7`; in markdown it is the text alone."""
+
+    target: str
+
+    def __new__(cls, text: str, target: str) -> "Link":
+        made = super().__new__(cls, text)
+        made.target = target
+        return made
+
+    def __html__(self) -> Markup:
+        return Markup('<a href="{}">{}</a>').format(self.target, escape(str(self)))
 
 
 @dataclass(frozen=True)
@@ -29,6 +47,8 @@ class Text:
 
     kind: ClassVar[str] = "text"
     text: str
+    lead: bool = False
+    """Whether it is what a reader came for, and stands out."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +126,65 @@ class Gallery:
     caption: str = ""
 
 
-Block = Text | Facts | Table | Figure | Code | Gallery
+@dataclass(frozen=True)
+class File:
+    """A file beside the documents, e.g. a table as CSV; the html carries its bytes as a download."""
+
+    kind: ClassVar[str] = "file"
+    name: str
+    content: str
+    label: str
+
+    @property
+    def data_uri(self) -> str:
+        return f"data:text/plain;charset=utf-8;base64,{base64.b64encode(self.content.encode()).decode()}"
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One picture of a wall, with what is known of it."""
+
+    anchor: str
+    """Its id in the page: links lead to it."""
+    title: str
+    values: tuple[tuple[str, str], ...]
+    """Names and texts. What is a `sources.Number` can be sorted and filtered by."""
+    picture: Figure | None = None
+    note: str = ""
+    """What to say beside the title: that it is the choice, or why there is no picture."""
+    marked: bool = False
+
+
+@dataclass(frozen=True)
+class Wall:
+    """Pictures of one layout, to be sorted, filtered, enlarged, and compared by twos to fours: the image wall."""
+
+    kind: ClassVar[str] = "wall"
+    tiles: tuple[Tile, ...]
+    reference: Tile | None = None
+    """A picture of the same layout that stays in sight whatever is filtered, e.g. real images."""
+    mark: str = ""
+    """What the marked tiles have in common, e.g. "Pareto front"; empty where none is marked."""
+    pinned: tuple[str, ...] = ()
+    """Anchors of the tiles that are side by side from the start."""
+    caption: str = ""
+
+    def __post_init__(self) -> None:
+        anchors = [tile.anchor for tile in self.everything]
+        assert len(set(anchors)) == len(anchors), "two tiles of one anchor"
+
+    @property
+    def everything(self) -> tuple[Tile, ...]:
+        return (*((self.reference,) if self.reference else ()), *self.tiles)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the tiles can be sorted and filtered by: the values that are numbers in one of them."""
+        numbers = (name for tile in self.tiles for name, text in tile.values if hasattr(text, "value"))
+        return tuple(dict.fromkeys(numbers))
+
+
+Block = Text | Facts | Table | Figure | Code | Gallery | File | Wall
 
 
 @dataclass(frozen=True)
@@ -127,17 +205,24 @@ class Report:
 
     @property
     def figures(self) -> Iterator[Figure]:
-        """Every figure, those in galleries included, in the order of reading."""
+        """Every figure, those in galleries and on walls included, in the order of reading."""
+        for block in self.blocks:
+            if isinstance(block, Figure):
+                yield block
+            elif isinstance(block, Gallery):
+                yield from block.items
+            elif isinstance(block, Wall):
+                yield from (tile.picture for tile in block.everything if tile.picture is not None)
+
+    @property
+    def blocks(self) -> Iterator[Block]:
+        """Every block, in the order of reading."""
         for section in self.sections:
-            for block in section.blocks:
-                if isinstance(block, Figure):
-                    yield block
-                elif isinstance(block, Gallery):
-                    yield from block.items
+            yield from section.blocks
 
 
 def write_report(report: Report, folder: Path) -> tuple[Path, Path]:
-    """Write report.md, images/*.png and report.html, each atomically; the paths of the two documents.
+    """Write report.md, images/*.png, report.html and the files among the blocks, each atomically; the documents' paths.
 
     Pictures first and removals last, so that at no moment does a document refer to an image that is not there.
     """
@@ -148,6 +233,9 @@ def write_report(report: Report, folder: Path) -> tuple[Path, Path]:
         assert pictures.setdefault(figure.name, figure.png) == figure.png, f"two different figures named {figure.name}"
     for name, picture in pictures.items():
         write_atomically(images / f"{name}.png", picture)
+    for block in report.blocks:
+        if isinstance(block, File):
+            write_atomically(folder / block.name, block.content)
     markdown, html = folder / "report.md", folder / "report.html"
     write_atomically(markdown, render_markdown(report))
     write_atomically(html, render_html(report))
@@ -166,7 +254,7 @@ def render_html(report: Report) -> str:
     Its content security policy forbids every request, and every script but ours (known by its hash), so that a
     report can be opened without a second thought.
     """
-    script = _asset("report.js")
+    script = _asset("report.js") + _asset("wall.js")
     return (
         _templates()
         .get_template("report.html.j2")
@@ -190,11 +278,14 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["breakable"] = _breakable
+    environment.filters["plain"] = str  # a text without the page form it may have: for attributes
     return environment
 
 
 def _breakable(name: str) -> Markup:
-    """Escaped, and with leave to go on to the next line inside val/conditional_accuracy."""
+    """Escaped, and with leave to go on to the next line inside val/conditional_accuracy; a page form stays as it is."""
+    if hasattr(name, "__html__"):
+        return escape(name)
     return Markup("<wbr>").join(re.split(r"(?<=[/_])(?=\w)", name))
 
 
@@ -250,6 +341,10 @@ def _markdown(block: Block) -> str:
             return f"{fence}{re.sub(r'[^a-z0-9+-]', '', language.lower())}\n{text}\n{fence}"
         case Gallery(items, caption):
             return _with_caption(_markdown_gallery(items), caption)
+        case File(name, _, label):
+            return f"[{escape_markdown(label)}]({quote(name)})"
+        case Wall():
+            return _markdown_wall(block)
 
 
 def _paragraph(text: str) -> str:
@@ -280,6 +375,20 @@ def _markdown_gallery(items: tuple[Figure, ...]) -> str:
         blank = [""] * (width - len(row))
         lines += [[escape_markdown(item.caption) for item in row] + blank, [*map(_image_link, row), *blank]]
     return _lines([*lines[:1], [":---:"] * width, *lines[1:]]) if lines else ""
+
+
+def _markdown_wall(wall: Wall) -> str:
+    """The pictures as a gallery, and under it what there is no picture of."""
+    shown = [replace(tile.picture, caption=_tile_caption(tile)) for tile in wall.everything if tile.picture is not None]
+    rest = [f"- {escape_markdown(f'{tile.title}: {tile.note}')}" for tile in wall.tiles if tile.picture is None]
+    return "\n\n".join(
+        part for part in (_with_caption(_markdown_gallery(tuple(shown)), wall.caption), "\n".join(rest)) if part
+    )
+
+
+def _tile_caption(tile: Tile) -> str:
+    known = [f"{name} {text}" for name, text in tile.values[:TILE_VALUES]]
+    return " · ".join([tile.title, *([tile.note] if tile.note else []), *known])
 
 
 def _lines(rows: list[list[str]]) -> str:

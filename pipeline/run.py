@@ -19,7 +19,7 @@ from pipeline.model import Autoencoder
 from pipeline.outcome import Outcome, load_outcome, run_name
 from pipeline.stages import Context
 from pipeline.store import KEY_LENGTH, Home, read_json, write_atomically, write_json
-from pipeline.tracking import DatasetInfo, RunSpec, TrackedRun, Tracker, environment_text, uninterrupted
+from pipeline.tracking import DatasetInfo, RunSpec, TrackedRun, Tracker, code_version, environment_text, uninterrupted
 from pipeline.training import EpochRecord, check_batch_size
 
 OnEpoch = Callable[[EpochRecord, Autoencoder, Path], None]
@@ -45,7 +45,7 @@ def execute(ctx: Context, split: str, on_epoch: OnEpoch = lambda record, model, 
         "train": stages.train_key(config),
         "evaluate": stages.evaluate_key(config, split),
     }
-    metrics, facts = dict(evaluated.metrics), stages.result_facts(ctx)
+    metrics, facts = dict(evaluated.metrics), stages.result_facts(ctx) | {"code": code_version()}
     if config.model.kind == "cvae":
         metrics |= stages.score(ctx, split, trained).metrics
         folders["score"] = stages.score_key(config, split)
@@ -63,6 +63,8 @@ def execute(ctx: Context, split: str, on_epoch: OnEpoch = lambda record, model, 
         facts["gates"] = {
             kind: [[g.name, g.value, g.bound, g.passed] for g in gates] for kind, gates in judge.gates.items()
         }
+    if split == "test":  # a sweep's trials are many, and nobody looks inside of each
+        stages.inside(ctx, split, trained)
 
     def make(work: Path) -> None:
         write_json(work / "run.json", {"split": split, "metrics": metrics, "facts": facts, "stages": folders})

@@ -1,13 +1,20 @@
 """What a report says of one run: its stored outcome -> a Report value. No files written, nothing measured."""
 
+from pathlib import Path
+
 import numpy as np
 from PIL import Image
 
 from pipeline import plots
-from pipeline.catalog import HEADLINES, METRICS, show
+from pipeline.catalog import HEADLINES, METRICS
 from pipeline.config import PRESETS, RunConfig
+from pipeline.inside_report import inside_section
 from pipeline.outcome import Outcome
-from pipeline.report import Code, Facts, Figure, Report, Section, Table, Text
+from pipeline.per_class_report import per_class_section
+from pipeline.report import Code, Facts, Figure, Report, Section, Table, Text, Tile
+from pipeline.sources import Phrase, cited
+from pipeline.store import KEY_LENGTH
+from pipeline.tracking import environment_text
 
 
 def run_report(outcome: Outcome) -> Report:
@@ -25,6 +32,7 @@ def run_report(outcome: Outcome) -> Report:
             Section("Images", _images(outcome)),
             Section("Training", _training(outcome)),
             per_class_section(outcome),
+            inside_section(outcome),
             calibration_section(outcome),
             Section("All numbers", (metric_table(outcome),)),
             reproduce_section(f"cvae-pipe run {flags(config)}", outcome),
@@ -34,33 +42,44 @@ def run_report(outcome: Outcome) -> Report:
 
 def headline_facts(outcome: Outcome) -> tuple[tuple[str, str], ...]:
     """The numbers a reader came for, each with its interval or its bound beside it."""
-    m = {key.partition("/")[2]: value for key, value in outcome.metrics.items()}
-    beside = {}
-    if "neg_elbo" in m:
-        beside["neg_elbo"] = f" ± {1.96 * m['neg_elbo_sem']:.2f} nats (95 % over images)"
-        beside["bce_at_mean"] = " nats; z at the mean, not a bound"
-    if "conditional_accuracy" in m:
-        low, high = m["conditional_accuracy_low"], m["conditional_accuracy_high"]
-        beside["conditional_accuracy"] = f" [{low:.4f}, {high:.4f}]; real images {m['judge_accuracy']:.4f}"
-        beside["conditional_accuracy_b"] = f"; real images {m['judge_b_accuracy']:.4f}"
-        beside["coverage_relative"] = f" (coverage {m['coverage']:.4f}, real images {m['coverage_real']:.4f})"
-        beside["vendi_ratio"] = f" ({m['vendi']:.1f} of {m['vendi_real']:.1f} effective images)"
-    beside["bce"] = f" nats; entropy floor {m['entropy_floor']:.2f}"
-    beside["kl"] = " nats"
-    return tuple((name, show(m[name]) + beside.get(name, "")) for name in HEADLINES if name in m)
+    names = {key.partition("/")[2] for key in outcome.metrics}
+
+    def of(name: str, form: str = "show") -> str:
+        return cited(outcome, f"{outcome.split}/{name}", form=form)
+
+    beside: dict[str, tuple[str, ...]] = {"kl": (" nats",), "bce_at_mean": (" nats; z at the mean, not a bound",)}
+    beside["bce"] = (" nats; entropy floor ", of("entropy_floor", ".2f"))
+    if "neg_elbo" in names:
+        half = cited([outcome], f"{outcome.split}/neg_elbo_sem", "95 % half-width", form=".2f")
+        beside["neg_elbo"] = (" ± ", half, " nats (95 % over images)")
+    if "conditional_accuracy" in names:
+        low, high = of("conditional_accuracy_low", ".4f"), of("conditional_accuracy_high", ".4f")
+        real = of("judge_accuracy", ".4f")
+        beside["conditional_accuracy"] = (" [", low, ", ", high, "]; real images ", real)
+        beside["conditional_accuracy_b"] = ("; real images ", of("judge_b_accuracy", ".4f"))
+        coverage, coverage_real = of("coverage", ".4f"), of("coverage_real", ".4f")
+        beside["coverage_relative"] = (" (coverage ", coverage, ", real images ", coverage_real, ")")
+        vendi, vendi_real = of("vendi", ".1f"), of("vendi_real", ".1f")
+        beside["vendi_ratio"] = (" (", vendi, " of ", vendi_real, " effective images)")
+    return tuple((name, Phrase(of(name), *beside.get(name, ()))) for name in HEADLINES if name in names)
 
 
 def _verdict(outcome: Outcome) -> tuple[Text, ...]:
-    m = outcome.metrics
     split = outcome.split
-    if f"{split}/conditional_accuracy" not in m:
+    if f"{split}/conditional_accuracy" not in outcome.metrics:
         return (Text("This model takes no label, so nothing is said of conditional accuracy, coverage and diversity."),)
     return (
         Text(
-            f"Of the images generated for a label, {m[f'{split}/conditional_accuracy']:.1%} are read as that label by "
-            f"a classifier that reads {m[f'{split}/judge_accuracy']:.1%} of real images right. They reach "
-            f"{m[f'{split}/coverage_relative']:.0%} of the coverage of real images. Accuracy is blind to collapse and "
-            "coverage drops with blur as well as with collapse: read the two together."
+            Phrase(
+                "Of the images generated for a label, ",
+                cited(outcome, f"{split}/conditional_accuracy", form=".1%"),
+                " are read as that label by a classifier that reads ",
+                cited(outcome, f"{split}/judge_accuracy", form=".1%"),
+                " of real images right. They reach ",
+                cited(outcome, f"{split}/coverage_relative", form=".0%"),
+                " of the coverage of real images. Accuracy is blind to collapse and coverage drops with blur as well "
+                "as with collapse: read the two together.",
+            )
         ),
     )
 
@@ -98,13 +117,27 @@ def _images(outcome: Outcome) -> tuple[Figure | Text, ...]:
 
 def grid_figure(outcome: Outcome, kind: str, caption: str, alt: str, *, width: int = 600, name: str = "") -> Figure:
     """A stored grid as a figure, its pixels enlarged to at most `width`."""
-    with Image.open(outcome.grids[kind]) as image:
-        png = plots.image_png(np.asarray(image), scale=max(1, width // image.width))
-    return Figure(name or kind, png, alt, caption)
+    return Figure(name or kind, enlarged(outcome.grids[kind], width), alt, caption)
+
+
+def enlarged(path: Path, width: int) -> bytes:
+    """A stored grey PNG with its pixels enlarged to at most `width`; as it is where there is no room for that."""
+    with Image.open(path) as image:
+        scale = width // image.width
+        return plots.image_png(np.asarray(image), scale=scale) if scale > 1 else path.read_bytes()
+
+
+def real_tile(outcome: Outcome, width: int) -> Tile | None:
+    """Real images in the layout of the generated ones, for a wall; None where the store has none."""
+    if outcome.real is None:
+        return None
+    alt = f"Real {outcome.split} images, one row per class"
+    picture = Figure("real", enlarged(outcome.real, width), alt)
+    return Tile("real", "real images", (), picture, note=f"of the {outcome.split} split")
 
 
 def _training(outcome: Outcome) -> tuple[Figure | Text, ...]:
-    first, last = outcome.history[0], outcome.history[-1]
+    epochs = len(outcome.history)
     return (
         Figure(
             "curves",
@@ -113,73 +146,32 @@ def _training(outcome: Outcome) -> tuple[Figure | Text, ...]:
             "nats per image by epoch, with sampled z",
         ),
         Text(
-            f"Training loss went from {first['train/loss']:.2f} (epoch 1) to {last['train/loss']:.2f} (epoch "
-            f"{int(last['epoch'])}) nats per image, at {last['train/images_per_second']:,.0f} images per second."
-        ),
-    )
-
-
-def per_class_section(outcome: Outcome) -> Section:
-    """Accuracy and coverage per class, the worst class named; empty for a model without labels."""
-    if outcome.per_class is None:
-        return Section("Per class", ())
-    table = outcome.per_class["table"]
-    classes = [str(c) for c in table["class"]]
-    worst = min(range(len(classes)), key=lambda i: table["conditional_accuracy"][i])
-    rows = tuple(
-        (
-            name,
-            f"{table['conditional_accuracy'][i]:.3f} [{table['low'][i]:.3f}, {table['high'][i]:.3f}]",
-            f"{table['coverage'][i]:.3f}",
-            f"{table['coverage_real'][i]:.3f}",
-            f"{table['vendi'][i]:.1f}",
-            f"{table['vendi_real'][i]:.1f}",
-        )
-        for i, name in enumerate(classes)
-    )
-    return Section(
-        "Per class",
-        (
-            Text(f"The worst class is {classes[worst]}: {table['conditional_accuracy'][worst]:.1%} are read right."),
-            Table(
-                ("class", "conditional accuracy [95 %]", "coverage", "of real", "vendi", "of real"),
-                rows,
-                highlight=frozenset({worst}),
-                caption="The worst class stands out.",
-            ),
-            Figure(
-                "per-class",
-                plots.per_class_bars(
-                    classes,
-                    table["conditional_accuracy"],
-                    list(zip(table["low"], table["high"], strict=True)),
-                    ceiling=outcome.metrics[f"{outcome.split}/judge_accuracy"],
-                ),
-                "Conditional accuracy of each class",
-                "conditional accuracy with Wilson 95 % intervals; the line is the judge on real images",
-            ),
-            Figure(
-                "confusion",
-                plots.confusion_matrix(outcome.per_class["confusion"], classes),
-                "Label asked for against label read",
-                "rows: label asked for; columns: label read by judge A",
-            ),
+            Phrase(
+                "Training loss went from ",
+                cited(outcome, "history/1/train/loss", form=".2f"),
+                " (epoch 1) to ",
+                cited(outcome, f"history/{epochs}/train/loss", form=".2f"),
+                f" (epoch {epochs}) nats per image, at ",
+                cited(outcome, f"history/{epochs}/train/images_per_second", form=",.0f"),
+                " images per second.",
+            )
         ),
     )
 
 
 def calibration_section(outcome: Outcome) -> Section:
     """The judges' gates, and what real images and trivial decoders reach."""
-    m, split = outcome.metrics, outcome.split
+    split = outcome.split
     blocks: list[Table | Text] = []
     if "gates" in outcome.facts:
         rows: list[tuple[str, ...]] = []
         missed: set[int] = set()
-        for gates in outcome.facts["gates"].values():
-            for name, value, bound, passed in gates:
+        for kind, gates in outcome.facts["gates"].items():
+            for i, (name, _, _, passed) in enumerate(gates):
                 if not passed:
                     missed.add(len(rows))
-                rows.append((f"judge {name}", f"{value:.4f}", f"{bound:.4f}", "passed" if passed else "missed"))
+                reached, bound = (cited(outcome, f"facts/gates/{kind}/{i}/{at}", form=".4f") for at in (1, 2))
+                rows.append((f"judge {name}", reached, bound, "passed" if passed else "missed"))
         blocks.append(
             Table(
                 ("gate", "reached", "bound", ""),
@@ -197,15 +189,15 @@ def calibration_section(outcome: Outcome) -> Section:
             )
     if "calibration" in outcome.facts:
         columns = ("images", "conditional_accuracy", "coverage", "coverage_relative", "vendi_ratio")
-        own = {"images": "generated by this model"} | {c: m[f"{split}/{c}"] for c in columns[1:]}
         cells = [
-            tuple(str(row[c]) if c == "images" else show(row[c]) for c in columns)
-            for row in [*outcome.facts["calibration"], own]
+            (str(row["images"]), *(cited(outcome, f"facts/calibration/{i}/{c}") for c in columns[1:]))
+            for i, row in enumerate(outcome.facts["calibration"])
         ]
+        cells.append(("generated by this model", *(cited(outcome, f"{split}/{c}") for c in columns[1:])))
         caption = f"Images that no model made, scored as if one had, beside this model; {split} split."
         blocks.append(Table(columns, tuple(cells), caption=caption, highlight=frozenset({len(cells) - 1})))
     ceilings = [
-        (label, show(m[f"{split}/{name}"]))
+        (label, cited(outcome, f"{split}/{name}"))
         for label, name in (
             ("entropy of the grey pixels: the floor of bce", "entropy_floor"),
             ("bce of the class means: a decoder that ignores z", "label_only_bce"),
@@ -214,7 +206,7 @@ def calibration_section(outcome: Outcome) -> Section:
             ("coverage of real training images: the ceiling of coverage", "coverage_real"),
             ("Vendi score of real images", "vendi_real"),
         )
-        if f"{split}/{name}" in m
+        if f"{split}/{name}" in outcome.metrics
     ]
     blocks.append(Table(("ceiling or floor", "value"), tuple(ceilings), caption=f"On the {split} split."))
     return Section("Calibration", tuple(blocks))
@@ -223,18 +215,27 @@ def calibration_section(outcome: Outcome) -> Section:
 def metric_table(outcome: Outcome) -> Table:
     """Every number with its unit, direction and meaning."""
     rows = []
-    for key, value in outcome.metrics.items():
+    for key in outcome.metrics:
         metric = METRICS[key.partition("/")[2]]
-        rows.append((key, show(value), metric.unit or "-", metric.better or "-", metric.meaning))
+        rows.append((key, cited(outcome, key), metric.unit or "-", metric.better or "-", metric.meaning))
     return Table(("key", "value", "unit", "better", "meaning"), tuple(rows))
 
 
 def reproduce_section(command: str, outcome: Outcome) -> Section:
     """The command, the configuration, and what identifies the data and the judges."""
-    facts = [("run key", outcome.key[:16]), ("data SHA-256", outcome.facts["source_sha256"])]
+    return Section("Reproduce", (Code(command, "sh"), identity(outcome), Code(outcome.config.to_toml(), "toml")))
+
+
+def identity(outcome: Outcome) -> Table:
+    """What identifies a run, its data, judges and code, and what this report was written with."""
+    facts = [("run key", outcome.key[:KEY_LENGTH]), ("data SHA-256", outcome.facts["source_sha256"])]
     if "judge_sha256" in outcome.facts:
         facts.append(("judge A weights SHA-256", outcome.facts["judge_sha256"]))
-    return Section("Reproduce", (Code(command, "sh"), Facts(tuple(facts)), Code(outcome.config.to_toml(), "toml")))
+    facts.append(("code", outcome.facts.get("code", "not recorded")))
+    shown = ("python", "torch", "mlflow", "optuna")
+    versions = [line for line in environment_text().splitlines() if line.partition(" ")[0] in shown]
+    facts.append(("written with", ", ".join(versions)))
+    return Table(("what", "which"), tuple(facts))
 
 
 FLAGS = {

@@ -702,6 +702,12 @@ def git_dirty() -> bool:
     return bool(_git("status", "--porcelain", "--untracked-files=no"))
 
 
+def code_version() -> str:
+    """The code at hand in words: the package's version, and its commit where there is a repository."""
+    version, commit = _version("cvae-pipe") or "not installed", git_commit()
+    return f"{version}, commit {commit[:12]}{' with changes' if git_dirty() else ''}" if commit else version
+
+
 PACKAGES = (
     "cvae-pipe",
     "torch",
@@ -723,12 +729,15 @@ PACKAGES = (
 def environment_text() -> str:
     """Python, platform and the versions of the packages that decide results, a line each, for `environment.txt`."""
     lines = [f"python {platform.python_version()}", f"platform {platform.platform()}"]
-    for package in PACKAGES:
-        try:
-            lines.append(f"{package} {importlib.metadata.version(package)}")
-        except importlib.metadata.PackageNotFoundError:
-            continue
+    lines += [f"{package} {version}" for package in PACKAGES if (version := _version(package))]
     return "\n".join(lines) + "\n"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 # ---------------------------------------------------------------------------------------------------------- the UI

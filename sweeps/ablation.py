@@ -5,25 +5,25 @@ training seeds: for each seed the slope of a metric over the setting, and a t-in
 """
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student_t
 
-from pipeline import plots, stages
-from pipeline.catalog import METRICS, show_spread
+from pipeline import plots, spread, stages
+from pipeline.catalog import METRICS
 from pipeline.config import RunConfig, digest
-from pipeline.errors import ConfigError
-from pipeline.outcome import Outcome
-from pipeline.report import Code, Figure, Gallery, Report, Section, Table, write_report
+from pipeline.errors import ConfigError, StudyError
+from pipeline.outcome import Outcome, load_outcome
+from pipeline.report import Code, Figure, File, Report, Section, Table, Tile, Wall, write_report
 from pipeline.run import closing, data_info, prerequisites, set_up_process
-from pipeline.run_report import calibration_section, flags, grid_figure
+from pipeline.run_report import calibration_section, enlarged, flags, identity, real_tile
+from pipeline.sources import Phrase, cited, cited_spread
 from pipeline.stages import Context
-from pipeline.store import Home, write_atomically, write_json
+from pipeline.store import MANIFEST, Home, read_json, write_json
 from pipeline.tracking import RunSpec, TrackedRun, Tracker
 from sweeps.executors import Executor
 from sweeps.jobs import TrackedJobs
@@ -43,6 +43,9 @@ SHOWN = (
     "nll_iw",
 )
 """Metrics of the report, where a model has them."""
+ON_TILES = ("conditional_accuracy", "coverage_relative", "neg_elbo", "kl")
+"""What is known of a picture on the wall."""
+GRID_WIDTH = 300
 
 
 @dataclass(frozen=True)
@@ -164,25 +167,11 @@ def trends(frame: pd.DataFrame, key: str, *, log: bool) -> dict[str, Trend]:
     """The trend of every metric column; undecided with one seed, which has no spread."""
     found = {}
     for metric in frame.columns.difference([key, "seed"], sort=False):
-        slopes = [_slope(group[key], group[metric], log=log) for _, group in frame.groupby("seed")]
-        mean = float(np.mean(slopes))
-        if len(slopes) > 1:
-            half = float(student_t.ppf(0.975, len(slopes) - 1) * np.std(slopes, ddof=1) / len(slopes) ** 0.5)
-        else:
-            half = float("inf")
-        low, high = mean - half, mean + half
+        slopes = spread.slopes(frame[key].tolist(), frame[metric].tolist(), frame["seed"].tolist(), log=log)
+        low, high = spread.t_interval(slopes)
         verdict = "rises" if low > 0 else "falls" if high < 0 else "undecided"
-        found[str(metric)] = Trend(str(metric), mean, low, high, verdict)
+        found[str(metric)] = Trend(str(metric), spread.mean(slopes), low, high, verdict)
     return found
-
-
-def _slope(x: "pd.Series[float]", y: "pd.Series[float]", *, log: bool) -> float:
-    """Least-squares slope of y over x, or over log x."""
-    xs = np.log(x.to_numpy(float)) if log else x.to_numpy(float)
-    ys = y.to_numpy(float)
-    centred = xs - xs.mean()
-    # Less its first value, so that rounding gives a constant no slope: without spread over seeds it would be a verdict.
-    return float(centred @ (ys - ys[0]) / (centred @ centred))
 
 
 def ablate(
@@ -196,6 +185,7 @@ def ablate(
     """Every cell trained and opened on test, then the report; repeating the call does what is left. The html's path."""
     set_up_process(config.base.runtime.threads)
     prerequisites(ctx, ("test",))
+    keep_definition(ctx.home, config)
     tracker = connect()
     parent = open_parent(ctx, config, tracker)
     executor = make_executor(ctx.home)
@@ -215,6 +205,39 @@ def ablate(
     finally:
         executor.close()
     return result, html
+
+
+def keep_definition(home: Home, config: AblationConfig) -> None:
+    """Write down what the grid is, so that its report can be made again from its name."""
+    held = asdict(config) | {"base": config.base.flat()}
+
+    def make(work: Path) -> None:
+        write_json(work / "definition.json", held)
+
+    home.store.build("ablation", digest("ablation", held), make)
+
+
+def stored_ablations(home: Home) -> dict[str, AblationConfig]:
+    """The grids that were begun, by name; of two with one name, the later one."""
+    folders = [home.store.path("ablation", key) for key in home.store.keys("ablation")]
+    found = {}
+    for folder in sorted(folders, key=lambda folder: (folder / MANIFEST).stat().st_mtime_ns):
+        held = read_json(folder / "definition.json")
+        base = RunConfig().with_settings(held["base"])
+        found[held["name"]] = AblationConfig(**held | {"base": base, "values": tuple(held["values"])})
+    return found
+
+
+def rebuild_ablation(home: Home, config: AblationConfig) -> Path:
+    """The report of a grid anew, from stored results alone; the path of the html."""
+    keys = {name: stages.run_key(cell, "test") for name, cell in config.cells().items()}
+    missing = [name for name, key in keys.items() if not home.store.has("run", key)]
+    if missing:
+        raise StudyError(
+            f"ablation {config.name} has no result for {len(missing)} of {len(keys)} cells, e.g. {missing[0]}; "
+            "repeat `cvae-pipe ablate` to finish it"
+        )
+    return write_ablation(summarise_ablation(config, {n: load_outcome(home, key) for n, key in keys.items()}), home)
 
 
 def open_parent(ctx: Context, config: AblationConfig, tracker: Tracker) -> TrackedRun:
@@ -259,7 +282,6 @@ def write_ablation(ablation: Ablation, home: Home) -> Path:
     """reports/<name>/: report.md, report.html, cells.csv, ablation.json; the path of the html."""
     folder = home.reports / ablation.config.name
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "cells.csv", ablation.frame.to_csv(index=False))
     write_json(folder / "ablation.json", ablation.document())
     _, html = write_report(ablation_report(ablation), folder)
     return html
@@ -286,7 +308,15 @@ def ablation_report(ablation: Ablation) -> Report:
             metrics_section(ablation),
             images_section(ablation),
             calibration_section(first),
-            Section("Reproduce", (Code(command, "sh"), Code(config.base.to_toml(), "toml"))),
+            Section(
+                "Reproduce",
+                (
+                    Code(command, "sh"),
+                    identity(first),
+                    Code(config.base.to_toml(), "toml"),
+                    File("cells.csv", ablation.frame.to_csv(index=False), "cells.csv: every metric of every training"),
+                ),
+            ),
         ),
     )
 
@@ -300,10 +330,7 @@ def verdict_section(ablation: Ablation) -> Section:
     """The claims with their verdicts, and the slopes they rest on."""
     unit = "e-fold" if ablation.config.log else "unit"
     claims = Table(("claim", "verdict"), tuple(ablation.claims.items()))
-    rows = tuple(
-        (t.metric, f"{t.slope:+.4g}", f"[{t.low:+.4g}, {t.high:+.4g}]" if np.isfinite(t.low) else "-", t.verdict)
-        for t in (ablation.trends[m] for m in shown_metrics(ablation))
-    )
+    rows = tuple((m, *_slope_cells(ablation, m), ablation.trends[m].verdict) for m in shown_metrics(ablation))
     slopes = Table(
         ("metric", f"slope per {unit} of {ablation.config.key}", "95 % over seeds", "verdict"),
         rows,
@@ -312,35 +339,61 @@ def verdict_section(ablation: Ablation) -> Section:
     return Section("Verdict", (claims, slopes))
 
 
+def _slope_cells(ablation: Ablation, metric: str) -> tuple[str, str]:
+    """The mean slope of a metric over the setting, and its interval over seeds; a dash for one seed."""
+    config, outcomes = ablation.config, list(ablation.outcomes.values())
+    over = f"log {config.setting}" if config.log else config.setting
+
+    def part(aggregate: str) -> str:
+        return cited(outcomes, f"{outcomes[0].split}/{metric}", aggregate, over=over, form="+.4g")
+
+    interval = Phrase("[", part("slope t low"), ", ", part("slope t high"), "]") if config.seeds > 1 else "-"
+    return part("slope"), interval
+
+
+def by_value(ablation: Ablation) -> dict[float, Sequence[Outcome]]:
+    """The outcomes of each value of the setting, in order of seed."""
+    groups: dict[float, list[Outcome]] = {}
+    for outcome in ablation.outcomes.values():
+        groups.setdefault(outcome.config.flat()[ablation.config.setting], []).append(outcome)
+    return {value: sorted(groups[value], key=lambda o: o.config.train.seed) for value in sorted(groups)}
+
+
 def metrics_section(ablation: Ablation) -> Section:
     """Each metric against the setting, as a figure and as a table."""
     config, shown = ablation.config, shown_metrics(ablation)
     labels = [(m, f"{m.replace('_', ' ')}{f' ({METRICS[m].unit})' if METRICS[m].unit else ''}") for m in shown]
     figure = plots.ablation(ablation.frame, (config.key, config.key.replace("_", " "), config.log), labels)
-    rows = []
-    for value, group in ablation.frame.groupby(config.key):
-        spread = ((float(group[m].mean()), float(group[m].std(ddof=1)) if len(group) > 1 else 0.0) for m in shown)
-        rows.append((f"{value:g}", *(show_spread(mean, deviation) for mean, deviation in spread)))
+    rows = [
+        (f"{value:g}", *(cited_spread(group, f"{group[0].split}/{m}") for m in shown))
+        for value, group in by_value(ablation).items()
+    ]
     caption = "a dot per seed; line and band: mean ± standard deviation over seeds"
     table = Table((config.key, *shown), tuple(rows), caption=f"Mean ± standard deviation over {config.seeds} seeds.")
     return Section("Each metric", (Figure("metrics", figure, f"Each metric against {config.key}", caption), table))
 
 
 def images_section(ablation: Ablation) -> Section:
-    """The grids of one seed in a row."""
+    """The grids of every value and seed on a wall."""
     config = ablation.config
-    seed = config.base.train.seed
-    items = tuple(
-        grid_figure(
-            outcome,
-            "generated",
-            caption=f"{config.key} {outcome.config.flat()[config.setting]:g}",
-            alt=f"Images generated at {config.key} {outcome.config.flat()[config.setting]:g}",
-            width=300,
-            name=f"grid-{i}",
+    tiles = tuple(
+        Tile(
+            anchor=f"cell-{i}",
+            title=f"{config.key} {value:g}, seed {outcome.config.train.seed}",
+            values=(
+                (config.key, cited(outcome, f"config/{config.setting}", form=".6g")),
+                ("seed", cited(outcome, "config/train.seed", form="d")),
+                *((m, cited(outcome, key)) for m in ON_TILES if (key := f"{outcome.split}/{m}") in outcome.metrics),
+            ),
+            picture=Figure(
+                f"grid-{i}",
+                enlarged(outcome.grids["generated"], GRID_WIDTH),
+                f"Images generated at {config.key} {value:g}, seed {outcome.config.train.seed}, one row per class",
+            ),
         )
-        for i, outcome in enumerate(o for o in ablation.outcomes.values() if o.config.train.seed == seed)
+        for i, (value, outcome) in enumerate((v, o) for v, group in by_value(ablation).items() for o in group)
         if "generated" in outcome.grids
     )
-    gallery = Gallery(items, "One seed; rows are classes, a column is one z, the same in all.")
-    return Section("Images", (gallery,) if items else ())
+    reference = real_tile(next(iter(ablation.outcomes.values())), GRID_WIDTH)
+    caption = "Rows are classes; a column is one z, the same on every tile."
+    return Section("Images", (Wall(tiles, reference, caption=caption),) if tiles else ())

@@ -29,7 +29,8 @@ from sweeps.executors import EpochDone, Event, Executor, Job, JobDone, JobFailed
 from sweeps.jobs import TimeUp, TrackedJobs
 from sweeps.objective import values
 from sweeps.study import FINISHED, Ledger, Proposals, StudyConfig, load_study, stored_config
-from sweeps.summary import SweepResult, describe_front, summarise, write_best, write_sweep_report
+from sweeps.summary import SweepResult, describe_front, summarise, write_best
+from sweeps.sweep_report import write_sweep_report
 
 
 @dataclass

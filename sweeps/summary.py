@@ -1,9 +1,7 @@
-"""What a study found: trials as a tidy table, the Pareto front, one balanced choice, best.toml, the report."""
+"""What a study found: trials as a tidy table, the Pareto front, one balanced choice, best.toml."""
 
-import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +10,17 @@ import optuna
 import pandas as pd
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
-from pipeline import plots
-from pipeline.catalog import show, show_spread
+from pipeline.catalog import show_spread
 from pipeline.config import RunConfig
-from pipeline.outcome import Outcome, load_outcome
-from pipeline.report import Code, Facts, Figure, Gallery, Report, Section, Table, Text, write_report
-from pipeline.run_report import (
-    calibration_section,
-    flags,
-    grid_figure,
-    per_class_section,
-)
+from pipeline.errors import ReportError
+from pipeline.outcome import Outcome, epoch_grids, load_outcome
+from pipeline.report import Link
+from pipeline.sources import Number, Source
+from pipeline.stages import train_key
 from pipeline.store import KEY_LENGTH, Home, write_atomically
 from sweeps.objective import Objective, physical_range
-from sweeps.space import DEFAULT_SPACE
-from sweeps.study import StudyConfig, quiet_optuna
-
-GALLERY_LIMIT = 16
-CURVES_LIMIT = 60
-GRID_WIDTH = 300
-"""Pixels of a grid in the gallery: three side by side on a wide screen."""
+from sweeps.space import Dimension
+from sweeps.study import StudyConfig
 
 
 @dataclass(frozen=True)
@@ -49,6 +38,10 @@ class Summary:
     """Stored results of the complete trials."""
     finals: tuple[Outcome, ...] = ()
     """The chosen configuration trained from several seeds and opened on test."""
+    last_grids: Mapping[int, tuple[int, Path]] = field(default_factory=dict)
+    """Of the trials without a stored result that drew a grid: the last epoch that did, and the grid."""
+    busy_minutes: float = float("nan")
+    """Time in which at least one trial ran."""
 
     @property
     def chosen_config(self) -> RunConfig:
@@ -64,7 +57,27 @@ class Summary:
         return int(self.frame["state"].isin(["complete", "pruned"]).sum())
 
     def row(self, trial: int) -> dict[str, Any]:
-        return {str(k): v for k, v in self.frame.set_index("number").loc[trial].to_dict().items()}
+        found = self.frame[self.frame["number"] == trial].iloc[0].to_dict()
+        return {str(k): v for k, v in found.items()}
+
+    def quantity(self, key: str) -> float:
+        """One of the study's own numbers: trials/complete, trials/minutes, trials/7/beta, front/size, .."""
+        numbers = {str(number): number for number in self.frame["number"]}
+        match key.split("/"):
+            case ["trials", number, column] if number in numbers and column in self.frame.columns:
+                return float(self.row(numbers[number])[column])
+            case ["trials", "minutes"]:
+                return float(self.frame["seconds"].sum()) / 60
+            case ["trials", "busy_minutes"]:
+                return self.busy_minutes
+        own = self.parent_metrics()
+        if key not in own:
+            raise ReportError(f"study {self.config.name} has no {key}")
+        return own[key]
+
+    def cited(self, key: str, *, form: str) -> Number:
+        """One of the study's own numbers, for a report."""
+        return Number(self.quantity(key), Source(key, study=self.config.name, form=form))
 
     def final_spread(self) -> dict[str, tuple[float, float]]:
         """Mean and sample standard deviation over the seeds of every test metric; one seed has deviation 0."""
@@ -144,7 +157,36 @@ def summarise(home: Home, study: optuna.Study, config: StudyConfig, finals: list
     }
     front = pareto_front(frame, config.objectives)
     chosen = balanced(frame, front, config.objectives, outcomes)
-    return Summary(config, frame, front, chosen, outcomes, tuple(finals or ()))
+    trials = study.get_trials(deepcopy=False)
+    return Summary(
+        config,
+        frame,
+        front,
+        chosen,
+        outcomes,
+        tuple(finals or ()),
+        last_grids={
+            t.number: grid for t in trials if t.number not in outcomes and (grid := last_grid(home, config, t))
+        },
+        busy_minutes=busy_seconds(trials) / 60,
+    )
+
+
+def last_grid(home: Home, config: StudyConfig, trial: FrozenTrial) -> tuple[int, Path] | None:
+    """The last epoch that an unfinished training drew a grid after, and the grid; None if it drew none."""
+    key = train_key(config.trial_config(trial.number, FixedTrial(trial.params)))
+    grids = epoch_grids(home.store.path("train", key)) or epoch_grids(home.store.partial("train", key))
+    return max(grids.items(), default=None)
+
+
+def busy_seconds(trials: list[FrozenTrial]) -> float:
+    """Time in which at least one trial ran: what trials at one time have in common counts once, pauses not at all."""
+    spans = sorted((t.datetime_start, t.datetime_complete) for t in trials if t.datetime_start and t.datetime_complete)
+    total, until = 0.0, None
+    for start, end in spans:
+        total += max(0.0, (end - (start if until is None else max(start, until))).total_seconds())
+        until = end if until is None else max(until, end)
+    return total
 
 
 def trial_frame(study: optuna.Study, config: StudyConfig) -> pd.DataFrame:
@@ -238,17 +280,12 @@ def describe_front(summary: Summary) -> str:
     spread = summary.final_spread()
     if spread:
         lines += ["", f"On test, over {len(summary.finals)} seeds (mean ± standard deviation):", ""]
-        lines += [f"- `{key}` {show_spread(mean, std)}" for key, (mean, std) in spread.items() if _is_headline(key)]
+        lines += [f"- `{key}` {show_spread(mean, std)}" for key, (mean, std) in spread.items() if is_headline(key)]
     return "\n".join(lines)
 
 
-def cells(config: StudyConfig, row: Mapping[Any, Any]) -> list[str]:
-    """Params and objective values of a trial as people read them; a dash for what it does not have."""
-    params = [d.show(row[d.name]) for d in config.space]
-    return params + ["-" if pd.isna(row[o.name]) else show(row[o.name]) for o in config.objectives]
-
-
-def _is_headline(key: str) -> bool:
+def is_headline(key: str) -> bool:
+    """Whether a test metric is one of those that the choice is judged by."""
     return key.partition("/")[2] in (
         "neg_elbo",
         "bce",
@@ -259,277 +296,27 @@ def _is_headline(key: str) -> bool:
     )
 
 
-def write_sweep_report(home: Home, summary: Summary, folder: Path) -> Path:
-    """report.md, report.html and trials.csv; the path of the html. From stored results only."""
-    write_atomically(folder / "trials.csv", summary.frame.to_csv(index=False))
-    _, html = write_report(sweep_report(summary), folder)
-    return html
+def cells(config: StudyConfig, row: Mapping[Any, Any]) -> list[str]:
+    """Params and objective values of a trial as people read them; a dash for what it does not have."""
+    params = [param_cell(config, row, d) for d in config.space]
+    return params + [metric_cell(row, o.name) for o in config.objectives]
 
 
-def sweep_report(summary: Summary) -> Report:
-    """The whole report of a study."""
-    config = summary.config
-    sections = [
-        Section("The answer", _answer(summary)),
-        Section("Trade-off", _trade_off(summary)),
-        Section("Images of the front", _images(summary)),
-        Section("Why", _why(summary)),
-        Section("Training", _curves(summary)),
-    ]
-    if summary.finals:
-        sections += [per_class_section(summary.finals[0]), calibration_section(summary.finals[0])]
-    sections += [Section("All trials", (_all_trials(summary),)), Section("Reproduce", _reproduce(summary))]
-    space = ", ".join(f"{d.name} {d.describe()}" for d in config.space)
-    return Report(
-        title=f"Sweep {config.name}",
-        subtitle=(
-            f"{config.base.model.kind} on {config.base.data.dataset}, {config.base.train.epochs} epochs a trial; "
-            f"searched: {space}; objectives: {', '.join(o.name for o in config.objectives)} on validation images"
-        ),
-        sections=tuple(sections),
+def trial_link(number: int) -> Link:
+    """A trial's number, leading to its tile on the wall of the report."""
+    return Link(str(number), f"#trial-{number}")
+
+
+def param_cell(config: StudyConfig, row: Mapping[Any, Any], dimension: Dimension) -> str:
+    """A setting of a trial."""
+    source = Source(
+        f"trials/{row['number']}/{dimension.name}", study=config.name, form="d" if dimension.integer else ".3g"
     )
+    return Number(float(row[dimension.name]), source)
 
 
-def _answer(summary: Summary) -> tuple[Facts | Text | Table, ...]:
-    counts = summary.frame["state"].value_counts()
-    states = ", ".join(f"{n} {state}" for state, n in counts.items())
-    seconds = summary.frame["seconds"].sum()
-    if summary.chosen is None:
-        return (Text(f"No trial is complete yet ({states})."),)
-    config = summary.config
-    row = summary.row(summary.chosen)
-    facts = [
-        ("chosen", f"trial {summary.chosen}: " + ", ".join(f"{d.name} {d.show(row[d.name])}" for d in config.space)),
-        *((f"val/{o.name}", show(row[o.name])) for o in config.objectives),
-        ("trials", f"{states}; {seconds / 60:.1f} minutes of trial time"),
-    ]
-    blocks: list[Facts | Text | Table] = [Facts(tuple(facts))]
-    if len(config.objectives) > 1:
-        blocks.append(
-            Text(
-                "The choice is the trial of the Pareto front nearest to the ideal point, each axis on its physical "
-                "range: accuracy from chance to the judge's own, relative coverage from 0 to that of real images, "
-                "neg_elbo from a decoder that ignores z down to the entropy of the pixels."
-            )
-        )
-    if summary.finals:
-        spread = summary.final_spread()
-        rows = tuple(
-            (key, show_spread(mean, std), *(show(o.metrics[key]) for o in summary.finals))
-            for key, (mean, std) in spread.items()
-            if _is_headline(key)
-        )
-        seeds = tuple(f"seed {o.config.train.seed}" for o in summary.finals)
-        blocks.append(
-            Table(
-                ("test metric", "mean ± sd", *seeds),
-                rows,
-                caption=(
-                    f"The chosen configuration re-trained from {len(summary.finals)} seeds. Test images were opened "
-                    "here for the first time; the search saw training and validation images only."
-                ),
-            )
-        )
-    return tuple(blocks)
-
-
-def _front_table(summary: Summary) -> Table:
-    config = summary.config
-    columns = ("trial", *(d.name for d in config.space), *(o.name for o in config.objectives), "kl", "bce")
-    rows = []
-    for number in summary.front:
-        row = summary.row(number)
-        rows.append((str(number), *cells(config, row), show(row["kl"]), show(row["bce"])))
-    highlight = frozenset(i for i, n in enumerate(summary.front) if n == summary.chosen)
-    caption = "The Pareto front on validation images; the chosen trial stands out."
-    return Table(columns, tuple(rows), caption=caption, highlight=highlight)
-
-
-def _trade_off(summary: Summary) -> tuple[Table | Figure, ...]:
-    if summary.chosen is None:
-        return ()
-    blocks: list[Table | Figure] = [_front_table(summary)]
-    if len(summary.config.objectives) > 1:
-        axes = [(o.name, o.label, o.direction) for o in summary.config.objectives]
-        figure = plots.pareto(summary.frame, axes, set(summary.front), summary.chosen)
-        caption = "every complete trial; the front is numbered, the star is the choice"
-        blocks.append(Figure("pareto", figure, "Pareto front of the objectives", caption))
-    return tuple(blocks)
-
-
-def _images(summary: Summary) -> tuple[Gallery | Figure | Text, ...]:
-    shown = [n for n in summary.front if "generated" in getattr(summary.outcomes.get(n), "grids", {})][:GALLERY_LIMIT]
-    blocks: list[Gallery | Figure | Text] = []
-    if shown:
-        rows = {n: summary.row(n) for n in shown}
-        by_first = sorted(shown, key=lambda n: rows[n][summary.config.space[0].name])
-        items = tuple(
-            grid_figure(
-                summary.outcomes[n],
-                "generated",
-                caption=_grid_caption(summary, n),
-                alt=f"Images generated by trial {n}, one row per class",
-                width=GRID_WIDTH,
-                name=f"trial-{n:03d}",
-            )
-            for n in by_first
-        )
-        blocks.append(
-            Gallery(
-                items,
-                f"Sorted by {summary.config.space[0].name}. Rows are classes; a column is one z, the same in all.",
-            )
-        )
-    if summary.finals:
-        first = summary.finals[0]
-        blocks.append(
-            grid_figure(
-                first,
-                "reconstructed",
-                "test images (upper rows) and their reconstructions by the chosen configuration (lower rows)",
-                "Real test images and their reconstructions",
-            )
-        )
-    return tuple(blocks)
-
-
-def _grid_caption(summary: Summary, number: int) -> str:
-    row = summary.row(number)
-    mark = " (chosen)" if number == summary.chosen else ""
-    params = " · ".join(f"{d.name} {row[d.name]:.3g}" for d in summary.config.space)
-    values = " · ".join(f"{o.name} {row[o.name]:.3g}" for o in summary.config.objectives)
-    return f"trial {number}{mark} · {params} · {values}"
-
-
-def _why(summary: Summary) -> tuple[Figure | Text, ...]:
-    complete = summary.frame[summary.frame["state"] == "complete"]
-    if len(complete) < 4:
-        return (Text("Too few complete trials to say what matters."),)
-    blocks: list[Figure | Text] = []
-    importance = importances(complete, summary.config)
-    if importance:
-        blocks.append(
-            Figure(
-                "importances",
-                plots.importances(importance),
-                "Importance of each setting for each objective",
-                "share of each objective's variance explained by each setting (fANOVA)",
-            )
-        )
-    blocks.append(
-        Figure(
-            "slices",
-            plots.parameter_slices(
-                complete,
-                [(d.name, d.name.replace("_", " "), d.log) for d in summary.config.space],
-                [(o.name, o.label, o.direction) for o in summary.config.objectives],
-                set(summary.front),
-            ),
-            "Each objective against each setting",
-            "every complete trial",
-        )
-    )
-    if {"kl", "bce", "beta"} <= set(complete.columns):
-        blocks.append(
-            Figure(
-                "rate-distortion",
-                plots.rate_distortion(complete, set(summary.front), summary.chosen),
-                "Rate against distortion of every trial",
-                "kl (rate) against bce (distortion) on validation images",
-            )
-        )
-    return tuple(blocks)
-
-
-def importances(complete: pd.DataFrame, config: StudyConfig) -> dict[str, dict[str, float]]:
-    """objective -> setting -> share of its variance explained, by fANOVA (Hutter et al. 2014)."""
-    with quiet_optuna():
-        study = optuna.create_study(directions=config.directions)
-    names = [d.name for d in config.space]
-    for _, row in complete.iterrows():
-        params = {d.name: int(row[d.name]) if d.integer else float(row[d.name]) for d in config.space}
-        values = [float(row[o.name]) for o in config.objectives]
-        study.add_trial(optuna.trial.create_trial(params=params, distributions=config.distributions, values=values))
-    found: dict[str, dict[str, float]] = {}
-    for i, objective in enumerate(config.objectives):
-        if complete[objective.name].nunique() < 2:
-            continue  # nothing varies, so nothing is explained
-        shares = optuna.importance.get_param_importances(
-            study,
-            evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0),
-            target=partial(_value_at, i),
-            params=names,
-        )
-        found[objective.name] = {name: float(share) for name, share in shares.items()}
-    return found
-
-
-def _value_at(index: int, trial: FrozenTrial) -> float:
-    return trial.values[index]
-
-
-def _curves(summary: Summary) -> tuple[Figure | Text, ...]:
-    histories = {f"trial {n}": o.history for n, o in list(summary.outcomes.items())[:CURVES_LIMIT]}
-    if not histories:
-        return ()
-    front = {f"trial {n}" for n in summary.front}
-    caption = "neg_elbo on validation images by epoch; the front stands out"
-    return (Figure("curves", plots.loss_curves(histories, front), "Learning curves of the trials", caption),)
-
-
-def _all_trials(summary: Summary) -> Table:
-    config = summary.config
-    columns = (
-        "trial",
-        "state",
-        *(d.name for d in config.space),
-        *(o.name for o in config.objectives),
-        "seconds",
-        "why",
-    )
-    rows = []
-    for _, row in summary.frame.iterrows():
-        seconds = "-" if pd.isna(row["seconds"]) else f"{row['seconds']:.1f}"
-        reason = str(row["reason"]) or "-"
-        rows.append((str(row["number"]), str(row["state"]), *cells(config, row.to_dict()), seconds, reason))
-    highlight = frozenset(i for i, n in enumerate(summary.frame["number"]) if n in summary.front)
-    return Table(
-        columns, tuple(rows), caption="The Pareto front stands out; trials.csv has every column.", highlight=highlight
-    )
-
-
-def sweep_command(summary: Summary) -> str:
-    """The command that makes this study anew."""
-    config = summary.config
-    swept = {d.setting for d in config.space}
-    off = [d.setting for d in DEFAULT_SPACE if d.setting not in swept]
-    settings = config.base.flat()
-    objectives = " ".join(f"--objective {o.name}" for o in config.objectives)
-    space = " ".join(
-        [
-            *(f"--space {d.entry()}" for d in config.space),
-            *(f"--space {name}=off --set {name}={settings[name]}" for name in off),
-        ]
-    )
-    extra = f" --pruner {config.pruner}" if config.pruner != "none" else ""
-    words = [
-        f"cvae-pipe sweep --trials {summary.finished} --name {shlex.quote(config.name)}",
-        flags(config.base, leave_out=frozenset({*swept, *off, "runtime.device"})),
-        objectives,
-        space,
-        f"--sweep-seed {config.seed} --window {config.window}{extra}",
-    ]
-    return " ".join(words)
-
-
-def _reproduce(summary: Summary) -> tuple[Code | Facts | Text, ...]:
-    blocks: list[Code | Facts | Text] = [Code(sweep_command(summary), "sh")]
-    outcome = next(iter((*summary.finals, *summary.outcomes.values())), None)
-    if outcome is not None:
-        facts = [("data SHA-256", outcome.facts["source_sha256"])]
-        if "judge_sha256" in outcome.facts:
-            facts.append(("judge A weights SHA-256", outcome.facts["judge_sha256"]))
-        blocks.append(Facts(tuple(facts)))
-    if summary.chosen is not None:
-        blocks += [Text("The chosen configuration, as in best.toml:"), Code(summary.chosen_config.to_toml(), "toml")]
-    return tuple(blocks)
+def metric_cell(row: Mapping[Any, Any], name: str) -> str:
+    """A validation metric of a trial; a dash where it has none."""
+    if pd.isna(row.get(name, float("nan"))):
+        return "-"
+    return Number(float(row[name]), Source(f"val/{name}", runs=(row["run_key"],)))

@@ -140,6 +140,42 @@ def digits(warm_root):
     return stages.prepare(stages.Context(quick_config(), Home(warm_root, warm_root / "data")))
 
 
+CHROMIUM_FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no chromium on the PATH; apt-get install chromium fonts-dejavu-core")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; pip install '.[dev]'")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
+
+
+def watched_page(browser, html: Path, width: int, **options):
+    """A page opened from file://, with what the browser had to say about it: `complaints` and `requests`."""
+    page = browser.new_page(viewport={"width": width, "height": 800}, **options)
+    page.complaints, page.requests = [], []
+    page.on("console", lambda message: page.complaints.append(message.text))
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    page.on("dialog", lambda dialog: page.complaints.append(dialog.message) or dialog.dismiss())
+    page.on("request", lambda request: page.requests.append(request.url))
+    page.goto(html.as_uri())
+    return page
+
+
 def mnist_root() -> Path | None:
     root = os.environ.get("CVAE_PIPE_DATA_DIR")
     if root and (Path(root) / "MNIST" / "raw" / "train-images-idx3-ubyte").exists():

@@ -18,6 +18,7 @@ import sweeps.ablation
 import sweeps.executors
 from pipeline import plots
 from pipeline.errors import StudyError
+from pipeline.report import Wall
 from pipeline.stages import Context
 from pipeline.store import Home
 from pipeline.tracking import MlflowTracker
@@ -28,11 +29,13 @@ from sweeps.ablation import (
     ablate,
     ablation_report,
     parse_values,
+    stored_ablations,
     summarise_ablation,
     trends,
     write_ablation,
 )
 from sweeps.executors import _do
+from sweeps.verify import read_numbers, verify
 
 VALUES = (0.1, 1.0, 10.0)
 BASE = quick_config(train__epochs=2)
@@ -364,6 +367,34 @@ def test_repeating_the_command_trains_nothing_and_json_is_the_result(finished, c
     assert set(document["claims"].values()) == {"undecided"}
     stored = (finished.home.reports / "one" / "ablation.json").read_text()
     assert json.loads(stored, parse_constant=pytest.fail) | {"report": document["report"]} == document
+
+
+def test_its_report_is_written_anew_from_its_name_and_no_number_has_drifted(finished, command, monkeypatch):
+    monkeypatch.setenv("CVAE_PIPE_HOME", str(finished.home.root))
+    before = finished.html.read_text()
+    finished.html.unlink()
+    code, _, err = command("report", finished.result.config.name)
+    assert (code, err.splitlines()[0]) == (0, f"report: {finished.html}")
+    assert finished.html.read_text() == before
+    found = verify(finished.home, finished.html)
+    assert found.drifted == ()
+    aggregates = {n.source.aggregate for n in read_numbers(finished.html)}
+    assert {"slope", "slope t low", "slope t high", "mean", "sd", "value"} <= aggregates
+    assert stored_ablations(finished.home)[finished.result.config.name] == finished.result.config
+
+
+def test_an_ablation_that_is_not_finished_says_what_is_missing(warm_home, command):
+    with pytest.raises(KeyboardInterrupt):
+        run_grid(warm_home, grid(), Here(warm_home, limit=3))
+    code, out, err = command("report", "ablation-digits-beta")
+    assert (code, out) == (2, "")
+    assert "no result for 1 of 4 cells, e.g. beta=4 seed 1" in err
+
+
+def test_every_cell_is_on_the_wall(finished):
+    [wall] = [block for block in ablation_report(finished.result).blocks if isinstance(block, Wall)]
+    assert [tile.title for tile in wall.tiles] == [f"beta {v}, seed {s}" for v in ("0.5", "4") for s in (0, 1)]
+    assert wall.names == ("beta", "seed", "conditional_accuracy", "coverage_relative", "neg_elbo", "kl")
 
 
 def test_a_grid_stopped_in_the_middle_goes_on_and_ends_in_the_same_numbers(warm_home, finished):

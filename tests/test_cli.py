@@ -269,7 +269,7 @@ def test_run_compare_and_report_work_together(command, warm_home, tmp_path):
 
     Path(document["report"]).unlink()
     code, _, err = command("report", document["name"])
-    assert (code, err) == (0, f"report: {document['report']}\n")
+    assert (code, err.splitlines()[0]) == (0, f"report: {document['report']}")
     assert Path(document["report"]).exists()
 
 

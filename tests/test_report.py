@@ -2,14 +2,16 @@
 
 import base64
 import re
-import shutil
 import struct
 import subprocess
 import sys
+import time
 import zlib
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
+from conftest import watched_page
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
@@ -18,30 +20,25 @@ from pipeline.report import (
     Code,
     Facts,
     Figure,
+    File,
     Gallery,
+    Link,
     Report,
     Section,
     Table,
     Text,
+    Tile,
+    Wall,
     escape_markdown,
     render_html,
     render_markdown,
     write_report,
 )
+from pipeline.sources import Number, Phrase, Source
 
 HOSTILE = (
     "<script>alert('x')</script> \"quoted\" & &amp; `code` | **bold** _it_ [a](javascript:b) {{ 7*7 }} 😀" + "x" * 300
 )
-CHROMIUM_FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 def png(width: int = 30, height: int = 20, grey: int = 128, *, per_metre: int = 0) -> bytes:
@@ -69,6 +66,27 @@ def wide_table() -> Table:
     return Table(columns, rows, caption=HOSTILE, highlight=frozenset({1}))
 
 
+def number(value: float, key: str = "val/x") -> Number:
+    return Number(value, Source(key, ("0123456789abcdef",), form=".3g"))
+
+
+def wall(name: str = HOSTILE) -> Wall:
+    """Eight tiles of rising beta and falling accuracy, grey by number; the last has no picture and no accuracy."""
+    tiles = tuple(
+        Tile(
+            f"trial-{i}",
+            f"trial {i} {name}",
+            (("beta", number(2.0**i)), *((("accuracy", number(1 - i / 10 - 1e-9)),) if i < 7 else ()), (name, name)),
+            Figure(f"trial-{i}", png(89, 89, 20 * i), f"{name} {i}") if i < 7 else None,
+            note=name if i == 7 else "",
+            marked=i in (2, 5),
+        )
+        for i in range(8)
+    )
+    real = Tile("real", "real images", (), Figure("real", png(89, 89, 200), "real"))
+    return Wall(tiles, real, mark="Pareto front", caption=name)
+
+
 def full_report(name: str = HOSTILE) -> Report:
     """Every kind of block, each with `name` in all its texts."""
     grids = tuple(Figure(f"grid-{i}", png(280, 280, 40 * i), f"{name} {i}", f"{name} · beta {i}") for i in range(5))
@@ -80,6 +98,9 @@ def full_report(name: str = HOSTILE) -> Report:
         Figure("curve", png(1080, 400, per_metre=5669), name, name),
         Code(f"```\n{name}\n````", "bash"),
         Gallery(grids, name),
+        wall(name),
+        Text(Phrase("see ", Link(name, "#trial-7"), " with ", number(0.5)), lead=True),
+        File("table.csv", f"a,b\n{name},1\n", name),
     )
     return Report(name, name, (Section(name, blocks), Section("Empty", ()), Section(name, (Text("again"),))))
 
@@ -234,7 +255,8 @@ def test_names_of_settings_stay_readable_in_markdown():
 
 def test_hostile_names_are_text_in_markdown():
     page = rendered(render_markdown(full_report()))
-    assert not {tag for tag, _ in page.elements} & {"script", "a"}
+    assert "script" not in {tag for tag, _ in page.elements}
+    assert [link["href"] for link in page.all("a")] == ["table.csv"]
     assert page.text("h1") == HOSTILE
     assert page.text("li").count(HOSTILE) + page.text("strong").count(HOSTILE) >= 2
     assert page.text("code").count(HOSTILE) == 1
@@ -244,8 +266,8 @@ def test_hostile_names_are_text_in_markdown():
 def test_tables_and_galleries_keep_their_shape_in_markdown():
     rows = [line for line in render_markdown(full_report()).splitlines() if line.startswith("|")]
     page = rendered(render_markdown(full_report()))
-    assert len(page.all("th")) == 6 + 2 + 4
-    assert len(page.all("td")) == 5 * 6 + (1 + 2) * 4
+    assert len(page.all("th")) == 6 + 2 + 4 + 4
+    assert len(page.all("td")) == 5 * 6 + (1 + 2) * 4 + (1 + 2) * 4
     assert "| ---: | ---: | ---: | ---: | :--- | :--- |" in rows
     assert sum("**1**" in row for row in rows) == 1
 
@@ -261,7 +283,13 @@ def test_every_link_of_the_markdown_is_a_file_with_the_bytes(tmp_path):
     for link, figure in zip(links, report.figures, strict=True):
         assert (markdown.parent / link).read_bytes() == figure.png
     assert html.read_text(encoding="utf-8") == render_html(report)
-    assert sorted(path.name for path in markdown.parent.iterdir()) == ["images", "report.html", "report.md"]
+    assert sorted(path.name for path in markdown.parent.iterdir()) == [
+        "images",
+        "report.html",
+        "report.md",
+        "table.csv",
+    ]
+    assert (markdown.parent / "table.csv").read_text() == f"a,b\n{HOSTILE},1\n"
 
 
 def test_writing_again_removes_pictures_that_are_gone_and_nothing_else(tmp_path):
@@ -291,18 +319,6 @@ def test_reports_need_no_drawing_library():
 # --- a real browser -----------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def browser():
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no chromium on the PATH; apt-get install chromium fonts-dejavu-core")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; pip install '.[dev]'")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def opened(browser, tmp_path):
     """Opens the full report from file:// and keeps what the browser had to say about it."""
@@ -310,15 +326,8 @@ def opened(browser, tmp_path):
     pages = []
 
     def open_page(width: int, **options):
-        page = browser.new_page(viewport={"width": width, "height": 800}, **options)
-        page.complaints, page.requests = [], []
-        page.on("console", lambda message: page.complaints.append(message.text))
-        page.on("pageerror", lambda error: page.complaints.append(str(error)))
-        page.on("dialog", lambda dialog: page.complaints.append(dialog.message) or dialog.dismiss())
-        page.on("request", lambda request: page.requests.append(request.url))
-        page.goto(html.as_uri())
-        pages.append(page)
-        return page
+        pages.append(watched_page(browser, html, width, **options))
+        return pages[-1]
 
     yield open_page
     for page in pages:
@@ -331,7 +340,7 @@ def opened(browser, tmp_path):
 def test_in_a_browser_the_report_is_quiet_whole_and_fits(opened, width, scheme):
     page = opened(width, color_scheme=scheme)
     page.wait_for_function("[...document.images].every((image) => image.complete)")
-    assert page.evaluate("[...document.images].map((image) => image.naturalWidth)") == [1080] + [280] * 5
+    assert page.evaluate("[...document.images].map((image) => image.naturalWidth)") == [1080] + [280] * 5 + [89] * 8
     assert page.evaluate("document.documentElement.scrollWidth") == width
     assert page.inner_text("h1") == HOSTILE
     assert page.evaluate("document.querySelectorAll('script').length") == 1
@@ -398,6 +407,199 @@ def test_in_a_browser_a_picture_opens_large_by_keyboard_and_closes(opened):
 @pytest.mark.browser
 def test_in_a_browser_without_scripts_nothing_is_missing(opened):
     page = opened(390, java_script_enabled=False)
-    assert page.locator("img").count() == 6
+    assert page.locator("img").count() == 6 + 8
+    assert page.locator(".tile .values").first.is_visible()
+    assert not page.locator(".controls, .pins, .pin, .tray").locator("visible=true").count()
     assert page.locator("tbody tr").count() == 5 + 1
     assert page.locator("h2").first.inner_text() == HOSTILE
+
+
+# --- the image wall in a real browser -------------------------------------------------------------------------------
+
+SHOWN = "[...document.querySelectorAll('.tile.trial')].filter((t) => !t.hidden).map((t) => Number(t.id.slice(6)))"
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1280, 390])
+def test_on_the_wall_trials_are_sorted_and_filtered_by_every_number(opened, width):
+    page = opened(width)
+    assert page.evaluate(SHOWN) == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert page.locator(".controls output").inner_text() == "8 of 8 shown"
+    page.get_by_label("sort by").select_option("accuracy")
+    assert page.evaluate(SHOWN) == [6, 5, 4, 3, 2, 1, 0, 7]  # what has no accuracy comes last
+    page.get_by_role("button", name="ascending").press("Enter")
+    assert page.evaluate(SHOWN) == [0, 1, 2, 3, 4, 5, 6, 7]
+    page.get_by_label("sort by").select_option("beta")
+    assert page.evaluate(SHOWN) == [7, 6, 5, 4, 3, 2, 1, 0]
+    page.locator(".controls summary").press("Enter")
+    page.get_by_label("least beta").fill("4")
+    page.get_by_label("greatest accuracy").fill("0.7")
+    assert page.evaluate(SHOWN) == [6, 5, 4, 3]
+    page.get_by_label("least accuracy").fill("0.5")  # what the tile says, though its number is a little less
+    assert page.evaluate(SHOWN) == [5, 4, 3]
+    page.get_by_label("least accuracy").fill("")
+    assert page.locator(".controls output").inner_text() == "4 of 8 shown"
+    page.get_by_label("Pareto front only").press("Space")
+    assert page.evaluate(SHOWN) == [5]
+    assert page.locator("#real").is_visible()
+    page.get_by_role("button", name="clear filters").click()
+    assert page.evaluate(SHOWN) == [7, 6, 5, 4, 3, 2, 1, 0]
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert page.complaints == []
+
+
+@pytest.mark.browser
+def test_on_the_wall_a_link_shows_its_trial_even_where_it_was_filtered_out(opened):
+    page = opened(1280)
+    page.get_by_label("Pareto front only").check()
+    assert not page.locator("#trial-7").is_visible()
+    page.locator(".lead a").click()
+    assert page.locator("#trial-7").is_visible()
+    assert page.complaints == []
+
+
+@pytest.mark.browser
+def test_on_the_wall_hover_and_focus_show_what_is_known_of_a_trial(opened):
+    page = opened(1280)
+    values = page.locator("#trial-3 .values")
+    assert not values.is_visible()
+    page.locator("#trial-3 img").hover()
+    assert values.is_visible()
+    assert values.locator("dd").first.inner_text() == "8"
+    page.mouse.move(0, 0)
+    page.locator("#trial-3 img").focus()
+    assert values.is_visible()
+    assert page.complaints == []
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1280, 390])
+def test_on_the_wall_a_picture_opens_large_and_arrows_go_to_the_next_one_shown(opened, width):
+    page = opened(width)
+    page.get_by_label("Pareto front only").check()
+    picture = page.locator("#trial-2 img")
+    picture.click()
+    dialog = page.locator("dialog")
+    assert dialog.locator("strong").inner_text().startswith("trial 2")
+    assert dialog.locator("img").bounding_box()["width"] > 300
+    page.keyboard.press("ArrowRight")
+    assert dialog.locator("strong").inner_text().startswith("trial 5")
+    assert "0.5" in dialog.locator(".values").inner_text()
+    page.keyboard.press("ArrowRight")
+    assert dialog.locator("strong").inner_text() == "real images"
+    page.keyboard.press("Escape")
+    assert not dialog.is_visible()
+    page.locator("#real img:focus").wait_for(timeout=5000)
+    assert page.complaints == []
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1280, 390])
+def test_on_the_wall_two_to_four_are_pinned_side_by_side(opened, width):
+    page = opened(width)
+    bench = page.locator(".bench figure")
+    assert page.locator(".modes button").locator("visible=true").count() == 0
+    for i, by in enumerate(["Enter", "Space", "click", "click"]):
+        pin = page.locator(f"#trial-{i} .pin")
+        pin.click() if by == "click" else pin.press(by)
+        assert pin.get_attribute("aria-pressed") == "true"
+    assert bench.count() == 4
+    sources = "(selector) => [...document.querySelectorAll(selector)].map((image) => image.src)"
+    assert page.evaluate(sources, ".bench img") == page.evaluate(sources, ".tile.trial img")[:4]
+    page.locator("#trial-4 .pin").click()
+    assert bench.count() == 4
+    assert page.locator(".hint").inner_text() == "Four images are pinned; unpin one first."
+    page.locator("#trial-1 .pin").click()
+    assert bench.count() == 3
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    page.get_by_role("button", name="unpin all").click()
+    assert bench.count() == 0
+    assert page.locator("#trial-0 .pin").get_attribute("aria-pressed") == "false"
+    assert page.complaints == []
+
+
+NOW = "[...document.querySelectorAll('.bench figure')].findIndex((f) => getComputedStyle(f).visibility === 'visible')"
+
+
+def wait_for(page, now: int) -> None:
+    """Until that picture is the one to be seen. (The page's policy forbids what playwright waits with.)"""
+    until = time.monotonic() + 5
+    while page.evaluate(NOW) != now:
+        assert time.monotonic() < until
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1280, 390])
+def test_pinned_pictures_take_turns_at_a_pace_that_can_be_set_and_stopped(opened, width):
+    page = opened(width)
+    for i in (1, 3):
+        page.locator(f"#trial-{i} .pin").click()
+    page.get_by_role("button", name="flicker").press("Enter")
+    place = "[...document.querySelectorAll('.bench img')].map((i) => JSON.stringify(i.getBoundingClientRect()))"
+    assert len(set(page.evaluate(place))) == 1
+    page.get_by_label("speed").focus()
+    page.keyboard.press("End")
+    assert page.locator(".flickering output").inner_text() == "8 per second"
+    for now in (0, 1, 0):
+        wait_for(page, now)
+    page.get_by_role("button", name="pause").press("Enter")
+    stopped = page.evaluate(NOW)
+    page.wait_for_timeout(500)
+    assert page.evaluate(NOW) == stopped
+    page.get_by_role("button", name="play").click()
+    wait_for(page, 1 - stopped)
+    assert page.complaints == []
+
+
+@pytest.mark.browser
+def test_nothing_flickers_for_a_reader_who_asked_for_less_motion(opened):
+    page = opened(1280, reduced_motion="reduce")
+    for i in (1, 3):
+        page.locator(f"#trial-{i} .pin").click()
+    page.get_by_role("button", name="flicker").click()
+    assert page.locator("[name=play]").inner_text() == "play"
+    page.wait_for_timeout(1200)
+    assert page.evaluate(NOW) == 0
+    page.get_by_role("button", name="play").click()
+    wait_for(page, 1)
+
+
+@pytest.mark.browser
+def test_the_difference_of_two_pinned_pictures_is_that_of_their_pixels(opened):
+    page = opened(390)
+    for i in (1, 4, 6):
+        page.locator(f"#trial-{i} .pin").click()
+    page.get_by_role("button", name="difference").press("Enter")
+    page.wait_for_selector(".bench canvas")
+    pixel = "(canvas) => [...canvas.getContext('2d').getImageData(5, 5, 1, 1).data]"
+    pixels = page.evaluate(f"[...document.querySelectorAll('.bench canvas')].map({pixel})")
+    assert pixels == [[60, 60, 60, 255], [100, 100, 100, 255]]  # greys 20, 80 and 120, each against the first
+    assert f"on average {100 * 60 / 255:.1f} %" in page.locator(".bench figcaption").first.inner_text()
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert page.complaints == []
+
+
+@pytest.mark.browser
+def test_a_wall_can_begin_with_its_pictures_pinned(browser, tmp_path):
+    begun = replace(wall("x"), pinned=("trial-1", "trial-2"))
+    _, html = write_report(Report("t", "", (Section("s", (begun,)),)), tmp_path)
+    page = browser.new_page()
+    page.goto(html.as_uri())
+    assert page.locator(".bench figure strong").all_inner_texts() == ["trial 1 x", "trial 2 x"]
+    page.close()
+
+
+@pytest.mark.browser
+def test_on_paper_every_trial_is_there_with_its_numbers_and_no_button(opened):
+    page = opened(794, color_scheme="dark")
+    page.get_by_label("Pareto front only").check()
+    page.emulate_media(media="print")
+    assert page.locator(".tile.trial").locator("visible=true").count() == 8
+    assert page.locator("#trial-3 .values").is_visible()
+    assert not page.locator("nav, .wall button, .wall form, .pins").locator("visible=true").count()
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    sizes = page.evaluate(
+        "[...document.querySelectorAll('.values dd, td, p')].map((e) => parseFloat(getComputedStyle(e).fontSize))"
+    )
+    assert min(sizes) >= 8  # CSS pixels: 6 points
+    assert page.evaluate("document.documentElement.scrollWidth") == 794

@@ -22,10 +22,10 @@ from sweeps.summary import (
     describe_front,
     pareto_front,
     summarise,
-    sweep_command,
     trial_frame,
     write_best,
 )
+from sweeps.sweep_report import sweep_command
 
 BASE = build_config(flags={"data.dataset": "digits", "train.epochs": 5})
 CONFIG = StudyConfig("s", BASE, DEFAULT_SPACE, chosen((), "cvae"))

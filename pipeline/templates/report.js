@@ -1,5 +1,6 @@
 "use strict";
 // Comforts only: everything in the report can be read without this script.
+document.documentElement.classList.add("js");
 
 // A click on a column's heading sorts its table by that column; blanks stay at the end.
 const blank = new Set(["", "-", "–", "—", "nan", "n/a", "none"]);
@@ -35,28 +36,41 @@ for (const table of document.querySelectorAll("table")) {
   });
 }
 
-// A click on a picture, or Enter, shows it large; arrow keys go on to its neighbours, Escape closes.
+// A click on a picture, or Enter, shows it large, with what is known of it; arrow keys go on to its neighbours - on a wall
+// to the next one shown - and Escape closes.
 const pictures = [...document.querySelectorAll("figure img")];
 const dialog = document.createElement("dialog");
 const stage = document.createElement("div");
 const large = document.createElement("img");
-const caption = document.createElement("figcaption");
-let shown = 0;
+const words = document.createElement("div");
+let shown = null;
 
-function show(index) {
-  shown = (index + pictures.length) % pictures.length;
-  const picture = pictures[shown];
+const neighbours = (picture) => {
+  const wall = picture.closest(".tiles");
+  const group = wall ? [...wall.querySelectorAll("img")] : pictures.filter((other) => !other.closest(".tiles"));
+  return group.filter((other) => other === picture || other.offsetParent !== null);
+};
+
+function show(picture) {
+  shown = picture;
+  const figure = picture.closest("figure");
   large.src = picture.src;
   large.alt = picture.alt;
-  caption.textContent = picture.parentElement.querySelector("figcaption")?.textContent ?? "";
+  const known = [...figure.querySelectorAll("figcaption, dl")].map((element) => element.cloneNode(true));
+  words.replaceChildren(...known);
   stage.replaceChildren(large);
   if (!dialog.open) dialog.showModal();
   // As large as fits, but a plot never so small that it cannot be read: then it scrolls.
   const width = picture.naturalWidth, height = picture.naturalHeight;
   const fit = Math.min(stage.clientWidth / width, stage.clientHeight / height);
-  const tile = picture.parentElement.classList.contains("tile");
+  const tile = figure.classList.contains("tile");
   large.style.width = `${width * (tile ? fit : Math.max(fit, Math.min(0.6, 1 / devicePixelRatio)))}px`;
   large.style.imageRendering = tile ? "pixelated" : "auto";
+}
+
+function step(by) {
+  const group = neighbours(shown);
+  show(group[(group.indexOf(shown) + by + group.length) % group.length]);
 }
 
 function button(label, name, action) {
@@ -72,30 +86,32 @@ if (pictures.length) {
   const bar = document.createElement("div");
   bar.className = "bar";
   bar.append(
-    button("←", "previous picture", () => show(shown - 1)),
-    button("→", "next picture", () => show(shown + 1)),
+    button("←", "previous picture", () => step(-1)),
+    button("→", "next picture", () => step(1)),
     button("Close", "close", () => dialog.close()),
   );
   stage.className = "stage";
+  words.className = "words";
   dialog.setAttribute("aria-label", "Picture");
-  dialog.append(bar, stage, caption);
+  dialog.append(bar, stage, words);
   stage.addEventListener("click", () => dialog.close());
   dialog.addEventListener("keydown", (event) => {
-    if (event.key === "ArrowLeft") show(shown - 1);
-    if (event.key === "ArrowRight") show(shown + 1);
+    if (event.key === "ArrowLeft") step(-1);
+    if (event.key === "ArrowRight") step(1);
   });
+  dialog.addEventListener("close", () => shown.focus());
   document.body.append(dialog);
 }
-pictures.forEach((picture, index) => {
+for (const picture of pictures) {
   picture.classList.add("zoomable");
   picture.tabIndex = 0;
   picture.setAttribute("role", "button");
   picture.setAttribute("aria-label", `${picture.alt} (enlarge)`);
-  picture.addEventListener("click", () => show(index));
+  picture.addEventListener("click", () => show(picture));
   picture.addEventListener("keydown", (event) => {
     if (event.key === "Enter" || event.key === " ") {
       event.preventDefault();
-      show(index);
+      show(picture);
     }
   });
-});
+}
