@@ -53,7 +53,7 @@ VERSIONS = {
     "judge": 1,
     "reference": 1,
     "calibration": 2,
-    "train": 1,
+    "train": 2,
     "evaluate": 1,
     "score": 1,
     "expost": 1,
