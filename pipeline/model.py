@@ -75,6 +75,10 @@ class Autoencoder(nn.Module):
         """Pixel logits of p(x|z,c); their sigmoid is the Bernoulli mean."""
         return self.decoder(_with_label(z, y, self.label_width_out))
 
+    def decode_mixture(self, z: Float[Tensor, "N Z"], weights: Float[Tensor, "N K"]) -> Float[Tensor, "N D"]:
+        """The same of a cvae for a label between classes: a weight per class, 1 in sum; one-hot is a class."""
+        return self.decoder(torch.cat([z, weights], dim=-1))
+
 
 def _with_label(x: Float[Tensor, "B D"], y: Int[Tensor, " B"], width: int) -> Float[Tensor, "B D+width"]:
     return torch.cat([x, F.one_hot(y, width).to(x.dtype)], dim=-1) if width else x

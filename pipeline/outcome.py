@@ -30,6 +30,8 @@ class Outcome:
     epoch_grids: dict[int, Path]
     real: Path | None = None
     """Real images of the split in the layout of the generated ones; None where that was never drawn."""
+    inside: Path | None = None
+    """The folder of the stage `inside`; None for a trial of a sweep, and for a run older than that stage."""
 
     @property
     def name(self) -> str:
@@ -65,6 +67,7 @@ def load_outcome(home: Home, key: str) -> Outcome:
         grids=grids,
         epoch_grids=epoch_grids(paths["train"]),
         real=real if real.exists() else None,
+        inside=paths.get("inside"),
     )
 
 

@@ -8,7 +8,9 @@ from PIL import Image
 from pipeline import plots
 from pipeline.catalog import HEADLINES, METRICS
 from pipeline.config import PRESETS, RunConfig
+from pipeline.inside_report import inside_section
 from pipeline.outcome import Outcome
+from pipeline.per_class_report import per_class_section
 from pipeline.report import Code, Facts, Figure, Report, Section, Table, Text, Tile
 from pipeline.sources import Phrase, cited
 from pipeline.store import KEY_LENGTH
@@ -30,6 +32,7 @@ def run_report(outcome: Outcome) -> Report:
             Section("Images", _images(outcome)),
             Section("Training", _training(outcome)),
             per_class_section(outcome),
+            inside_section(outcome),
             calibration_section(outcome),
             Section("All numbers", (metric_table(outcome),)),
             reproduce_section(f"cvae-pipe run {flags(config)}", outcome),
@@ -152,55 +155,6 @@ def _training(outcome: Outcome) -> tuple[Figure | Text, ...]:
                 cited(outcome, f"history/{epochs}/train/images_per_second", form=",.0f"),
                 " images per second.",
             )
-        ),
-    )
-
-
-def per_class_section(outcome: Outcome) -> Section:
-    """Accuracy and coverage per class, the worst class named; empty for a model without labels."""
-    if outcome.per_class is None:
-        return Section("Per class", ())
-    table = outcome.per_class["table"]
-    classes = [str(c) for c in table["class"]]
-    worst = min(range(len(classes)), key=lambda i: table["conditional_accuracy"][i])
-    rows = tuple(
-        (
-            name,
-            f"{table['conditional_accuracy'][i]:.3f} [{table['low'][i]:.3f}, {table['high'][i]:.3f}]",
-            f"{table['coverage'][i]:.3f}",
-            f"{table['coverage_real'][i]:.3f}",
-            f"{table['vendi'][i]:.1f}",
-            f"{table['vendi_real'][i]:.1f}",
-        )
-        for i, name in enumerate(classes)
-    )
-    return Section(
-        "Per class",
-        (
-            Text(f"The worst class is {classes[worst]}: {table['conditional_accuracy'][worst]:.1%} are read right."),
-            Table(
-                ("class", "conditional accuracy [95 %]", "coverage", "of real", "vendi", "of real"),
-                rows,
-                highlight=frozenset({worst}),
-                caption="The worst class stands out.",
-            ),
-            Figure(
-                "per-class",
-                plots.per_class_bars(
-                    classes,
-                    table["conditional_accuracy"],
-                    list(zip(table["low"], table["high"], strict=True)),
-                    ceiling=outcome.metrics[f"{outcome.split}/judge_accuracy"],
-                ),
-                "Conditional accuracy of each class",
-                "conditional accuracy with Wilson 95 % intervals; the line is the judge on real images",
-            ),
-            Figure(
-                "confusion",
-                plots.confusion_matrix(outcome.per_class["confusion"], classes),
-                "Label asked for against label read",
-                "rows: label asked for; columns: label read by judge A",
-            ),
         ),
     )
 

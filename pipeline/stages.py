@@ -3,7 +3,8 @@
     prepare ──> judge ──> reference(split) ──┬──────────────┐
         └─────> train ──> evaluate(split)    v              v
                    ├────────────────────> score(split)   audit(split)      score ──> expost(split)
-                   └────────────────────────────────────────^
+                   ├────────────────────────────────────────^
+                   └────────────────────> inside(split) <── judge
 
 Asking for a stage builds whatever is missing before it, like a make target, and says what it did.
 """
@@ -28,6 +29,7 @@ from pipeline.config import RunConfig, digest
 from pipeline.data import PreparedData, Split
 from pipeline.density import fit_prior
 from pipeline.errors import ConfigError
+from pipeline.inside import look_inside
 from pipeline.judge import Gate, build_judge, check_gates, fit_judge, gate_values, gates_from
 from pipeline.losses import bernoulli_bce, pixel_entropy
 from pipeline.metrics.diversity import PixelPCA
@@ -58,6 +60,7 @@ VERSIONS = {
     "score": 1,
     "expost": 1,
     "audit": 1,
+    "inside": 1,
 }
 """Raised when a stage's code changes its results: old results then simply stop being found."""
 
@@ -149,6 +152,11 @@ def expost_key(config: RunConfig, split: str) -> str:
 def audit_key(config: RunConfig, split: str) -> str:
     suite = dataclasses.replace(config.audit, enabled=True)  # the same suite whether asked for by `run` or by `audit`
     return digest("audit", VERSIONS["audit"], train_key(config), reference_key(config, split), suite)
+
+
+def inside_key(config: RunConfig, split: str) -> str:
+    samples = [judge_key(config), config.score] if config.model.kind == "cvae" else []
+    return digest("inside", VERSIONS["inside"], train_key(config), *samples, split)
 
 
 def run_key(config: RunConfig, split: str) -> str:
@@ -523,6 +531,29 @@ def audit(ctx: Context, split: str, trained: Trained | None = None) -> Result:
 
     folder = ctx.build("audit", audit_key(config, split), make, label=split)
     return Result(in_order(read_json(folder / "metrics.json")), folder)
+
+
+def inside(ctx: Context, split: str, trained: Trained | None = None) -> Path:
+    """Traversals, interpolations, the latent map, KL per dimension, the most wrong samples: the folder that has them.
+
+    A sheet of images is <name>.png; inside.json says what its rows are; map.safetensors has points and labels.
+    """
+    config = ctx.config
+    trained = trained or train(ctx)
+    data = prepare(ctx)
+    judge_a = judge(ctx).judges.a if config.model.kind == "cvae" else None
+
+    def make(work: Path) -> None:
+        part = split_of(data, split)
+        samples = config.score
+        found = look_inside(trained.model, data, part, judge_a, per_class=samples.per_class, seed=samples.seed)
+        for name, sheet in found.sheets.items():
+            Image.fromarray(sheet).save(work / f"{name}.png", optimize=True)
+        if found.points is not None:
+            save_file({"points": found.points.contiguous(), "labels": found.labels}, work / "map.safetensors")
+        write_json(work / "inside.json", found.facts)
+
+    return ctx.build("inside", inside_key(config, split), make, label=split)
 
 
 def _require_labels(config: RunConfig, stage: str) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +10,17 @@ import optuna
 import pandas as pd
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
-from pipeline import plots
-from pipeline.catalog import show, show_spread
+from pipeline.catalog import show_spread
 from pipeline.config import RunConfig
 from pipeline.errors import ReportError
 from pipeline.outcome import Outcome, epoch_grids, load_outcome
-from pipeline.report import Figure, Table, Text
+from pipeline.report import Link
 from pipeline.sources import Number, Source
 from pipeline.stages import train_key
 from pipeline.store import KEY_LENGTH, Home, write_atomically
 from sweeps.objective import Objective, physical_range
 from sweeps.space import Dimension
-from sweeps.study import StudyConfig, quiet_optuna
-
-CURVES_LIMIT = 60
+from sweeps.study import StudyConfig
 
 
 @dataclass(frozen=True)
@@ -306,6 +302,11 @@ def cells(config: StudyConfig, row: Mapping[Any, Any]) -> list[str]:
     return params + [metric_cell(row, o.name) for o in config.objectives]
 
 
+def trial_link(number: int) -> Link:
+    """A trial's number, leading to its tile on the wall of the report."""
+    return Link(str(number), f"#trial-{number}")
+
+
 def param_cell(config: StudyConfig, row: Mapping[Any, Any], dimension: Dimension) -> str:
     """A setting of a trial."""
     source = Source(
@@ -319,103 +320,3 @@ def metric_cell(row: Mapping[Any, Any], name: str) -> str:
     if pd.isna(row.get(name, float("nan"))):
         return "-"
     return Number(float(row[name]), Source(f"val/{name}", runs=(row["run_key"],)))
-
-
-def _front_table(summary: Summary) -> Table:
-    config = summary.config
-    columns = ("trial", *(d.name for d in config.space), *(o.name for o in config.objectives), "kl", "bce")
-    rows = []
-    for number in summary.front:
-        row = summary.row(number)
-        rows.append((str(number), *cells(config, row), show(row["kl"]), show(row["bce"])))
-    highlight = frozenset(i for i, n in enumerate(summary.front) if n == summary.chosen)
-    caption = "The Pareto front on validation images; the chosen trial stands out."
-    return Table(columns, tuple(rows), caption=caption, highlight=highlight)
-
-
-def _trade_off(summary: Summary) -> tuple[Table | Figure, ...]:
-    if summary.chosen is None:
-        return ()
-    blocks: list[Table | Figure] = [_front_table(summary)]
-    if len(summary.config.objectives) > 1:
-        axes = [(o.name, o.label, o.direction) for o in summary.config.objectives]
-        figure = plots.pareto(summary.frame, axes, set(summary.front), summary.chosen)
-        caption = "every complete trial; the front is numbered, the star is the choice"
-        blocks.append(Figure("pareto", figure, "Pareto front of the objectives", caption))
-    return tuple(blocks)
-
-
-def _why(summary: Summary) -> tuple[Figure | Text, ...]:
-    complete = summary.frame[summary.frame["state"] == "complete"]
-    if len(complete) < 4:
-        return (Text("Too few complete trials to say what matters."),)
-    blocks: list[Figure | Text] = []
-    importance = importances(complete, summary.config)
-    if importance:
-        blocks.append(
-            Figure(
-                "importances",
-                plots.importances(importance),
-                "Importance of each setting for each objective",
-                "share of each objective's variance explained by each setting (fANOVA)",
-            )
-        )
-    blocks.append(
-        Figure(
-            "slices",
-            plots.parameter_slices(
-                complete,
-                [(d.name, d.name.replace("_", " "), d.log) for d in summary.config.space],
-                [(o.name, o.label, o.direction) for o in summary.config.objectives],
-                set(summary.front),
-            ),
-            "Each objective against each setting",
-            "every complete trial",
-        )
-    )
-    if {"kl", "bce", "beta"} <= set(complete.columns):
-        blocks.append(
-            Figure(
-                "rate-distortion",
-                plots.rate_distortion(complete, set(summary.front), summary.chosen),
-                "Rate against distortion of every trial",
-                "kl (rate) against bce (distortion) on validation images",
-            )
-        )
-    return tuple(blocks)
-
-
-def importances(complete: pd.DataFrame, config: StudyConfig) -> dict[str, dict[str, float]]:
-    """objective -> setting -> share of its variance explained, by fANOVA (Hutter et al. 2014)."""
-    with quiet_optuna():
-        study = optuna.create_study(directions=config.directions)
-    names = [d.name for d in config.space]
-    for _, row in complete.iterrows():
-        params = {d.name: int(row[d.name]) if d.integer else float(row[d.name]) for d in config.space}
-        values = [float(row[o.name]) for o in config.objectives]
-        study.add_trial(optuna.trial.create_trial(params=params, distributions=config.distributions, values=values))
-    found: dict[str, dict[str, float]] = {}
-    for i, objective in enumerate(config.objectives):
-        if complete[objective.name].nunique() < 2:
-            continue  # nothing varies, so nothing is explained
-        shares = optuna.importance.get_param_importances(
-            study,
-            evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0),
-            target=partial(_value_at, i),
-            params=names,
-        )
-        found[objective.name] = {name: float(share) for name, share in shares.items()}
-    return found
-
-
-def _value_at(index: int, trial: FrozenTrial) -> float:
-    return trial.values[index]
-
-
-def _curves(summary: Summary) -> tuple[Figure | Text, ...]:
-    histories = {f"trial {n}": o.history for n, o in list(summary.outcomes.items())[:CURVES_LIMIT]}
-    if not histories:
-        return ()
-    front = {f"trial {n}" for n in summary.front}
-    caption = "neg_elbo on validation images by epoch; the front stands out"
-    return (Figure("curves", plots.loss_curves(histories, front), "Learning curves of the trials", caption),)

@@ -3,13 +3,13 @@
 import shlex
 from pathlib import Path
 
+from pipeline.inside_report import inside_section
 from pipeline.report import (
     Block,
     Code,
     Facts,
     Figure,
     File,
-    Link,
     Report,
     Section,
     Table,
@@ -24,22 +24,20 @@ from pipeline.run_report import (
     flags,
     grid_figure,
     identity,
-    per_class_section,
     real_tile,
 )
 from pipeline.sources import Phrase, cited, cited_interval, cited_spread
 from pipeline.spread import rank_correlation
 from pipeline.store import Home
+from sweeps.sections import curves, per_class, trade_off, why
 from sweeps.space import DEFAULT_SPACE
 from sweeps.summary import (
     Summary,
-    _curves,
-    _trade_off,
-    _why,
     cells,
     is_headline,
     metric_cell,
     param_cell,
+    trial_link,
 )
 
 GRID_WIDTH = 300
@@ -62,12 +60,12 @@ def sweep_report(summary: Summary) -> Report:
     sections = [
         Section("The answer", _answer(summary)),
         Section("Image wall", _images(summary)),
-        Section("Trade-off", _trade_off(summary)),
-        Section("Why", _why(summary)),
-        Section("Training", _curves(summary)),
+        Section("Trade-off", trade_off(summary)),
+        Section("Why", (*why(summary), *curves(summary))),
+        per_class(summary),
     ]
     if summary.finals:
-        sections += [per_class_section(summary.finals[0]), calibration_section(summary.finals[0])]
+        sections += [inside_section(summary.finals[0]), calibration_section(summary.finals[0])]
     sections += [Section("All trials", _all_trials(summary)), Section("Reproduce", _reproduce(summary))]
     space = ", ".join(f"{d.name} {d.describe()}" for d in config.space)
     return Report(
@@ -78,11 +76,6 @@ def sweep_report(summary: Summary) -> Report:
         ),
         sections=tuple(sections),
     )
-
-
-def trial_link(number: int) -> Link:
-    """A trial's number, leading to its tile on the wall."""
-    return Link(str(number), f"#trial-{number}")
 
 
 # ---- the answer ----------------------------------------------------------------------------------------------------

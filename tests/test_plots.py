@@ -3,14 +3,19 @@
 import io
 import threading
 import time
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot, rcParams
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.tri import LinearTriInterpolator
 from PIL import Image
 
 from pipeline import plots
+from pipeline.plots import axes, curves, fronts, search, theme
 
 HOSTILE = ["<script>alert('x')</script>", "$\\frac{$", "_hidden", "🚀 \U000f0000", "x" * 300, "a\nb\tc", "", "%s{}"]
 OBJECTIVES = [
@@ -67,18 +72,112 @@ def every_figure(frame: pd.DataFrame, front: set[int], chosen: int | None) -> di
         "pareto": plots.pareto(frame, OBJECTIVES, front, chosen),
         "rate_distortion": plots.rate_distortion(frame, front, chosen),
         "parameter_slices": plots.parameter_slices(frame, PARAMS[1:], OBJECTIVES[:1], front),
+        "contours": plots.contours(frame, PARAMS[0], PARAMS[1], OBJECTIVES, front, chosen),
+        "parallel": plots.parallel_coordinates(frame, PARAMS, OBJECTIVES, front, chosen),
+        "hypervolume": plots.hypervolume_history(list(frame["number"]), [0.1] * len(frame), front),
     }
 
 
-def test_every_figure_of_a_sweep_of_40_is_below_80_kB():
+def figures_of_a_sweep_of_40() -> dict[str, bytes]:
     figures = every_figure(trials(40, failed=(5, 17)), {1, 7, 9, 22}, 7)
-    names = [f"trial {i}" for i in range(40)]
+    names, classes, rng = [f"trial {i}" for i in range(40)], list("0123456789"), np.random.default_rng(0)
+    shares = rng.uniform(0.4, 1, (10, 12))
     figures["parameter_slices"] = plots.parameter_slices(trials(40), PARAMS, OBJECTIVES, {1, 7})
     figures["loss_curves"] = plots.loss_curves({n: history(100 + i) for i, n in enumerate(names)}, set(names[:8]))
-    figures["confusion_matrix"] = plots.confusion_matrix(np.eye(10) * 97 + 1, list("0123456789"))
+    figures["one run"] = plots.loss_curves({"run": history(98)})
+    figures["importances"] = plots.importances({o: {p: 0.3 for p, *_ in PARAMS} for o, *_ in OBJECTIVES})
+    figures["confusion_matrix"] = plots.confusion_matrix(np.eye(10) * 97 + 1, classes)
+    figures["class_heat"] = plots.class_heat(
+        classes, list("abcdefghijkl"), {"accuracy, %": shares, "b, %": shares}, "x"
+    )
+    figures["bars"] = plots.per_class_bars(classes, shares[:, 0], [(v - 0.1, v + 0.05) for v in shares[:, 0]], 0.99)
+    figures["latent_map"] = latent_map(2000, classes)
+    figures["dimension_use"] = plots.dimension_use(np.geomspace(2, 1e-4, 20), np.geomspace(1, 1e-5, 20), 0.01)
+    figures["sheet"] = sheet(rng.integers(0, 256, (10 * 29 - 1, 13 * 29 - 1), dtype=np.uint8))
+    return figures
+
+
+def latent_map(n: int, names: list[str]) -> bytes:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, len(names), n)
+    return plots.latent_map(rng.normal(size=(n, 2)), labels, names, axes=("first", "second"), prior=True)
+
+
+def sheet(pixels: np.ndarray, cell: tuple[int, int] = (28, 28), name: str = "dim") -> bytes:
+    rows, columns = (-(-(length + 1) // (side + 1)) for length, side in zip(pixels.shape, cell, strict=True))
+    names = [f"{name} {i}" for i in range(rows)]
+    return plots.labelled_sheet(
+        pixels, cell, rows=names, columns=[str(i) for i in range(columns)], xlabel="value of z", ylabel="dimension"
+    )
+
+
+def test_the_figures_of_a_sweep_of_40_are_small_and_fit_a_phone():
+    """480 CSS pixels wide: at 360, 9-point text is 9 pixels high."""
+    figures = figures_of_a_sweep_of_40()
     for name, png in figures.items():
-        pixels(png)
-        assert len(png) < 80_000, name
+        assert pixels(png).shape[1] <= (1.25 if name == "sheet" else 1.01) * theme.WIDTH * theme.DPI, name
+        assert len(png) < 130_000 or name == "sheet", name
+    assert sum(len(png) for name, png in figures.items() if name != "sheet") < 750_000
+
+
+def tick_labels(axis) -> list[Text]:
+    """Those that are shown: matplotlib keeps labels of ticks outside of the view, and does not draw them."""
+    low, high = sorted(axis.get_view_interval())
+    slack = 1e-9 * (high - low)
+    ticks = zip(axis.get_major_ticks(), axis.get_majorticklocs(), strict=True)
+    labels = [tick.label1 for tick, at in ticks if low - slack <= at <= high + slack]
+    return [label for label in labels if label.get_visible() and label.get_text()]
+
+
+def texts_of(figure) -> list[Text]:
+    """All that is written on a figure."""
+    axes = [ax for ax in figure.axes if ax.axison]
+    axes += [child for ax in figure.axes for child in ax.child_axes]
+    found = list(figure.texts)
+    found += [
+        text for part in (*figure.legends, *(ax.get_legend() for ax in axes)) if part for text in part.get_texts()
+    ]
+    for ax in axes:
+        found += [*ax.texts, ax.xaxis.label, ax.yaxis.label, ax.title, ax._left_title]
+        found += [*tick_labels(ax.xaxis), *tick_labels(ax.yaxis)]
+    return [text for text in found if text.get_visible() and text.get_text().strip()]
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Every figure that has been drawn, as matplotlib has it."""
+    figures, encode = [], theme.png
+
+    def keep(figure):
+        figures.append(figure)
+        return encode(figure)
+
+    monkeypatch.setattr(theme, "png", keep)
+    return figures
+
+
+def test_no_label_is_clipped(drawn):
+    figures_of_a_sweep_of_40()
+    latent_map(300, [f"class {i}" for i in range(47)])
+    sheet(np.zeros((8 * 9 - 1, 9 * 9 - 1), np.uint8), (8, 8), name="T-shirt/top")
+    sheet(np.zeros((28, 13 * 29 - 1), np.uint8))
+    for figure in drawn:
+        for text in texts_of(figure):
+            box = text.get_window_extent()
+            assert min(box.x0, box.y0) >= -1, text
+            assert box.x1 <= figure.bbox.x1 + 1, text
+            assert box.y1 <= figure.bbox.y1 + 1, text
+
+
+def test_no_two_tick_labels_overlap(drawn):
+    figures_of_a_sweep_of_40()
+    for figure in drawn:
+        for ax in (ax for ax in figure.axes if ax.axison):
+            for axis, start, end in ((ax.xaxis, "x0", "x1"), (ax.yaxis, "y0", "y1")):
+                boxes = [(label.get_window_extent(), label.get_text()) for label in tick_labels(axis)]
+                ends = sorted((getattr(box, start), getattr(box, end), text) for box, text in boxes)
+                for (_, before, one), (after, _, other) in pairwise(ends):
+                    assert before <= after + 0.5, (one, other)
 
 
 @pytest.mark.parametrize(
@@ -144,8 +243,8 @@ def test_the_stairs_of_the_front_never_claim_more_than_was_reached(x, y):
     """At every corner of the stairs some trial of the front is at least as good in both objectives."""
     sign_x, sign_y = (1 if way == "maximize" else -1 for way in (x, y))
     front = pd.DataFrame({"x": sign_x * np.array([1.0, 2.0, 4.0]), "y": sign_y * np.array([5.0, 3.0, 2.0])})
-    ax = plots.Figure().subplots()
-    plots._stairs(ax, front, ("x", "x", x), ("y", "y", y))
+    ax = Figure().subplots()
+    fronts._stairs(ax, front, ("x", "x", x), ("y", "y", y))
     xs, ys = ax.lines[0].get_data()
     if ax.lines[0].get_drawstyle() == "steps-pre":
         corners = list(zip(xs[:-1], ys[1:], strict=True))
@@ -161,7 +260,7 @@ def test_one_run_shows_the_halves_of_its_loss_and_an_autoencoder_has_one_only():
     full = pixels(plots.loss_curves({"run": history(98)}))
     plain = history(98).drop(columns=["train/kl", "val/kl"])
     assert plots.loss_curves({"run": plain}) != plots.loss_curves({"run": plain.assign(**{"val/kl": 1.0})})
-    assert full.shape[1] > 2 * full.shape[0]
+    assert full.shape[1] > 1.5 * full.shape[0]
 
 
 def test_losses_are_taken_as_records_too():
@@ -187,11 +286,11 @@ def test_histories_that_are_short_or_broken_are_still_drawn(histories):
 
 
 def test_a_curve_far_above_the_others_does_not_flatten_them():
-    ax = plots.Figure().subplots()
-    curves = [history(98 + i)["val/neg_elbo"].to_numpy() for i in range(10)]
-    for curve in [*curves, curves[0] * 50]:
+    ax = Figure().subplots()
+    near = [history(98 + i)["val/neg_elbo"].to_numpy() for i in range(10)]
+    for curve in [*near, near[0] * 50]:
         ax.plot(curve)
-    plots._cut_top(ax, [*curves, curves[0] * 50])
+    curves._cut_top(ax, [*near, near[0] * 50])
     assert ax.get_ylim()[1] < 250
     assert ax.texts[0].get_text() == "1 curve lies above this range"
 
@@ -232,6 +331,18 @@ def test_hostile_names_are_drawn_as_text_without_a_warning():
     pixels(plots.pareto(trials(5), [("accuracy", HOSTILE[1], "maximize"), ("coverage", HOSTILE[3], "minimize")], {1}))
     pixels(plots.parameter_slices(trials(5), [("beta", HOSTILE[4], True)], [("accuracy", HOSTILE[4], "maximize")]))
     pixels(plots.reference_curve([150, 110], {1: 153.11}, HOSTILE[1]))
+    pixels(latent_map(50, HOSTILE))
+    pixels(plots.class_heat(HOSTILE, HOSTILE, {HOSTILE[0]: np.eye(n), HOSTILE[1]: np.eye(n)}, HOSTILE[1]))
+    image = np.zeros((8, 8), np.uint8)
+    pixels(plots.captioned_images([image] * n, [(name, name) for name in HOSTILE]))
+    pixels(
+        plots.labelled_sheet(
+            np.zeros((9 * n - 1, 9 * n - 1), np.uint8), (8, 8), rows=HOSTILE, columns=HOSTILE, xlabel="x", ylabel="y"
+        )
+    )
+    pixels(plots.parallel_coordinates(trials(5), [("beta", HOSTILE[1], True)], [("accuracy", HOSTILE[4], "maximize")]))
+    hostile = ("beta", HOSTILE[1], True), ("latent_dim", HOSTILE[4], False)
+    pixels(plots.contours(trials(5), *hostile, [("accuracy", HOSTILE[4], "minimize")]))
 
 
 def test_image_png_keeps_every_pixel():
@@ -262,7 +373,7 @@ def test_figures_drawn_in_threads_take_turns_and_are_those_drawn_alone(monkeypat
         drawing.remove(figure)
         return encode(figure)
 
-    monkeypatch.setattr(plots, "png", slow_png)
+    monkeypatch.setattr(theme, "png", slow_png)
     threads = [threading.Thread(target=lambda: drawn.append(draw())) for _ in range(3)]
     for thread in threads:
         thread.start()
@@ -272,6 +383,80 @@ def test_figures_drawn_in_threads_take_turns_and_are_those_drawn_alone(monkeypat
     assert overlaps == [0, 0, 0]
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1e-4, "1e-4"), (0.0003, "3e-4"), (0.01, "0.01"), (0.5, "0.5"), (20, "20"), (1234.5, "1234"), (0, "0")],
+)
+def test_a_tick_is_short(value, text):
+    assert axes.short(value) == text
+
+
 def test_a_single_beta_has_the_middle_of_the_colour_scale():
-    assert plots._beta_norm(pd.Series([0.3, 0.3, np.nan, 0.0]))(0.3) == pytest.approx(0.5)
-    assert plots._beta_norm(pd.Series([0.1, 1.0, 10.0]))(1.0) == pytest.approx(0.5)
+    assert fronts._beta_norm(pd.Series([0.3, 0.3, np.nan, 0.0]))(0.3) == pytest.approx(0.5)
+    assert fronts._beta_norm(pd.Series([0.1, 1.0, 10.0]))(1.0) == pytest.approx(0.5)
+
+
+# ---- contours
+
+
+def test_nothing_is_interpolated_outside_of_the_trials():
+    """At random places: where there is a colour, the place is a mixture of three trials; at a trial it is its value."""
+    rng = np.random.default_rng(0)
+    points, values = rng.uniform(0, 1, (20, 2)), rng.uniform(0, 1, 20)
+    mesh = search.triangles(points)
+    at = LinearTriInterpolator(mesh, search._at_corners(mesh, points, values))
+    places = rng.uniform(-0.5, 1.5, (2000, 2))
+    coloured = ~np.ma.getmaskarray(at(*places.T))
+    assert 0.15 < coloured.mean() < 0.25  # the hull, a quarter of these places at most
+    for place in places[coloured]:
+        centred = points - place
+        angles = np.sort(np.arctan2(centred[:, 1], centred[:, 0]))
+        assert np.diff(angles, append=angles[0] + 2 * np.pi).max() < np.pi + 1e-9  # trials on all sides
+    found = at(*points.T)
+    np.testing.assert_allclose(found.compressed(), values[~np.ma.getmaskarray(found)])
+
+
+def test_trials_on_a_line_or_at_one_place_have_no_triangles():
+    line = np.column_stack([np.arange(5.0), 2 * np.arange(5.0) + 1])
+    for points in (line, line[:2], line[[0, 0, 0]], line * [1, 0], np.empty((0, 2))):
+        assert search.triangles(points) is None
+
+
+def test_slivers_along_the_border_join_nobody():
+    corner = [[0.0, 0], [1, 0], [0, 1]]
+    mesh = search.triangles(np.array([*corner, [0.5, 0.001]]))
+    assert len(mesh.triangles) == 3
+    assert mesh.mask.sum() == 1
+    assert search.triangles(np.array([[0.0, 0], [1, 1], [0.5, 0.501]])) is None
+
+
+def test_trials_that_share_a_place_count_as_their_mean():
+    points = np.array([[0.0, 0], [1, 0], [0, 1], [0, 0]])
+    mesh = search.triangles(points)
+    assert sorted(search._at_corners(mesh, points, np.array([1.0, 5, 7, 3]))) == [2, 5, 7]
+
+
+# ---- sheets
+
+
+@pytest.mark.parametrize("side", [8, 28])
+def test_a_labelled_sheet_keeps_every_pixel_as_a_square_of_whole_pixels(side):
+    rng = np.random.default_rng(0)
+    original = rng.integers(0, 2, (3 * (side + 1) - 1, 5 * (side + 1) - 1), dtype=np.uint8) * 255
+    shown = pixels(sheet(original, (side, side)))[..., 0]
+    scale = round(0.85 * theme.WIDTH * theme.DPI / original.shape[1])
+    large = original.repeat(scale, 0).repeat(scale, 1)
+    places = [
+        (y, x)
+        for y in range(shown.shape[0] - large.shape[0] + 1)
+        for x in range(shown.shape[1] - large.shape[1] + 1)
+        if (shown[y, x : x + large.shape[1]] == large[0]).all()
+    ]
+    assert any((shown[y : y + len(large), x : x + large.shape[1]] == large).all() for y, x in places)
+
+
+def test_active_dimensions_are_told_from_the_others():
+    kl, variance = [0.5, 0.0, 0.2], [0.4, 1e-4, 0.2]
+    assert plots.dimension_use(kl, variance, 0.01) != plots.dimension_use(kl, [0.4, 0.02, 0.2], 0.01)
+    pixels(plots.dimension_use([0.0], [0.0], 0.01))
+    pixels(plots.dimension_use(np.zeros(64), np.zeros(64), 0.01))

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
     from sklearn.neural_network import MLPClassifier
 
+ACTIVE_VARIANCE = 0.01
+"""Variance over images of a dimension's mean above which it counts as active (Burda et al. 2016)."""
 COLLAPSED_KL = 0.5
 """Total KL in nats below which a posterior counts as collapsed: less than a coin toss of information."""
 HIDDEN_UNITS = 64
@@ -27,7 +29,7 @@ Codes = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 
 
-def active_units(mu: Float[Tensor, "N Z"], threshold: float = 0.01) -> int:
+def active_units(mu: Float[Tensor, "N Z"], threshold: float = ACTIVE_VARIANCE) -> int:
     """Number of latent dimensions in use, 0 .. Z: those with Var_x(mu_d) above the threshold (Burda et al. 2016)."""
     return int((mu.double().var(0) > threshold).sum())
 

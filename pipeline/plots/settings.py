@@ -1,0 +1,110 @@
+"""What settings do to objectives: slices, importances, one setting over values."""
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from pipeline.plots.axes import Objective, Param, better, finish, label_of, log_axis, nothing, numbers_of, subplots
+from pipeline.plots.theme import BLUE, ORANGE, SERIES, SOFT, themed
+
+
+@themed
+def parameter_slices(
+    frame: pd.DataFrame, params: Sequence[Param], objectives: Sequence[Objective], front: AbstractSet[int] = frozenset()
+) -> Figure:
+    """Every objective (rows) against every parameter (columns), a point per trial; those of the front in orange."""
+    figure, panels = subplots(len(objectives), len(params), height=1.9, sharex="col", sharey="row")
+    objective_columns = [column for column, _, _ in objectives]
+    numbers = numbers_of(frame, ["number", *objective_columns])
+    settings = frame.reset_index(drop=True)
+    for row, (objective, label, direction) in enumerate(objectives):
+        for column, (param, param_label, log) in enumerate(params):
+            ax = panels[row, column]
+            keep = numbers[objective].notna() & settings[param].notna()
+            for group, colour in (
+                (keep & ~numbers["number"].isin(front), BLUE),
+                (keep & numbers["number"].isin(front), ORANGE),
+            ):
+                x = settings[param][group]
+                ax.scatter(
+                    x.astype(float) if pd.api.types.is_numeric_dtype(x) else x.astype(str).to_numpy(dtype=object),
+                    numbers[objective][group], s=22, color=colour, alpha=0.85, lw=0.4, ec="white",
+                )  # fmt: skip
+            if log and keep.any():
+                log_axis(ax, settings[param][keep].astype(float))
+            last, first = row == len(objectives) - 1, column == 0
+            finish(
+                ax,
+                label_of(param_label, 24) if last else "",
+                better((objective, label, direction), 26) if first else "",
+            )
+            if not keep.any():
+                nothing(ax, "no finished trials")
+    if front:
+        named = [("trial", BLUE), ("Pareto front", ORANGE)]
+        marks = [Line2D([], [], ls="", marker="o", ms=5, color=colour, label=name) for name, colour in named]
+        figure.legend(handles=marks, loc="outside upper left", ncols=2)
+    return figure
+
+
+@themed
+def importances(values: Mapping[str, Mapping[str, float]]) -> Figure:
+    """Importance of each parameter for each objective: its share of the explained variance, 0 to 1; groups of bars."""
+    table = pd.DataFrame({objective: dict(shares) for objective, shares in values.items()}).astype(float)
+    table = table.loc[table.mean(axis=1).sort_values(ascending=False, kind="stable").index]
+    groups, bars = table.shape
+    figure, axes = subplots(1, 1, height=1.1 + 0.2 * max(groups, 1) * max(bars, 1) + 0.16 * groups)
+    ax = axes.flat[0]
+    thickness = 0.8 / max(bars, 1)
+    for index, objective in enumerate(table.columns):
+        centres = np.arange(groups) - 0.4 + (index + 0.5) * thickness
+        shares = table[objective].fillna(0.0)
+        ax.barh(
+            centres, shares, height=0.9 * thickness, color=SERIES[index % len(SERIES)], label=label_of(objective, 32)
+        )
+        for centre, share in zip(centres, table[objective], strict=True):
+            text = f"{share:.2f}" if math.isfinite(share) else "not known"
+            ax.text((share if math.isfinite(share) else 0) + 0.01, centre, text, va="center", color=SOFT, fontsize=7.5)
+    ax.set_yticks(range(groups), [label_of(param, 32) for param in table.index])
+    ax.set_ylim(max(groups, 1) - 0.5, -0.5)
+    ax.set_xlim(0, max(0.1, 1.15 * float(np.nanmax(table.to_numpy(), initial=0.0))))
+    finish(ax, "importance, share of explained variance", "")
+    ax.grid(False, axis="y")
+    if not groups:
+        nothing(ax, "too few finished trials")
+    elif bars > 1:
+        figure.legend(loc="outside upper left", ncols=2 if bars > 3 else bars)
+    return figure
+
+
+@themed
+def ablation(frame: pd.DataFrame, param: Param, metrics: Sequence[tuple[str, str]]) -> Figure:
+    """Each metric (column, label) against one setting: a dot per seed, the line through the means, a band of one
+    standard deviation over seeds. `frame` has a row per value and seed."""
+    column, label, log = param
+    rows = -(-len(metrics) // 2)
+    figure, axes = subplots(rows, min(2, len(metrics)), height=2.0)
+    for ax, (metric, name) in zip(axes.flat, metrics, strict=False):
+        table = frame[[column, metric]].astype(float).dropna()
+        groups = table.groupby(column)[metric]
+        mean, deviation = groups.mean(), groups.std().fillna(0)
+        ax.fill_between(mean.index, mean - deviation, mean + deviation, color=BLUE, alpha=0.18, linewidth=0)
+        ax.plot(mean.index, mean, "-", color=BLUE)
+        ax.plot(table[column], table[metric], "o", color=BLUE, ms=2.5, alpha=0.6)
+        if log:
+            ax.set_xscale("log")
+            ticks = sorted(mean.index)
+            ax.xaxis.set_major_locator(FixedLocator(ticks))
+            ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            ax.xaxis.set_minor_locator(NullLocator())
+        finish(ax, label, "\n".join(textwrap.wrap(name, 26)))
+    for ax in list(axes.flat)[len(metrics) :]:
+        ax.set_axis_off()
+    return figure

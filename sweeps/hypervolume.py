@@ -1,0 +1,38 @@
+"""How much of the space of objectives a set of points dominates, exactly. Knows arrays of gains; no studies.
+
+A gain is 0 at the worst value that means something and 1 at the best, so that the volume is a share of the unit box,
+or a little more where a value passes its ideal.
+"""
+
+import numpy as np
+from jaxtyping import Float
+
+
+def hypervolume(gains: Float[np.ndarray, "N M"]) -> float:
+    """Volume of the union of the boxes from 0 to each point; a point with a gain of 0 or less adds nothing.
+
+    By slices along the last objective (Zitzler & Thiele 1999); O(N^M) at worst, which is nothing for the few dozen
+    points of a front in two or three objectives.
+    """
+    gains = gains[(gains > 0).all(1)]
+    if not len(gains):
+        return 0.0
+    if gains.shape[1] == 1:
+        return float(gains.max())
+    gains = gains[(-gains[:, -1]).argsort(kind="stable")]
+    depths = -np.diff(gains[:, -1], append=0.0)
+    return sum(
+        float(depth) * hypervolume(gains[:count, :-1]) for count, depth in enumerate(depths, start=1) if depth > 0
+    )
+
+
+def hypervolume_history(gains: Float[np.ndarray, "N M"]) -> list[float]:
+    """The hypervolume of the first 1, 2, .. N points: it never falls."""
+    front, volumes = gains[:0], [0.0]
+    for point in gains:
+        if not (front >= point).all(1).any():  # else it adds nothing
+            front = np.vstack([front[~(front <= point).all(1)], point])
+            volumes.append(hypervolume(front))
+        else:
+            volumes.append(volumes[-1])
+    return volumes[1:]

@@ -1,0 +1,200 @@
+"""What a sweep's report says of its trials: the trade-off, why, per class. A Summary -> blocks; nothing is measured."""
+
+from functools import partial
+
+import numpy as np
+import optuna
+import pandas as pd
+from jaxtyping import Float
+from optuna.trial import FrozenTrial
+
+from pipeline import plots
+from pipeline.per_class_report import class_heat_figure, per_class_section
+from pipeline.report import Block, Figure, Section, Table, Text
+from sweeps.hypervolume import hypervolume_history
+from sweeps.objective import physical_range
+from sweeps.study import StudyConfig, quiet_optuna
+from sweeps.summary import Summary, cells, metric_cell, trial_link
+
+CURVES_LIMIT = 60
+CLASS_COLUMNS = 12
+"""Most trials of the front in the heat map of classes."""
+
+
+def trade_off(summary: Summary) -> tuple[Block, ...]:
+    """The front as a table and a figure, and how the hypervolume grew; nothing before a trial is complete."""
+    if summary.chosen is None:
+        return ()
+    blocks: list[Block] = [_front_table(summary)]
+    if len(summary.config.objectives) > 1:
+        caption = (
+            "every complete trial; those of the front carry their number, the star is the choice: the knee, nearest to "
+            "the ideal point on physical ranges"
+        )
+        figure = plots.pareto(summary.frame, _objectives(summary), set(summary.front), summary.chosen)
+        blocks += [Figure("pareto", figure, "Pareto front of the objectives", caption), *_hypervolume(summary)]
+    return tuple(blocks)
+
+
+def _front_table(summary: Summary) -> Table:
+    config = summary.config
+    columns = ("trial", *(d.name for d in config.space), *(o.name for o in config.objectives), "kl", "bce")
+    rows = []
+    for number in summary.front:
+        row = summary.row(number)
+        rows.append((trial_link(number), *cells(config, row), metric_cell(row, "kl"), metric_cell(row, "bce")))
+    highlight = frozenset(i for i, n in enumerate(summary.front) if n == summary.chosen)
+    caption = "The Pareto front on validation images; the chosen trial stands out."
+    return Table(columns, tuple(rows), caption=caption, highlight=highlight)
+
+
+def _objectives(summary: Summary) -> list[plots.Objective]:
+    return [(o.name, o.label, o.direction) for o in summary.config.objectives]
+
+
+def _params(summary: Summary) -> list[plots.Param]:
+    return [(d.name, d.name.replace("_", " "), d.log) for d in summary.config.space]
+
+
+def _complete(summary: Summary) -> pd.DataFrame:
+    return summary.frame[summary.frame["state"] == "complete"]
+
+
+def _hypervolume(summary: Summary) -> list[Block]:
+    complete = _complete(summary)
+    if len(complete) < 2 or not summary.outcomes:
+        return []
+    volumes = hypervolume_history(gains(summary, complete))
+    numbers = [int(n) for n in complete["number"]]
+    rise = next(n for n, v in zip(numbers, volumes, strict=True) if v == volumes[-1])
+    return [
+        Figure(
+            "hypervolume",
+            plots.hypervolume_history(numbers, volumes, set(summary.front)),
+            "Hypervolume of the front after each trial",
+            "volume that the front dominates, as a share of the box from the worst to the ideal value of every "
+            f"objective on its physical range: {volumes[-1]:.4f} in the end; trial {rise} was the last to add to it",
+        )
+    ]
+
+
+def gains(summary: Summary, complete: pd.DataFrame) -> Float[np.ndarray, "N M"]:
+    """Objective values of these trials on their physical ranges: 0 the worst, 1 the best that means something."""
+    some = next(iter(summary.outcomes.values()))
+    columns = []
+    for objective in summary.config.objectives:
+        worst, best = physical_range(objective, some.metrics, classes=some.facts["classes"])
+        columns.append((complete[objective.name].to_numpy(dtype=float) - worst) / (best - worst))
+    return np.column_stack(columns)
+
+
+def why(summary: Summary) -> tuple[Block, ...]:
+    """What moved the objectives: importances, slices, contours, all settings at once, rate against distortion."""
+    complete = _complete(summary)
+    if len(complete) < 4:
+        return (Text("Too few complete trials to say what matters."),)
+    params, objectives, front = _params(summary), _objectives(summary), set(summary.front)
+    blocks: list[Block] = []
+    importance = importances(complete, summary.config)
+    if importance:
+        blocks.append(
+            Figure(
+                "importances",
+                plots.importances(importance),
+                "Importance of each setting for each objective",
+                "share of each objective's variance explained by each setting (fANOVA)",
+            )
+        )
+    blocks.append(
+        Figure(
+            "slices",
+            plots.parameter_slices(complete, params, objectives, front),
+            "Each objective against each setting",
+            "every complete trial",
+        )
+    )
+    if len(params) > 1:
+        x, y = params[:2]
+        others = "".join(f" Points differ in {label} as well." for _, label, _ in params[2:])
+        blocks.append(
+            Figure(
+                "contours",
+                plots.contours(complete, x, y, objectives, front, summary.chosen),
+                f"Each objective over {x[1]} and {y[1]}",
+                f"linear interpolation between the {len(complete)} trials (dots), none outside of them; bright is "
+                f"better, the front is ringed, the star is the choice.{others} Where dots are few, the colour between "
+                "them is a guess",
+            )
+        )
+    blocks.append(
+        Figure(
+            "parallel",
+            plots.parallel_coordinates(complete, params, objectives, front, summary.chosen),
+            "Every trial as a line through its settings and objectives",
+            "a line per complete trial, from its settings (above) to its objectives (below)",
+        )
+    )
+    if {"kl", "bce", "beta"} <= set(complete.columns):
+        blocks.append(
+            Figure(
+                "rate-distortion",
+                plots.rate_distortion(complete, front, summary.chosen),
+                "Rate against distortion of every trial",
+                "kl (rate) against bce (distortion) on validation images; dashed: equal neg_elbo",
+            )
+        )
+    return tuple(blocks)
+
+
+def importances(complete: pd.DataFrame, config: StudyConfig) -> dict[str, dict[str, float]]:
+    """objective -> setting -> share of its variance explained, by fANOVA (Hutter et al. 2014)."""
+    with quiet_optuna():
+        study = optuna.create_study(directions=config.directions)
+    names = [d.name for d in config.space]
+    for _, row in complete.iterrows():
+        params = {d.name: int(row[d.name]) if d.integer else float(row[d.name]) for d in config.space}
+        values = [float(row[o.name]) for o in config.objectives]
+        study.add_trial(optuna.trial.create_trial(params=params, distributions=config.distributions, values=values))
+    found: dict[str, dict[str, float]] = {}
+    for i, objective in enumerate(config.objectives):
+        if complete[objective.name].nunique() < 2:
+            continue  # nothing varies, so nothing is explained
+        shares = optuna.importance.get_param_importances(
+            study,
+            evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0),
+            target=partial(_value_at, i),
+            params=names,
+        )
+        found[objective.name] = {name: float(share) for name, share in shares.items()}
+    return found
+
+
+def _value_at(index: int, trial: FrozenTrial) -> float:
+    return trial.values[index]
+
+
+def curves(summary: Summary) -> tuple[Block, ...]:
+    """Learning curves of the trials, the front highlighted."""
+    histories = {f"trial {n}": o.history for n, o in list(summary.outcomes.items())[:CURVES_LIMIT]}
+    if not histories:
+        return ()
+    front = {f"trial {n}" for n in summary.front}
+    caption = "neg_elbo on validation images by epoch; the front stands out"
+    return (Figure("curves", plots.loss_curves(histories, front), "Learning curves of the trials", caption),)
+
+
+def per_class(summary: Summary) -> Section:
+    """Per class: the first final on test, or the chosen trial, beside the other seeds and the trials of the front."""
+    front = {f"{n}{' *' * (n == summary.chosen)}": summary.outcomes[n] for n in summary.front if n in summary.outcomes}
+    seeds = {str(o.config.train.seed): o for o in summary.finals}
+    shown = (
+        summary.finals[0] if summary.finals else summary.outcomes.get(-1 if summary.chosen is None else summary.chosen)
+    )
+    if shown is None:
+        return Section("Per class", ())
+    section = per_class_section(shown)
+    heat = [
+        *class_heat_figure("front", dict(list(front.items())[:CLASS_COLUMNS]), "trial of the front (* the choice)"),
+        *class_heat_figure("seeds", dict(list(seeds.items())[:CLASS_COLUMNS]), "training seed of the choice"),
+    ]
+    return Section(section.title, (*section.blocks, *heat) if section.blocks else ())
