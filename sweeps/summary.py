@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import optuna
 import pandas as pd
+from jaxtyping import Float
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
 from pipeline.catalog import show_spread
@@ -18,6 +19,7 @@ from pipeline.report import Link
 from pipeline.sources import Number, Source
 from pipeline.stages import train_key
 from pipeline.store import KEY_LENGTH, Home, write_atomically
+from sweeps.hypervolume import hypervolume_history
 from sweeps.objective import Objective, physical_range
 from sweeps.space import Dimension
 from sweeps.study import StudyConfig
@@ -68,6 +70,8 @@ class Summary:
         }
         if key in own:
             return own[key]
+        if key == "front/hypervolume" and self.outcomes:
+            return hypervolume_history(gains(self, self.frame[self.frame["state"] == "complete"]))[-1]
         parts = key.split("/")
         if len(parts) != 3 or parts[0] != "trials" or not parts[1].isdigit() or parts[2] not in self.frame.columns:
             raise ReportError(f"study {self.config.name} has no {key}")
@@ -209,6 +213,16 @@ def trial_frame(study: optuna.Study, config: StudyConfig) -> pd.DataFrame:
         )
     columns = ["number", "state", *(d.name for d in config.space), *(o.name for o in config.objectives)]
     return pd.DataFrame(rows, columns=None if rows else [*columns, "seconds", "reason", "run_key"])
+
+
+def gains(summary: Summary, complete: pd.DataFrame) -> Float[np.ndarray, "N M"]:
+    """Objective values of these trials on their physical ranges: 0 the worst, 1 the best that means something."""
+    some = next(iter(summary.outcomes.values()))
+    columns = []
+    for objective in summary.config.objectives:
+        worst, best = physical_range(objective, some.metrics, classes=some.facts["classes"])
+        columns.append((complete[objective.name].to_numpy(dtype=float) - worst) / (best - worst))
+    return np.column_stack(columns)
 
 
 def pareto_front(frame: pd.DataFrame, objectives: tuple[Objective, ...]) -> tuple[int, ...]:
