@@ -64,12 +64,13 @@ class Summary:
 
     def quantity(self, key: str) -> float:
         """One of the study's own numbers: trials/complete, trials/minutes, trials/7/beta, front/size, .."""
-        own = self.parent_metrics() | {
-            "trials/minutes": float(self.frame["seconds"].sum()) / 60,
-            "trials/busy_minutes": self.busy_minutes,
-        }
+        own = self.parent_metrics()
         if key in own:
             return own[key]
+        if key == "trials/minutes":
+            return float(self.frame["seconds"].sum()) / 60
+        if key == "trials/busy_minutes":
+            return self.busy_minutes
         if key == "front/hypervolume" and self.outcomes:
             return hypervolume_history(gains(self, self.frame[self.frame["state"] == "complete"]))[-1]
         parts = key.split("/")
