@@ -27,7 +27,7 @@ def trade_off(summary: Summary) -> tuple[Block, ...]:
     if len(summary.config.objectives) > 1:
         caption = (
             "every complete trial; those of the front carry their number, the star is the choice: the knee, nearest to "
-            "the ideal point on physical ranges"
+            "the ideal point on physical ranges. Thin lines: 95 % intervals over images, which coverage has none of"
         )
         figure = plots.pareto(summary.frame, _objectives(summary), set(summary.front), summary.chosen)
         blocks += [Figure("pareto", figure, "Pareto front of the objectives", caption), *_hypervolume(summary)]

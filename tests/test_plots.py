@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot, rcParams
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.tri import LinearTriInterpolator
@@ -230,6 +231,21 @@ def test_the_chosen_trial_and_the_front_are_marked():
         plots.pareto(trials(9), OBJECTIVES[:2], front, star) for front, star in ((set(), None), ({3}, None), ({3}, 3))
     ]
     assert len(set(drawn)) == 3
+
+
+def test_the_front_has_the_intervals_that_the_frame_has(drawn):
+    frame = trials(6).assign(neg_elbo_sem=0.5)
+    frame["accuracy_low"], frame["accuracy_high"] = frame["accuracy"] - 0.04, frame["accuracy"] + 0.01
+    plots.pareto(frame, [OBJECTIVES[0], OBJECTIVES[2]], {1, 3}, 3)
+    across, up = (
+        [tuple(segment[:, way]) for segment in lines.get_segments()]
+        for way, lines in enumerate(c for c in drawn[0].axes[0].collections if isinstance(c, LineCollection))
+    )
+    rows = frame[frame["number"].isin([1, 3])]
+    np.testing.assert_allclose(across, rows[["accuracy_low", "accuracy_high"]])
+    np.testing.assert_allclose(up, np.column_stack([rows["neg_elbo"] - 0.98, rows["neg_elbo"] + 0.98]))
+    plain = plots.pareto(trials(6), OBJECTIVES, {1}, 1)
+    assert plots.pareto(trials(6).assign(neg_elbo_sem=np.nan), OBJECTIVES, {1}, 1) == plain
 
 
 def test_categorical_parameters_are_drawn():

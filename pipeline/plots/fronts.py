@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.collections import PathCollection
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -36,7 +37,8 @@ def pareto(
     """Every pair of two or three objectives, a point per trial, coloured by beta on a log scale.
 
     Trials of the front are ringed and carry their number; with two objectives they are joined by the stairs that
-    bound what was reached. The chosen one is a star.
+    bound what was reached. The chosen one is a star. Where the frame has <column>_low and _high, or <column>_sem, the
+    front has 95 % intervals.
     """
     side = len(axes) - 1
     figure, panels = subplots(side, side, height=2.5 if side > 1 else 3.4)
@@ -48,6 +50,7 @@ def pareto(
             ax = panels[row, column]
             rows = numbers.dropna(subset=[x[0], y[0]])
             named[ax] = _trials(ax, rows, x[0], y[0], front, chosen, norm), x[0], y[0]
+            _intervals(ax, frame.reset_index(drop=True).loc[named[ax][0].index], x[0], y[0])
             if side == 1:
                 _stairs(ax, rows[rows["number"].isin(front)], x, y)
             ax.xaxis.set_major_locator(MaxNLocator(5))
@@ -127,6 +130,20 @@ def _trials(
     return rows[on_front | is_chosen]
 
 
+def _intervals(ax: Axes, rows: pd.DataFrame, x: str, y: str) -> None:
+    """95 % intervals of these trials as thin lines."""
+    for column, way in ((x, "xerr"), (y, "yerr")):
+        if {f"{column}_low", f"{column}_high"} <= set(rows.columns):
+            ends = [rows[column] - rows[f"{column}_low"], rows[f"{column}_high"] - rows[column]]
+        elif f"{column}_sem" in rows:
+            ends = [1.96 * rows[f"{column}_sem"]] * 2
+        else:
+            continue
+        length = np.nan_to_num(np.array(ends, dtype=float)).clip(min=0)
+        style: dict[str, Any] = {"fmt": "none", "ecolor": INK, "elinewidth": 0.9, "zorder": 2, way: length}
+        ax.errorbar(rows[x].astype(float), rows[y].astype(float), **style)
+
+
 def _stairs(ax: Axes, rows: pd.DataFrame, x: Objective, y: Objective) -> None:
     """The border of what was reached: for every x, the best y of the trials of the front that are as good in x."""
     rows = rows.sort_values(x[0])
@@ -155,7 +172,7 @@ def _number_points(ax: Axes, rows: pd.DataFrame, x: str, y: str) -> None:
     The layout has to be settled, so that data units can be told in pixels.
     """
     unit = DPI / 72  # pixels of a typographic point
-    points = np.concatenate([ax.transData.transform(marks.get_offsets()) for marks in ax.collections])  # (N, 2)
+    points = np.concatenate([ax.transData.transform(marks.get_offsets()) for marks in _scatters(ax)])  # (N, 2)
     angles = np.pi / 4 * np.array([1, 3, 7, 5, 2, 0, 6, 4])  # diagonals first
     offsets = [unit * r * np.array([math.cos(a), math.sin(a)]) for r in (11, 16, 22, 30, 40) for a in angles]
     taken = np.empty((0, 2))
@@ -177,6 +194,10 @@ def _number_points(ax: Axes, rows: pd.DataFrame, x: str, y: str) -> None:
             path_effects=[withStroke(linewidth=2, foreground="white")],
             arrowprops=leader if np.hypot(*best) > 12 * unit else None,
         )  # fmt: skip
+
+
+def _scatters(ax: Axes) -> list[PathCollection]:
+    return [marks for marks in ax.collections if isinstance(marks, PathCollection)]
 
 
 def _marks(front: bool, chosen: bool) -> list[Line2D]:
