@@ -48,7 +48,16 @@ from pipeline.scoring import (
     stratified_indices,
 )
 from pipeline.store import MANIFEST, Home, read_json, sha256, write_atomically, write_json
-from pipeline.training import EpochRecord, build_model, elbo_per_image, fit, load_training, save_training, start
+from pipeline.training import (
+    EpochRecord,
+    Training,
+    build_model,
+    elbo_per_image,
+    fit,
+    load_training,
+    save_training,
+    start,
+)
 
 VERSIONS = {
     "prepare": 1,
@@ -359,24 +368,15 @@ def train(
             on_epoch(record, model, folder)
 
     def make(work: Path) -> None:
-        training = start(config.model, config.train, data, ctx.device)
-        checkpoint = work / CHECKPOINT
-        if checkpoint.exists():
-            load_training(training, checkpoint)
-            ctx.say(f"train: going on after epoch {training.epoch}")
-            for record in training.history:
-                tell(record, training.model, work)
+        training = begun(ctx, data, work)
+        for record in training.history:
+            tell(record, training.model, work)
         for record in fit(training, data, config.train):
-            if training.model.stochastic and _grid_is_due(record.epoch, config):
-                _save_grid(generation_grid(training.model), epoch_grid_path(work, record.epoch), data, GRID_COLUMNS)
-            save_training(training, checkpoint)
+            save_epoch_grid(training, record.epoch, config, data, work)
+            save_training(training, work / CHECKPOINT)
             ctx.progress("train", record.epoch, config.train.epochs, f"val bce {record.metrics['val/bce']:.2f}")
             tell(record, training.model, work)
-        weights = {k: v.contiguous().cpu() for k, v in training.model.state_dict().items()}
-        save_file(weights, work / "model.safetensors")
-        write_json(work / "history.json", [record.row() for record in training.history])
-        write_atomically(work / "config.toml", config.to_toml())
-        checkpoint.unlink()
+        save_trained(training, config, work)
 
     label = f"{config.model.kind}, {config.train.epochs} epochs"
     folder = ctx.build("train", train_key(config), make, label=label, resumable=True)
@@ -387,6 +387,29 @@ def train(
     for record in history:
         tell(record, model, folder)
     return Trained(model, history, folder)
+
+
+def begun(ctx: Context, data: PreparedData, work: Path) -> Training:
+    """The training at its start, or at the checkpoint that an interrupted one has left."""
+    training = start(ctx.config.model, ctx.config.train, data, ctx.device)
+    if (work / CHECKPOINT).exists():
+        load_training(training, work / CHECKPOINT)
+        ctx.say(f"train: going on after epoch {training.epoch}")
+    return training
+
+
+def save_epoch_grid(training: Training, epoch: int, config: RunConfig, data: PreparedData, work: Path) -> None:
+    if training.model.stochastic and _grid_is_due(epoch, config):
+        _save_grid(generation_grid(training.model), epoch_grid_path(work, epoch), data, GRID_COLUMNS)
+
+
+def save_trained(training: Training, config: RunConfig, work: Path) -> None:
+    """What a finished training keeps: weights, history, configuration, and no checkpoint."""
+    weights = {k: v.contiguous().cpu() for k, v in training.model.state_dict().items()}
+    save_file(weights, work / "model.safetensors")
+    write_json(work / "history.json", [record.row() for record in training.history])
+    write_atomically(work / "config.toml", config.to_toml())
+    (work / CHECKPOINT).unlink(missing_ok=True)
 
 
 def _grid_is_due(epoch: int, config: RunConfig) -> bool:
