@@ -668,7 +668,7 @@ def test_an_outage_of_the_tracking_server_stops_nothing_and_a_repeat_replays_wha
     served = copy_of(warm_root, tmp_path / "served")
     server = Server(served)
     server.start()
-    monkeypatch.setattr(tracking, "RETRY_SECONDS", 600.0)
+    monkeypatch.setattr(tracking.link, "RETRY_SECONDS", 600.0)
     down, warned = False, []
     # Trial 2 fails: its run, too, is to have its true status in the end.
     failing = sweeps.executors._do

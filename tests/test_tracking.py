@@ -20,7 +20,7 @@ import pytest
 from pipeline import tracking
 from pipeline.errors import TrackingError
 from pipeline.store import Home
-from pipeline.tracking import DatasetInfo, MlflowTracker, RunSpec, comparison_url, run_url, tracking_uri
+from pipeline.tracking import DatasetInfo, MlflowTracker, RunSpec, comparison_url, run_url, surroundings, tracking_uri
 
 DATASET = DatasetInfo("digits", "ab" * 32, "train", "scikit-learn", (1200, 8, 8), 10)
 SPEC = RunSpec(
@@ -158,7 +158,7 @@ def test_an_address_that_is_none_is_refused_with_those_that_are(home, monkeypatc
 
 
 def test_a_server_that_is_not_there_is_an_error_within_seconds(home, monkeypatch):
-    tracking._mlflow()  # importing it is not what is timed
+    tracking.mlflow_module()  # importing it is not what is timed
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@127.0.0.1:{free_port()}")
     started = time.monotonic()
     with pytest.raises(TrackingError, match=r"Connection refused.*MLFLOW_TRACKING_URI.*unset it to use") as error:
@@ -169,7 +169,7 @@ def test_a_server_that_is_not_there_is_an_error_within_seconds(home, monkeypatch
 
 
 def test_a_server_that_accepts_and_says_nothing_is_an_error_too(home, monkeypatch):
-    tracking._mlflow()
+    tracking.mlflow_module()
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     with socket.create_server(("127.0.0.1", 0)) as mute:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{mute.getsockname()[1]}")
@@ -178,7 +178,7 @@ def test_a_server_that_accepts_and_says_nothing_is_an_error_too(home, monkeypatc
 
 
 def test_a_file_that_is_no_database_is_an_error_within_seconds(home):
-    tracking._mlflow()
+    tracking.mlflow_module()
     home.mlruns.mkdir(parents=True)
     (home.mlruns / "mlflow.db").write_text("a" * 5000)
     started = time.monotonic()
@@ -208,7 +208,7 @@ def test_a_home_with_spaces_and_umlauts_works(tmp_path, empty_database, monkeypa
 def test_connecting_leaves_the_environment_and_the_current_directory_alone(stored_home, monkeypatch, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    tracking._mlflow()
+    tracking.mlflow_module()
     before = dict(os.environ)
     log_all(MlflowTracker.connect(stored_home, "exp", on_warning=print).open_run(SPEC))
     assert dict(os.environ) == before
@@ -259,7 +259,7 @@ def test_a_run_carries_what_identifies_and_describes_it(tracker, client, warned)
             "mlflow.runName": "cvae beta=4",
             "mlflow.source.name": "cvae-pipe",
             "mlflow.note.content": "**beta** is 4",
-            "mlflow.user": tracking._user(),
+            "mlflow.user": tracking.tracker._user(),
         }.items()
     )
     assert "mlflow.parentRunId" not in stored.data.tags
@@ -531,14 +531,14 @@ def clock(monkeypatch):
             return self.now
 
     clock = Clock()
-    monkeypatch.setattr(tracking.time, "monotonic", clock.monotonic)
+    monkeypatch.setattr(tracking.link.time, "monotonic", clock.monotonic)
     return clock
 
 
 def outages() -> list[Exception]:
     from requests.exceptions import ConnectionError as RequestsConnectionError
 
-    MlflowException = tracking._mlflow().exceptions.MlflowException
+    MlflowException = tracking.mlflow_module().exceptions.MlflowException
     locked = MlflowException("database is locked", error_code=2)  # TEMPORARILY_UNAVAILABLE
     assert locked.error_code == "TEMPORARILY_UNAVAILABLE"
     return [
@@ -787,13 +787,13 @@ def test_the_commit_is_that_of_the_repository(tmp_path, monkeypatch):
     git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     (tmp_path / "pipeline.py").write_text("x = 1\n")
-    monkeypatch.setattr(tracking, "__file__", str(tmp_path / "pipeline.py"))
+    monkeypatch.setattr(surroundings, "__file__", str(tmp_path / "pipeline.py"))
     monkeypatch.chdir(tmp_path)
-    assert tracking.git_commit.__wrapped__() is None
+    assert surroundings.git_commit.__wrapped__() is None
     subprocess.run([*git, "add", "."], check=True)
     subprocess.run([*git, "commit", "-qm", "one"], check=True)
     head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
-    assert tracking.git_commit.__wrapped__() == head
-    assert not tracking.git_dirty.__wrapped__()
+    assert surroundings.git_commit.__wrapped__() == head
+    assert not surroundings.git_dirty.__wrapped__()
     (tmp_path / "pipeline.py").write_text("x = 2\n")
-    assert tracking.git_dirty.__wrapped__()
+    assert surroundings.git_dirty.__wrapped__()
