@@ -452,18 +452,31 @@ def compare(
             show_comparison(comparison)
 
 
-@app.command(epilog=_examples("cvae-pipe ui", "cvae-pipe ui --port 8080"))
+@app.command(
+    epilog=_examples("cvae-pipe ui", "cvae-pipe ui --open --metric coverage_relative", "cvae-pipe ui --links --json")
+)
 def ui(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5055,
-    study: Annotated[str | None, typer.Option(help="Study whose comparison is linked; by default the latest.")] = None,
+    study: Annotated[str | None, typer.Option(help="Study whose pages are linked; by default the latest.")] = None,
+    metric: Annotated[str | None, typer.Option(help="Metric that sorts its trials.", show_default="neg_elbo")] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Open the comparison of the trials in a web browser.")] = False,
+    links_: Annotated[bool, typer.Option("--links", help="Print the addresses; start nothing.")] = False,
+    json_: Json = False,
 ) -> None:
     """Start MLflow's web interface on the right store and print where to look."""
-    from pipeline.ui import serve
+    from pipeline.ui import links, serve
 
     home = _home()
     with _errors():
         home.check_writable()
-        raise typer.Exit(serve(home, EXPERIMENT, port=port, study=study, say=_say))
+        found = links(home, EXPERIMENT, port=port, study=study, metric=metric)
+        if json_:
+            _print_json(found)
+        elif links_:
+            for name, link in found.items():
+                print(f"{name}\t{link}")
+        if not links_:
+            raise typer.Exit(serve(home, found, port=port, open_browser=open_, say=_say))
 
 
 # ---- what the commands share ---------------------------------------------------------------------------------------

@@ -220,28 +220,6 @@ def write_best(summary: Summary, folder: Path) -> Path | None:
     return path
 
 
-def describe_front(summary: Summary) -> str:
-    """The parent run's description: the choice and the front as markdown."""
-    if summary.chosen is None:
-        return "No trial is complete yet."
-    names = [*(d.name for d in summary.config.space), *(o.name for o in summary.config.objectives)]
-    lines = [
-        f"**{summary.finished} finished trials; the balanced one is trial {summary.chosen}.**",
-        "",
-        "| trial | " + " | ".join(names) + " |",
-        "|" + "---|" * (len(names) + 1),
-    ]
-    for number in summary.front:
-        row = summary.row(number)
-        mark = f"**{number}**" if number == summary.chosen else str(number)
-        lines.append(f"| {mark} | " + " | ".join(cells(summary.config, row)) + " |")
-    spread = summary.final_spread()
-    if spread:
-        lines += ["", f"On test, over {len(summary.finals)} seeds (mean ± standard deviation):", ""]
-        lines += [f"- `{key}` {show_spread(mean, std)}" for key, (mean, std) in spread.items() if _is_headline(key)]
-    return "\n".join(lines)
-
-
 def cells(config: StudyConfig, row: Mapping[Any, Any]) -> list[str]:
     """Params and objective values of a trial as people read them; a dash for what it does not have."""
     params = [d.show(row[d.name]) for d in config.space]

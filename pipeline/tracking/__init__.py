@@ -5,27 +5,48 @@ same specification twice opens one run, and logging the same facts twice leaves 
 projection of the stage store, so a tracking server that goes away stops nothing; what it missed is replayed later.
 """
 
-from pipeline.tracking.contract import DatasetInfo, RunSpec, Status, TrackedRun, Tracker
+from pipeline.tracking.contract import DatasetInfo, RunSpec, RunsView, ServedModel, Status, TrackedRun, Tracker
 from pipeline.tracking.database import mlflow_module, prepare_store, tracking_uri
 from pipeline.tracking.link import uninterrupted
-from pipeline.tracking.links import comparison_url, run_url, ui_base, ui_command, ui_environment, ui_links
+from pipeline.tracking.links import (
+    HERE,
+    artifact_file_url,
+    artifact_url,
+    comparison_url,
+    model_url,
+    run_url,
+    ui_base,
+    ui_command,
+    ui_environment,
+    ui_links,
+    view_key,
+    view_url,
+)
+from pipeline.tracking.registry import registered_name
 from pipeline.tracking.runs import MlflowRun
 from pipeline.tracking.surroundings import environment_text, git_commit
 from pipeline.tracking.tracker import MlflowTracker
 
 __all__ = [
+    "HERE",
     "DatasetInfo",
     "MlflowRun",
     "MlflowTracker",
     "RunSpec",
+    "RunsView",
+    "ServedModel",
     "Status",
     "TrackedRun",
     "Tracker",
+    "artifact_file_url",
+    "artifact_url",
     "comparison_url",
     "environment_text",
     "git_commit",
     "mlflow_module",
+    "model_url",
     "prepare_store",
+    "registered_name",
     "run_url",
     "tracking_uri",
     "ui_base",
@@ -33,4 +54,6 @@ __all__ = [
     "ui_environment",
     "ui_links",
     "uninterrupted",
+    "view_key",
+    "view_url",
 ]

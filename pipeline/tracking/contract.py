@@ -42,6 +42,38 @@ class RunSpec:
     dataset: DatasetInfo | None = None
 
 
+@dataclass(frozen=True)
+class ServedModel:
+    """A trained generator, ready to be registered."""
+
+    weights: Path
+    """A safetensors file."""
+    architecture: Mapping[str, Any]
+    """`kind` and the other arguments of the model's class."""
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class RunsView:
+    """A table and charts of a run's children, for the runs page of the interface."""
+
+    name: str
+    parent_id: str
+    split: str
+    """Children of this split alone: numbers of two splits do not belong on one axis."""
+    params: tuple[str, ...]
+    """What varies."""
+    metrics: tuple[str, ...]
+    """What is compared; the first orders the runs."""
+    ascending: bool
+    """Whether the first metric is better when lower."""
+    pairs: tuple[tuple[str, str], ...] = ()
+    """Metrics against each other, as x and y."""
+    tags: tuple[str, ...] = ()
+    """Tags worth a column."""
+
+
 class TrackedRun(Protocol):
     """An open run. Every method may be repeated with the same facts: what is there already is not logged again."""
 
@@ -74,12 +106,18 @@ class TrackedRun(Protocol):
 
     def set_description(self, markdown: str) -> None: ...
 
+    def register_model(self, name: str, model: ServedModel, *, tags: Mapping[str, str], description: str) -> None:
+        """The run's model as a version of a registered model, and that version as its champion; once per run."""
+
     def close(self, status: Status, reason: str = "") -> None:
-        """End the run; the reason becomes a tag."""
+        """End the run; the reason becomes a tag, and the last line of the description."""
 
 
 class Tracker(Protocol):
     """Where runs are recorded."""
+
+    experiment_id: str
+    """MLflow's id of the experiment, for addresses."""
 
     def open_run(self, spec: RunSpec, *, reopen: bool = False) -> TrackedRun:
         """The run of that key under that parent: a finished one as it is, an unfinished one continued, or a new one.
@@ -95,3 +133,12 @@ class Tracker(Protocol):
         Only children of `parent_id` and only runs with one of `keys`, where given. The caller knows that no other
         process is writing them.
         """
+
+    def tag_children(self, parent_id: str, names: Collection[str], tags: Mapping[str, Mapping[str, str]]) -> None:
+        """Give each child of a run, by its key, exactly these of the tags called `names`.
+
+        Other tags stay. A finished child is tagged, too: what is said of it may change when others come.
+        """
+
+    def save_view(self, key: str, view: RunsView) -> None:
+        """Offer a view of a run's children in the interface, in place of the one of that key."""

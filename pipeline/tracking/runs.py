@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from jaxtyping import UInt8
 
-from pipeline.tracking.contract import Status
+from pipeline.tracking.contract import ServedModel, Status
 from pipeline.tracking.database import mlflow_module
 from pipeline.tracking.link import AwayError, Link
+from pipeline.tracking.registry import register
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,12 +25,16 @@ RUN_KEY = "run_key"
 """Tag that makes a run findable: the digest of its configuration."""
 REASON = "reason"
 """Tag that says why a run is FAILED or KILLED."""
+NOTE = "mlflow.note.content"
+"""Tag that holds a run's description."""
+ENDED = "\n\nended "
+"""Begins the line of a description that says why the run is not FINISHED."""
 
 
 class MlflowRun:
     """A TrackedRun in MLflow."""
 
-    def __init__(self, link: Link, run: "Run | None", *, finished: bool = False) -> None:
+    def __init__(self, link: Link, run: "Run | None", *, finished: bool = False, description: str = "") -> None:
         self.id: str = run.info.run_id if run else ""
         self.finished = finished
         self.incomplete = run is None
@@ -38,6 +43,7 @@ class MlflowRun:
         self._logged_keys: set[str] = set(run.data.metrics) if run else set()
         self._curves: dict[str, dict[int, float]] = {}
         self._has_images = False
+        self._description = description
         self._lost = run is None
 
     def log_epoch(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -89,7 +95,12 @@ class MlflowRun:
         self._send(lambda: self._log_tags(tags))
 
     def set_description(self, markdown: str) -> None:
-        self.set_tags({"mlflow.note.content": markdown})
+        self._description = markdown
+        self.set_tags({NOTE: markdown})
+
+    def register_model(self, name: str, model: ServedModel, *, tags: Mapping[str, str], description: str) -> None:
+        assert model.weights.is_file(), model.weights  # else the link would take it for an outage
+        self._send(lambda: register(self._link.client, self.id, name, model, tags=tags, description=description))
 
     def close(self, status: Status, reason: str = "") -> None:
         if self.finished:
@@ -99,7 +110,7 @@ class MlflowRun:
 
         def end() -> None:
             if reason:
-                self._log_tags({REASON: reason})
+                self._log_tags({REASON: reason, NOTE: f"{self._description}{ENDED}{status}: {reason}"})
             self._link.client.set_terminated(self.id, status)
 
         self._send(end)

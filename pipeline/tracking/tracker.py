@@ -3,18 +3,20 @@
 import getpass
 import json
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from pipeline.errors import TrackingError
 from pipeline.store import Home
-from pipeline.tracking.contract import DatasetInfo, RunSpec
+from pipeline.tracking.contract import DatasetInfo, RunSpec, RunsView
 from pipeline.tracking.database import cause, checked_uri, database_lock, is_server, mlflow_module, open_database, shown
 from pipeline.tracking.link import AwayError, Link
-from pipeline.tracking.runs import REASON, RUN_KEY, MlflowRun, log_tags
+from pipeline.tracking.runs import ENDED, NOTE, REASON, RUN_KEY, MlflowRun, log_tags
 from pipeline.tracking.surroundings import git_commit, git_dirty
+from pipeline.tracking.views import TAG, children_filter, view_tag
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 MAX_DIGEST_LENGTH = 36
 """Width of MLflow's column for data set digests."""
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+"""Tells the interface that this is training, so that it does not begin with the pages for language models."""
 
 
 class MlflowTracker:
@@ -69,6 +73,8 @@ class MlflowTracker:
         if run is not None and run.info.status == "FINISHED" and not reopen:
             return MlflowRun(self._link, run, finished=True)
         tags = _tags(spec)
+        if run is not None and NOTE in run.data.tags:  # less why it ended the last time
+            tags.setdefault(NOTE, run.data.tags[NOTE].partition(ENDED)[0])
         if run is None:
             run = client.create_run(self.experiment_id, tags=tags, run_name=spec.name)
         else:
@@ -80,7 +86,7 @@ class MlflowTracker:
         log_tags(client, run.info.run_id, tags, params)
         if spec.dataset and not run.inputs.dataset_inputs:
             client.log_inputs(run.info.run_id, datasets=[_dataset_input(spec.dataset)])
-        return MlflowRun(self._link, run)
+        return MlflowRun(self._link, run, description=tags.get(NOTE, ""))
 
     def _find(self, spec: RunSpec) -> "Run | None":
         """The run of that key under that parent: a finished one if there is, else the oldest."""
@@ -115,6 +121,33 @@ class MlflowTracker:
             client.set_terminated(run_id, "KILLED")
         return left
 
+    def tag_children(self, parent_id: str, names: Collection[str], tags: Mapping[str, Mapping[str, str]]) -> None:
+        self._send(lambda: self._tag_children(parent_id, names, tags))
+
+    def _tag_children(self, parent_id: str, names: Collection[str], tags: Mapping[str, Mapping[str, str]]) -> None:
+        client = self._link.client
+        for run in client.search_runs([self.experiment_id], children_filter(parent_id), max_results=10_000):
+            wanted = tags.get(run.data.tags.get(RUN_KEY, ""), {})
+            changed = {name: value for name, value in wanted.items() if run.data.tags.get(name) != value}
+            if changed:
+                log_tags(client, run.info.run_id, changed)
+            for name in names:
+                if name in run.data.tags and name not in wanted:
+                    client.delete_tag(run.info.run_id, name)
+
+    def save_view(self, key: str, view: RunsView) -> None:
+        self._send(lambda: self._save_view(key, view))
+
+    def _save_view(self, key: str, view: RunsView) -> None:
+        client = self._link.client
+        value = view_tag(view, client.get_run(view.parent_id).info.start_time)
+        if client.get_experiment(self.experiment_id).tags.get(TAG + key) != value:
+            client.set_experiment_tag(self.experiment_id, TAG + key, value)
+
+    def _send(self, operation: Callable[[], None]) -> None:
+        with suppress(AwayError):  # repeating the command repeats this, too
+            self._link.call(operation)
+
 
 def _experiment(client: "MlflowClient", name: str, location: str | None, on_warning: Callable[[str], None]) -> str:
     """The id of the experiment of that name, created or taken out of the trash if need be."""
@@ -122,7 +155,7 @@ def _experiment(client: "MlflowClient", name: str, location: str | None, on_warn
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return client.create_experiment(name, artifact_location=location)
+            return client.create_experiment(name, artifact_location=location, tags=EXPERIMENT_TAGS)
         except exceptions.MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
@@ -164,7 +197,7 @@ def _tags(spec: RunSpec) -> dict[str, str]:
     if spec.parent_id:
         tags["mlflow.parentRunId"] = spec.parent_id
     if spec.description:
-        tags["mlflow.note.content"] = spec.description
+        tags[NOTE] = spec.description
     if commit := git_commit():
         tags |= {"mlflow.source.git.commit": commit, "git_dirty": str(git_dirty()).lower()}
     return tags
