@@ -476,7 +476,8 @@ def ui(
             for name, link in found.items():
                 print(f"{name}\t{link}")
         if not links_:
-            raise typer.Exit(serve(home, found, port=port, open_browser=open_, say=_say))
+            page = "trials" if metric else "view"
+            raise typer.Exit(serve(home, found, port=port, open_=page if open_ else "", say=_say))
 
 
 # ---- what the commands share ---------------------------------------------------------------------------------------

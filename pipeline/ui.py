@@ -17,10 +17,6 @@ from pipeline.tracking import ui_base, ui_command, ui_environment, ui_links
 START_SECONDS = 60
 
 
-FIRST = ("view", "trials", "runs")
-"""What `--open` opens: the first of these that there is."""
-
-
 def links(
     home: Home, experiment: str, *, port: int = 5055, study: str | None = None, metric: str | None = None
 ) -> dict[str, str]:
@@ -39,16 +35,14 @@ def metric_key(name: str) -> str:
     return f"{split or 'val'}/{quantity}"
 
 
-def serve(
-    home: Home, found: dict[str, str], *, port: int = 5055, open_browser: bool = False, say: Callable[[str], None]
-) -> int:
-    """Serve until interrupted and say where to look; the exit code.
+def serve(home: Home, found: dict[str, str], *, port: int = 5055, open_: str = "", say: Callable[[str], None]) -> int:
+    """Serve until interrupted and say where to look; the exit code. `open_` names the link to open in a browser.
 
     Where MLFLOW_TRACKING_URI is a server, there is nothing to start.
     """
     command = ui_command(home, port=port)
     if not command:
-        _show(found, open_browser, say)
+        _show(found, open_, say)
         return 0
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
@@ -59,7 +53,7 @@ def serve(
         process = subprocess.Popen(command, env=ui_environment(), stdout=output, stderr=output)
     try:
         _wait_until_ready(process, found["all"], log)
-        _show(found, open_browser, say)
+        _show(found, open_, say)
         say("Ctrl-C stops it")
         return process.wait()
     except KeyboardInterrupt:
@@ -82,8 +76,8 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", base: str, log: Path) 
     raise TrackingError(f"MLflow's interface did not answer at {base} within {START_SECONDS} s; its log is {log}")
 
 
-def _show(found: dict[str, str], open_browser: bool, say: Callable[[str], None]) -> None:
+def _show(found: dict[str, str], open_: str, say: Callable[[str], None]) -> None:
     for name, link in found.items():
         say(f"{name + ':':<8}{link}")
-    if open_browser and not webbrowser.open(next((found[name] for name in FIRST if name in found), found["all"])):
+    if open_ and not webbrowser.open(found.get(open_, found["all"])):
         say("no web browser could be started; open one of the addresses above")

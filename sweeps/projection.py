@@ -4,7 +4,7 @@ A projection of the study's summary onto the tracker; repeated, it changes what 
 """
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,12 @@ FRONT, CHOSEN = "front", "chosen"
 """Tags of the trials of the Pareto front, and of the balanced one."""
 PICTURE = "generated.png"
 """The champion's images among the parent's artifacts."""
-PICTURE_WIDTH = 480
-"""Pixels: as wide as the description, which stands beside the list of tags, has room for."""
+PICTURE_WIDTH = 360
+"""Pixels: the front is still in sight below it."""
+APART = "\u2003"
+"""An em space after each cell: MLflow's tables in descriptions have no space between columns."""
+ARROWS = {"higher": " ↑", "lower": " ↓", "": ""}
+"""Which way is better."""
 
 
 def trial_title(number: int, params: Mapping[str, Any], space: tuple[Dimension, ...]) -> str:
@@ -113,24 +117,22 @@ def describe_study(summary: Summary, experiment_id: str, run_id: str) -> str:
     ]
     spread = summary.final_spread()
     if spread:
-        lines += [f"On test, over {len(summary.finals)} seeds:", "", "| metric | mean ± sd | better |", "|---|---|---|"]
-        lines += [
-            f"| {key} | {show_spread(*spread[key])} | {METRICS[name].better or '-'} |"
+        rows = [
+            (f"{key}{ARROWS[METRICS[name].better]}", show_spread(*spread[key]))
             for name in HEADLINES
             if (key := f"test/{name}") in spread
         ]
-        lines.append("")
-    names = [*(d.name for d in config.space), *(o.name for o in config.objectives)]
-    lines += [
-        "The front, on validation images:",
-        "",
-        "| trial | " + " | ".join(name.replace("_", " ") for name in names) + " |",
-        "|" + "---|" * (len(names) + 1),
-    ]
-    for number in summary.front:
-        mark = f"**{number}**" if number == summary.chosen else str(number)
-        lines.append(f"| {mark} | " + " | ".join(cells(config, summary.row(number))) + " |")
+        lines += [f"#### On test, over {len(summary.finals)} seeds", "", *_table(("metric", "mean ± sd"), rows), ""]
+    names = [d.name.replace("_", " ") for d in config.space]
+    names += [f"{o.name.replace('_', ' ')} {'↑' if o.maximise else '↓'}" for o in config.objectives]
+    front = [(f"**{n}**" if n == summary.chosen else str(n), *cells(config, summary.row(n))) for n in summary.front]
+    lines += ["#### The front, on validation images", "", *_table(("trial", *names), front)]
     return "\n".join(lines)
+
+
+def _table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
+    body = [columns, ("---",) * len(columns), *rows]
+    return [f"| {' | '.join(cell if i == 1 else cell + APART for cell in row)} |" for i, row in enumerate(body)]
 
 
 def register_champion(jobs: TrackedJobs, summary: Summary, champion: Outcome) -> None:
@@ -149,7 +151,7 @@ def register_champion(jobs: TrackedJobs, summary: Summary, champion: Outcome) ->
     run.register_model(
         registered_name(config.name),
         served_model(champion, jobs.ctx.home),
-        tags={"study": config.name, "trial": str(summary.chosen), "run_key": champion.key[:KEY_LENGTH]},
+        tags={"study": config.name, "trial": str(summary.chosen)},
         description=f"Trial {summary.chosen} of sweep {config.name}, as run {name!r}{scores}",
     )
 

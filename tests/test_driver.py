@@ -154,7 +154,10 @@ def assert_each_trial_is_recorded_once(home: Home, trials: int, epochs: int = EP
     for run in recorded.trials:
         assert "reason" not in run.data.tags
         for key in ("train/loss", "val/neg_elbo"):
-            expected = [*range(1, epochs + 1), *([0] if key == "val/neg_elbo" else [])]  # step 0: the final number
+            expected = [
+                *range(1, epochs + 1),
+                *([epochs] if key == "val/neg_elbo" else []),
+            ]  # the final number ends its curve
             assert sorted(recorded.steps(run, key)) == sorted(expected)
         images = recorded.artifacts(run, "images")
         assert len([p for p in images if "final~generated" in p and p.endswith(".png")]) == 1

@@ -88,7 +88,7 @@ class TrackedRun(Protocol):
         """One point on each curve, in one request; a step a curve already has is left out."""
 
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Final numbers, at step 0, in one request; a number that is already there is left out."""
+        """Final numbers, in one request: at the end of a key's curve, at step 0 where it has none; no number twice."""
 
     def log_image(self, key: str, image: 'UInt8[np.ndarray, "H W"]', step: int) -> None:
         """A grey image for the run's slider of that key; replaces the one of the same step."""

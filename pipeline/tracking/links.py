@@ -54,7 +54,7 @@ def run_url(base: str, experiment_id: str, run_id: str) -> str:
 
 def artifact_url(base: str, experiment_id: str, run_id: str, path: str) -> str:
     """Deep link to an artifact, shown inside the interface."""
-    return f"{run_url(base, experiment_id, run_id)}/artifacts/{quote(path)}"
+    return f"{run_url(base, experiment_id, run_id)}/artifacts/{quote(path)}?{urlencode(TRAINING)}"
 
 
 def artifact_file_url(run_id: str, path: str, base: str = HERE) -> str:
@@ -64,7 +64,7 @@ def artifact_file_url(run_id: str, path: str, base: str = HERE) -> str:
 
 def model_url(base: str, name: str) -> str:
     """Deep link to a registered model."""
-    return f"{base.rstrip('/')}/#/models/{quote(name)}"
+    return f"{base.rstrip('/')}/#/models/{quote(name)}?{urlencode(TRAINING)}"
 
 
 def view_key(parent_id: str) -> str:

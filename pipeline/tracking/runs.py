@@ -27,6 +27,8 @@ REASON = "reason"
 """Tag that says why a run is FAILED or KILLED."""
 NOTE = "mlflow.note.content"
 """Tag that holds a run's description."""
+THUMBNAIL = 320
+"""Pixels: the largest side of the copies of images that the interface shows beside each other."""
 ENDED = "\n\nended "
 """Begins the line of a description that says why the run is not FINISHED."""
 
@@ -47,25 +49,30 @@ class MlflowRun:
         self._lost = run is None
 
     def log_epoch(self, step: int, metrics: Mapping[str, float]) -> None:
-        self._send(lambda: self._log(step, {k: v for k, v in metrics.items() if step not in self._curve(k)}))
+        self._send(lambda: self._log({k: (step, v) for k, v in metrics.items() if step not in self._curve(k)}))
 
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
-        self._send(
-            lambda: self._log(0, {k: v for k, v in metrics.items() if not _same(_loggable(v), self._curve(k).get(0))})
-        )
+        def log() -> None:
+            # The interface's tables and its order show the value of a key's last step, so a final number of a key that
+            # has a curve goes there; all others to step 0, from where they are drawn as bars and not as lines.
+            at = {key: (max(self._curve(key), default=0), value) for key, value in metrics.items()}
+            self._log({k: (n, v) for k, (n, v) in at.items() if not _same(_loggable(v), self._curve(k).get(n))})
+
+        self._send(log)
 
     def log_image(self, key: str, image: 'UInt8[np.ndarray, "H W"]', step: int) -> None:
-        from PIL import Image
+        from PIL import Image, ImageOps
 
         # What MLflow's own log_image writes, but under a name that is the same every time: there, two files of one
         # key and step are two images, and replaying a run must not double them.
         stem = f"{key.replace('/', '~')}+step+{step}+timestamp+{self._started_ms}+{_uuid_of(key, step)}"
         picture = Image.fromarray(image)
-        scale = 256 / max(picture.size)
-        small = picture.resize((max(1, int(picture.width * scale)), max(1, int(picture.height * scale))))
+        # By a whole factor: the edges of small images' pixels stay sharp.
+        small = ImageOps.scale(picture, max(1, THUMBNAIL // max(picture.size)), Image.Resampling.NEAREST)
+        small.thumbnail((THUMBNAIL, THUMBNAIL))
         with tempfile.TemporaryDirectory() as folder:
             picture.save(Path(folder, f"{stem}.png"))
-            small.save(Path(folder, f"{stem}+compressed.webp"))
+            small.save(Path(folder, f"{stem}+compressed.webp"), lossless=True)
             self._send(lambda: self._link.client.log_artifacts(self.id, folder, "images"))
         if not self._has_images:  # without this tag the UI does not look for images
             self._has_images = True
@@ -144,14 +151,15 @@ class MlflowRun:
             self._curves[key] = {m.step: m.value for m in sorted(history, key=lambda m: m.timestamp)}
         return self._curves[key]
 
-    def _log(self, step: int, metrics: Mapping[str, float]) -> None:
+    def _log(self, points: Mapping[str, tuple[int, float]]) -> None:
+        """One (step, value) for each key, in one request."""
         from mlflow.entities import Metric
 
         now = time.time_ns() // 1_000_000
-        batch = [Metric(key, _loggable(value), now, step) for key, value in metrics.items()]
+        batch = [Metric(key, _loggable(value), now, step) for key, (step, value) in points.items()]
         self._link.client.log_batch(self.id, metrics=batch, synchronous=True)
         for metric in batch:
-            self._curve(metric.key)[step] = metric.value
+            self._curve(metric.key)[metric.step] = metric.value
 
     def _log_tags(self, tags: Mapping[str, str]) -> None:
         log_tags(self._link.client, self.id, tags)

@@ -15,7 +15,10 @@ TAG = "mlflow.sharedViewState."
 """Prefix of the tags that hold views; the view's key follows."""
 IMAGES = "final/generated"
 """Key of the images that are shown side by side."""
-COLUMNS, CARD_HEIGHT, IMAGES_HEIGHT = 2, 360, 420
+COLUMNS, CARD_HEIGHT, IMAGES_HEIGHT = 2, 360, 640
+NAME = "attributes.`Run Name`"
+NAME_WIDTH, TAG_WIDTH, NUMBER_WIDTH = 240, 75, 120
+"""Pixels: a trial's whole name, `true`, and a number beside as many others as a window of 1280 holds."""
 
 
 def view_state(view: RunsView) -> dict[str, Any]:
@@ -39,19 +42,23 @@ def view_state(view: RunsView) -> dict[str, Any]:
     section("Trade-off", *(_scatter(_metric(x), _metric(y)) for x, y in view.pairs))
     section("What the settings do", _parallel(view.params, view.metrics), columns=1)
     section("Each setting", *(_scatter(_param(p), _metric(m)) for m in view.metrics for p in view.params), columns=3)
+    tags, params, metrics = (
+        [f"{kind}.`{name}`" for name in names]
+        for kind, names in (("tags", view.tags), ("params", view.params), ("metrics", view.metrics))
+    )
     return {
         "searchFilter": children_filter(view.parent_id, view.split),
-        "orderByKey": f"metrics.`{view.metrics[0]}`",
+        "orderByKey": metrics[0],
         "orderByAsc": view.ascending,
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "modelVersionFilter": "All Runs",
         "datasetsFilter": [],
-        "selectedColumns": [
-            *(f"tags.`{name}`" for name in view.tags),
-            *(f"params.`{name}`" for name in view.params),
-            *(f"metrics.`{name}`" for name in view.metrics),
-        ],
+        "selectedColumns": [*tags, *metrics, *params],
+        "columnOrder": [NAME, *tags, *metrics, *params],
+        "columnWidths": {NAME: NAME_WIDTH}
+        | dict.fromkeys(tags, TAG_WIDTH)
+        | dict.fromkeys([*metrics, *params], NUMBER_WIDTH),
         "runsHiddenMode": "SHOW_ALL",
         "compareRunCharts": charts,
         "compareRunSections": sections,
@@ -74,7 +81,8 @@ def children_filter(parent_id: str, split: str | None = None) -> str:
 
 
 def _images() -> dict[str, Any]:
-    return {"type": "IMAGE", "imageKeys": [IMAGES], "step": 0, "runsCountToCompare": 10}
+    # Ten runs are the most that the page takes. Their names say what they tried; every param would be a page of text.
+    return {"type": "IMAGE", "imageKeys": [IMAGES], "step": 0, "runsCountToCompare": 10, "showRunParams": False}
 
 
 def _scatter(x: dict[str, str], y: dict[str, str]) -> dict[str, Any]:
