@@ -232,6 +232,9 @@ def run(
         if json_:
             _print_json(result.summary())
             return
+        from pipeline.view import show_preview
+
+        show_preview(result.outcome)
         _show_metrics(result.outcome.metrics, False, {"report": str(result.report)})
         _next("cvae-pipe ui", "cvae-pipe compare RUN RUN", "cvae-pipe sweep --trials 40")
 
@@ -527,7 +530,13 @@ def _split(name: str) -> str:
 
 
 def _study_name(name: str) -> str:
-    if not name or len(name) > 100 or name in (".", "..") or any(c in name for c in "/\\\0\n"):
+    # File names hold 255 bytes, and an emoji is four.
+    if (
+        not 1 <= len(name) <= 100
+        or len(name.encode()) > 200
+        or name in (".", "..")
+        or any(c in name for c in "/\\\0\n")
+    ):
         raise StudyError(f"--name is {name!r}; it names a folder: 1 to 100 characters, no slash, no line break")
     return name
 

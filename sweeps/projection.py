@@ -17,6 +17,7 @@ from pipeline.stages import train_key
 from pipeline.store import KEY_LENGTH, Home
 from pipeline.tracking import (
     HERE,
+    TABLES,
     RunsView,
     ServedModel,
     artifact_file_url,
@@ -105,6 +106,7 @@ def describe_study(summary: Summary, experiment_id: str, run_id: str) -> str:
     links = {
         "report": artifact_url(HERE, experiment_id, run_id, "report.html"),
         "charts of the trials": view_url(HERE, experiment_id, run_id),
+        "scores per class": view_url(HERE, experiment_id, run_id, TABLES),
         "registered model": model_url(HERE, registered_name(config.name)),
     }
     lines = [

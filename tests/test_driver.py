@@ -739,6 +739,8 @@ def test_an_outage_of_the_tracking_server_stops_nothing_and_a_repeat_replays_wha
         (["--model", "vae", "--objective", "conditional_accuracy"], "conditional_accuracy needs --model cvae"),
         (["--model", "ae"], "a sweep needs --model vae or cvae"),
         (["--name", "../up"], "--name is '../up'; it names a folder"),
+        (["--name", "x" * 300], "it names a folder: 1 to 100 characters"),
+        (["--name", "😀" * 70], "it names a folder: 1 to 100 characters"),
         (["--epochs", "0"], "train.epochs is 0; it must be 1 or more"),
         (["--batch-size", "5000"], "train.batch_size is 5000, but digits has"),
     ],

@@ -10,6 +10,7 @@ from pipeline.tracking.database import mlflow_module, prepare_store, tracking_ur
 from pipeline.tracking.link import uninterrupted
 from pipeline.tracking.links import (
     HERE,
+    TABLES,
     artifact_file_url,
     artifact_url,
     comparison_url,
@@ -29,6 +30,7 @@ from pipeline.tracking.tracker import MlflowTracker
 
 __all__ = [
     "HERE",
+    "TABLES",
     "DatasetInfo",
     "MlflowRun",
     "MlflowTracker",

@@ -14,6 +14,8 @@ from pipeline.tracking.views import TAG, children_filter
 TRAINING = {"workflowType": "machine_learning"}
 """Which half of the interface: the one for training, not the one for language models."""
 REPORT = "report.html"
+CHARTS, TABLES = "CHART", "ARTIFACT"
+"""How the runs page shows what it compares."""
 
 
 def ui_base(home: Home, host: str = "127.0.0.1", port: int = 5055) -> str:
@@ -72,16 +74,16 @@ def view_key(parent_id: str) -> str:
     return f"cvae-pipe-{parent_id}"
 
 
-def view_url(base: str, experiment_id: str, parent_id: str) -> str:
-    """Deep link to the saved view of a run's children, as charts."""
-    query = {"viewStateShareKey": view_key(parent_id), "compareRunsMode": "CHART", **TRAINING}
+def view_url(base: str, experiment_id: str, parent_id: str, mode: str = CHARTS) -> str:
+    """Deep link to the saved view of a run's children: as CHARTS, or the TABLES that they logged side by side."""
+    query = {"viewStateShareKey": view_key(parent_id), "compareRunsMode": mode, **TRAINING}
     return f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs?{urlencode(query)}"
 
 
 def comparison_url(base: str, experiment_id: str, *, parent_id: str | None, metric: str, ascending: bool = True) -> str:
     """Deep link to the charts of all children of a run (of all runs, if None), sorted by a metric."""
     query = {
-        "compareRunsMode": "CHART",
+        "compareRunsMode": CHARTS,
         **TRAINING,
         "searchFilter": children_filter(parent_id) if parent_id else "",
         "orderByKey": f"metrics.`{metric}`",
@@ -99,8 +101,8 @@ def ui_links(
 ) -> dict[str, str]:
     """Deep links into the UI at `base`, by what they show; nothing while nothing is recorded.
 
-    Of a study (by default the latest): its trials as charts sorted by `metric`, the same in a view made for them, its
-    parent run, its report, its champion. Without a study: the charts of all runs.
+    Of a study (by default the latest): its trials as charts sorted by `metric`, the same in a view made for them, their
+    scores per class, its parent run, its report, its champion. Without a study: the charts of all runs.
     """
     client = MlflowTracker.connect(home, experiment, on_warning=lambda text: None)._link.client
     found = client.get_experiment_by_name(experiment)
@@ -121,6 +123,7 @@ def ui_links(
     links = {"trials": comparison_url(base, where, parent_id=parent, metric=by, ascending=ascending)}
     if TAG + view_key(parent) in found.tags:
         links["view"] = view_url(base, where, parent)
+        links["classes"] = view_url(base, where, parent, TABLES)
     links["study"] = f"{run_url(base, where, parent)}?{urlencode(TRAINING)}"
     if any(file.path == REPORT for file in client.list_artifacts(parent)):
         links["report"] = artifact_url(base, where, parent, REPORT)
