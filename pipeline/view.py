@@ -30,7 +30,6 @@ ROWS = 12
 """Trials in the live table: the best, the latest finished, the running; a terminal of 24 lines holds them."""
 PREVIEW_ROWS, PREVIEW_PIXELS = 20, 16
 """Lines that the images of a preview take at most, and pixels of one image: two of them are a character high."""
-ARROWS = {"higher": "↑", "lower": "↓", "": ""}
 
 
 def console() -> Console:
@@ -85,6 +84,9 @@ class StageProgress:
         if what not in self._tasks:
             self._tasks[what] = self._bar.add_task(what, total=total, note=note)
         self._bar.update(self._tasks[what], completed=done, note=note, visible=done < total)
+        if all(task.finished for task in self._bar.tasks):  # leave the screen to who comes next, e.g. a live table
+            self._bar.stop()
+            self._started = False
 
 
 class JobsDisplay:
@@ -228,21 +230,24 @@ class SweepDisplay:
         if summary.chosen is not None and several:
             self._console.print(f"* the balanced trial: {summary.chosen}", markup=False)
         if summary.finals:
-            self._console.print(f"\nThe choice on test, over {len(summary.finals)} seeds (mean ± sd)")
-            self._console.print(_spread_table(summary.final_spread()))
+            n = len(summary.finals)
+            over = f"over {n} seeds (mean ± sd)" if n > 1 else "one seed"
+            self._console.print(f"\nThe choice on test, {over}")
+            self._console.print(_test_table(summary.final_spread(), seeds=n))
         best = summary.finals[0] if summary.finals else summary.outcomes.get(summary.chosen or 0)
         if best is not None:
             show_preview(best, self._console)
 
 
-def _spread_table(spread: dict[str, tuple[float, float]]) -> Table:
+def _test_table(spread: dict[str, tuple[float, float]], *, seeds: int) -> Table:
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     for name in HEADLINES:
         if f"test/{name}" in spread:
-            better = ARROWS[METRICS[name].better]
-            table.add_row(f"test/{name} {better}".strip(), show_spread(*spread[f"test/{name}"]))
+            mean, deviation = spread[f"test/{name}"]
+            value = show_spread(mean, deviation) if seeds > 1 else show(mean)
+            table.add_row(f"test/{name} {METRICS[name].arrow}".strip(), value)
     return table
 
 
@@ -283,11 +288,11 @@ def half_blocks(images: 'list[UInt8[np.ndarray, "h w"]]', *, width: int, rows: i
     h, w = images[0].shape
     lines = -(-len(images) // max(1, min(len(images), width // (w + 1))))
     per_line = -(-len(images) // lines)
-    line_rows = (h + 1) // 2
+    line_rows = h // 2 + 1  # a pixel apart, or two
     text = Text(no_wrap=True)
     for i in range(min(lines, max(1, rows // line_rows))):
         strip = images[i * per_line : (i + 1) * per_line]
-        pixels = np.hstack([np.pad(image, ((0, h % 2), (0, 1))) for image in strip])
+        pixels = np.hstack([np.pad(image, ((0, 2 * line_rows - h), (0, 1))) for image in strip])
         for upper, lower in zip(pixels[::2], pixels[1::2], strict=True):
             for a, b in zip(upper.tolist(), lower.tolist(), strict=True):
                 text.append("▀", Style(color=Color.from_rgb(a, a, a), bgcolor=Color.from_rgb(b, b, b)))

@@ -39,8 +39,6 @@ PICTURE_WIDTH = 360
 """Pixels: the front is still in sight below it."""
 APART = "\u2003"
 """An em space after each cell: MLflow's tables in descriptions have no space between columns."""
-ARROWS = {"higher": " ↑", "lower": " ↓", "": ""}
-"""Which way is better."""
 
 
 def trial_title(number: int, params: Mapping[str, Any], space: tuple[Dimension, ...]) -> str:
@@ -119,14 +117,16 @@ def describe_study(summary: Summary, experiment_id: str, run_id: str) -> str:
     ]
     spread = summary.final_spread()
     if spread:
+        n = len(summary.finals)
         rows = [
-            (f"{key}{ARROWS[METRICS[name].better]}", show_spread(*spread[key]))
+            (f"{key} {METRICS[name].arrow}".strip(), show_spread(*spread[key]) if n > 1 else show(spread[key][0]))
             for name in HEADLINES
             if (key := f"test/{name}") in spread
         ]
-        lines += [f"#### On test, over {len(summary.finals)} seeds", "", *_table(("metric", "mean ± sd"), rows), ""]
+        lines += [f"#### On test, {f'over {n} seeds' if n > 1 else 'one seed'}", ""]
+        lines += [*_table(("metric", "mean ± sd" if n > 1 else "value"), rows), ""]
     names = [d.name.replace("_", " ") for d in config.space]
-    names += [f"{o.name.replace('_', ' ')} {'↑' if o.maximise else '↓'}" for o in config.objectives]
+    names += [f"{o.name.replace('_', ' ')} {METRICS[o.name].arrow}" for o in config.objectives]
     front = [(f"**{n}**" if n == summary.chosen else str(n), *cells(config, summary.row(n))) for n in summary.front]
     lines += ["#### The front, on validation images", "", *_table(("trial", *names), front)]
     return "\n".join(lines)

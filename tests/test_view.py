@@ -113,6 +113,18 @@ def test_the_preview_takes_the_first_image_of_each_class_and_fits(tmp_path, clas
     assert max(map(len, rows)) <= 80
 
 
+def test_a_bar_that_is_done_leaves_the_screen_to_the_next_one():
+    """A bar that goes on would draw over the live table of a sweep."""
+    program = (
+        "import sys, time; from pipeline import view; p = view.StageProgress()\n"
+        "p.update('judge A', 1, 2, ''); assert p._bar.live.is_started\n"
+        "p.update('judge A', 2, 2, ''); assert not p._bar.live.is_started\n"
+        "p.update('judge B', 1, 2, ''); assert p._bar.live.is_started\n"
+        "p.__exit__(None, None, None); assert not p._bar.live.is_started\n"
+    )
+    assert "judge B" in on_a_terminal(program)
+
+
 PROGRAM = """
 import sys
 import numpy as np

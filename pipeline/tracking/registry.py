@@ -36,7 +36,7 @@ images = model.predict(pd.DataFrame({{"label": [0, 1, 2]}}), params={{"samples":
 def registered_name(study: str) -> str:
     """A name that fits into a `models:/` address; one that had to be changed carries a digest, so that none collide."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", study).strip("-.")
-    return plain if plain == study else f"{plain or 'study'}-{digest(study)[:8]}"
+    return plain if plain and plain == study else f"{plain or 'study'}-{digest(study)[:8]}"
 
 
 def package(model: ServedModel, folder: Path) -> None:
