@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.catalog import HEADLINES, in_order, show
-from pipeline.config import RunConfig, build_config
+from pipeline.config import RunConfig, build_config, setting_type
 from pipeline.errors import ConfigError
 from pipeline.store import Home, read_json
 
@@ -46,7 +46,7 @@ SHORT = {"train.beta": "β", "model.latent_dim": "z", "train.learning_rate": "lr
 def setting_label(setting: str, value: float) -> str:
     """A setting and its value in a few characters: β1.6, z9, lr0.0047."""
     name = SHORT.get(setting, f"{setting.partition('.')[2].replace('_', ' ')} ")
-    return f"{name}{value if isinstance(value, int) else f'{value:.2g}'}"
+    return f"{name}{int(value) if setting_type(setting) is int else f'{value:.2g}'}"
 
 
 def describe(outcome: Outcome) -> str:

@@ -153,7 +153,7 @@ def champion_of(home: Home):
 
 
 def versions_of(home: Home) -> list[str]:
-    return sorted(v.version for v in mlflow_client(home).search_model_versions(f"name = '{NAME}'"))
+    return sorted(str(v.version) for v in mlflow_client(home).search_model_versions(f"name = '{NAME}'"))
 
 
 def test_a_registered_name_fits_an_address_and_no_two_studies_share_one():
@@ -213,10 +213,10 @@ def test_a_replay_registers_nothing_twice_and_another_choice_is_another_version(
     project(jobs_of(home), replace(summary, front=(other,), chosen=other, finals=()))
     assert time.monotonic() - started < 10
     assert versions_of(home) == ["1", "2"]
-    assert (champion_of(home).version, champion_of(home).tags["trial"]) == ("2", str(other))
+    assert (str(champion_of(home).version), champion_of(home).tags["trial"]) == ("2", str(other))
     project(jobs_of(home), summary)  # back again: the version that is there
     assert versions_of(home) == ["1", "2"]
-    assert (champion_of(home).version, champion_of(home).run_id) == ("1", first.run_id)
+    assert (str(champion_of(home).version), champion_of(home).run_id) == ("1", first.run_id)
 
 
 def test_an_outage_of_the_registry_stops_nothing_and_a_repeat_makes_up_for_it(copy, monkeypatch):

@@ -79,7 +79,7 @@ def register(
         version = client.create_model_version(name, source, run_id, tags=dict(tags), description=description)
     elif version.description != description:
         client.update_model_version(name, version.version, description)
-    if client.get_registered_model(name).aliases.get(CHAMPION) != str(version.version):
+    if str(client.get_registered_model(name).aliases.get(CHAMPION)) != str(version.version):
         client.set_registered_model_alias(name, CHAMPION, version.version)
 
 
