@@ -2,10 +2,9 @@
 
 import json
 import shutil
-import statistics
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 

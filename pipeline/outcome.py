@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import stages
-from pipeline.catalog import in_order
-from pipeline.config import RunConfig, build_config
+from pipeline.catalog import HEADLINES, in_order, show
+from pipeline.config import RunConfig, build_config, setting_type
 from pipeline.errors import ConfigError
 from pipeline.store import Home, read_json
 
@@ -42,6 +42,35 @@ def run_name(config: RunConfig, key: str) -> str:
     """What people call a run: its data set, model, the two settings that matter most, and the start of its key."""
     beta = "" if config.model.kind == "ae" else f"-beta{config.train.beta:.3g}"
     return f"{config.data.dataset}-{config.model.kind}{beta}-z{config.model.latent_dim}-{key[:8]}"
+
+
+SHORT = {"train.beta": "β", "model.latent_dim": "z", "train.learning_rate": "lr"}
+"""What the settings that matter most are called where a line has to hold several."""
+
+
+def setting_label(setting: str, value: float) -> str:
+    """A setting and its value in a few characters: β1.6, z9, lr0.0047."""
+    name = SHORT.get(setting, f"{setting.partition('.')[2].replace('_', ' ')} ")
+    return f"{name}{int(value) if setting_type(setting) is int else f'{value:.2g}'}"
+
+
+def describe(outcome: Outcome) -> str:
+    """A run in markdown: its settings on one line, then the scores that a reader wants first."""
+    config, split = outcome.config, outcome.split
+    values = config.flat()
+    settings = [
+        setting_label(name, values[name]) for name in SHORT if name != "train.beta" or config.model.kind != "ae"
+    ]
+    names = [name for name in HEADLINES if f"{split}/{name}" in outcome.metrics]
+    return "\n".join(
+        [
+            f"**{config.model.kind} {' '.join(settings)}**, {config.train.epochs} epochs, seed {config.train.seed}",
+            "",
+            f"| {' | '.join(f'{split}/{name}' if i == 0 else name for i, name in enumerate(names))} |",
+            "|" + "---:|" * len(names),
+            f"| {' | '.join(show(outcome.metrics[f'{split}/{name}']) for name in names)} |",
+        ]
+    )
 
 
 def load_outcome(home: Home, key: str) -> Outcome:

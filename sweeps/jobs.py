@@ -33,9 +33,9 @@ class TrackedJobs:
         self.runs: dict[str, TrackedRun] = {}
         """What is open now, by job."""
 
-    def submit(self, job: Job, tags: Mapping[str, str]) -> None:
-        """Open the job's run and give the job to a worker."""
-        self.runs[job.id] = self.open_run(job.config, job.split, job.id, tags)
+    def submit(self, job: Job, tags: Mapping[str, str], title: str = "") -> None:
+        """Open the job's run, called `title` or else by the job's id, and give the job to a worker."""
+        self.runs[job.id] = self.open_run(job.config, job.split, title or job.id, tags)
         self.executor.submit(job)
 
     def open_run(self, config: RunConfig, split: str, name: str, tags: Mapping[str, str]) -> TrackedRun:

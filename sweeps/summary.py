@@ -11,7 +11,6 @@ import pandas as pd
 from jaxtyping import Float
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
-from pipeline.catalog import show_spread
 from pipeline.config import RunConfig
 from pipeline.errors import ReportError
 from pipeline.outcome import Outcome, epoch_grids, load_outcome
@@ -275,28 +274,6 @@ def write_best(summary: Summary, folder: Path) -> Path | None:
     )
     write_atomically(path, head + summary.chosen_config.to_toml())
     return path
-
-
-def describe_front(summary: Summary) -> str:
-    """The parent run's description: the choice and the front as markdown."""
-    if summary.chosen is None:
-        return "No trial is complete yet."
-    names = [*(d.name for d in summary.config.space), *(o.name for o in summary.config.objectives)]
-    lines = [
-        f"**{summary.finished} finished trials; the balanced one is trial {summary.chosen}.**",
-        "",
-        "| trial | " + " | ".join(names) + " |",
-        "|" + "---|" * (len(names) + 1),
-    ]
-    for number in summary.front:
-        row = summary.row(number)
-        mark = f"**{number}**" if number == summary.chosen else str(number)
-        lines.append(f"| {mark} | " + " | ".join(cells(summary.config, row)) + " |")
-    spread = summary.final_spread()
-    if spread:
-        lines += ["", f"On test, over {len(summary.finals)} seeds (mean ± standard deviation):", ""]
-        lines += [f"- `{key}` {show_spread(mean, std)}" for key, (mean, std) in spread.items() if is_headline(key)]
-    return "\n".join(lines)
 
 
 def is_headline(key: str) -> bool:
