@@ -63,21 +63,20 @@ class Summary:
 
     def quantity(self, key: str) -> float:
         """One of the study's own numbers: trials/complete, trials/minutes, trials/7/beta, front/size, .."""
+        numbers = {str(number): number for number in self.frame["number"]}
+        match key.split("/"):
+            case ["trials", number, column] if number in numbers and column in self.frame.columns:
+                return float(self.row(numbers[number])[column])
+            case ["trials", "minutes"]:
+                return float(self.frame["seconds"].sum()) / 60
+            case ["trials", "busy_minutes"]:
+                return self.busy_minutes
+            case ["front", "hypervolume"] if self.outcomes:
+                return hypervolume_history(gains(self, self.frame[self.frame["state"] == "complete"]))[-1]
         own = self.parent_metrics()
-        if key in own:
-            return own[key]
-        if key == "trials/minutes":
-            return float(self.frame["seconds"].sum()) / 60
-        if key == "trials/busy_minutes":
-            return self.busy_minutes
-        if key == "front/hypervolume" and self.outcomes:
-            return hypervolume_history(gains(self, self.frame[self.frame["state"] == "complete"]))[-1]
-        parts = key.split("/")
-        if len(parts) != 3 or parts[0] != "trials" or not parts[1].isdigit() or parts[2] not in self.frame.columns:
+        if key not in own:
             raise ReportError(f"study {self.config.name} has no {key}")
-        if int(parts[1]) not in set(self.frame["number"]):
-            raise ReportError(f"study {self.config.name} has no trial {parts[1]}")
-        return float(self.row(int(parts[1]))[parts[2]])
+        return own[key]
 
     def cited(self, key: str, *, form: str) -> Number:
         """One of the study's own numbers, for a report."""

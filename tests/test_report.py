@@ -76,7 +76,7 @@ def wall(name: str = HOSTILE) -> Wall:
         Tile(
             f"trial-{i}",
             f"trial {i} {name}",
-            (("beta", number(2.0**i)), *((("accuracy", number(1 - i / 10)),) if i < 7 else ()), (name, name)),
+            (("beta", number(2.0**i)), *((("accuracy", number(1 - i / 10 - 1e-9)),) if i < 7 else ()), (name, name)),
             Figure(f"trial-{i}", png(89, 89, 20 * i), f"{name} {i}") if i < 7 else None,
             note=name if i == 7 else "",
             marked=i in (2, 5),
@@ -435,6 +435,9 @@ def test_on_the_wall_trials_are_sorted_and_filtered_by_every_number(opened, widt
     page.get_by_label("least beta").fill("4")
     page.get_by_label("greatest accuracy").fill("0.7")
     assert page.evaluate(SHOWN) == [6, 5, 4, 3]
+    page.get_by_label("least accuracy").fill("0.5")  # what the tile says, though its number is a little less
+    assert page.evaluate(SHOWN) == [5, 4, 3]
+    page.get_by_label("least accuracy").fill("")
     assert page.locator(".controls output").inner_text() == "4 of 8 shown"
     page.get_by_label("Pareto front only").press("Space")
     assert page.evaluate(SHOWN) == [5]

@@ -14,6 +14,7 @@ from optuna.trial import TrialState, create_trial
 from PIL import Image
 
 from pipeline import stages
+from pipeline.errors import ReportError
 from pipeline.outcome import Outcome
 from pipeline.report import Wall
 from pipeline.run import execute
@@ -103,6 +104,15 @@ def test_every_number_of_the_report_is_derived_anew_without_drift(ledger, warm_h
     assert found.drifted == ()
     keys = {number.source.key for number in read_numbers(html)}
     assert {"val/neg_elbo", "test/neg_elbo", "trials/complete", "trials/failed", "trials/6/beta"} <= keys
+
+
+def test_a_study_has_no_number_of_a_trial_or_column_that_is_not_there(ledger, warm_home):
+    summary = summarise(warm_home, ledger.study, CONFIG)
+    assert summary.quantity("trials/5/beta") == 9.0
+    assert summary.quantity("trials/pruned") == 1.0
+    for key in ("trials/7/beta", "trials/0/gamma", "trials/x/beta", "trials/0/state", "trials/nobody", "", "a/b/c"):
+        with pytest.raises((ReportError, ValueError)):
+            summary.quantity(key)
 
 
 def test_test_numbers_have_their_spread_over_seeds(ledger, warm_home):

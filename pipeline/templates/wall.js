@@ -1,4 +1,3 @@
-
 // The image wall: sorted and filtered by what is known of each tile; two to four pinned, side by side, in turns
 // (flicker), or as their difference. A picture's bytes are in the page once: every other view of it names the same URI.
 const MOST = 4;
@@ -30,8 +29,9 @@ function makeWall(wall) {
     for (const tile of sorted) {
       const inside = limits.every(([limited, least, greatest]) => {
         if (isNaN(least) && isNaN(greatest)) return true;
-        const value = valueOf(tile, limited);
-        return !isNaN(value) && !(value < least) && !(value > greatest);
+        // As exact and as shown: a limit copied from a tile keeps that tile.
+        const both = [valueOf(tile, limited), parseFloat(known(tile, limited)?.querySelector("dd").textContent)];
+        return !isNaN(both[0]) && !(Math.max(...both) < least) && !(Math.min(...both) > greatest);
       });
       tile.hidden = !inside || (marked?.checked && !("marked" in tile.dataset));
       count += !tile.hidden;
