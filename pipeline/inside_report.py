@@ -92,6 +92,8 @@ def _traversals(outcome: Outcome, folder: Path, facts: dict[str, Any]) -> Figure
 
 def _class_traversals(folder: Path, facts: dict[str, Any]) -> Figure:
     about = facts["class_traversals"]
+    rows, classes = len(about["labels"]), len(facts["class_names"])
+    where = "every class" if rows == classes else f"the first {rows} of {classes} classes"
     return Figure(
         "class-traversals",
         plots.labelled_sheet(
@@ -102,8 +104,8 @@ def _class_traversals(folder: Path, facts: dict[str, Any]) -> Figure:
             xlabel="value of z, standard deviations of the prior",
             ylabel="class",
         ),
-        f"Latent dimension {about['dim']} moved from -3 to 3 in every class",
-        f"the most active dimension, {about['dim']}, moved from z = 0 in every class: what it stands for is shared as "
+        f"Latent dimension {about['dim']} moved from -3 to 3 in {where}",
+        f"the most active dimension, {about['dim']}, moved from z = 0 in {where}: what it stands for is shared as "
         "far as the rows change alike",
     )
 

@@ -27,7 +27,7 @@ def trade_off(summary: Summary) -> tuple[Block, ...]:
     if len(summary.config.objectives) > 1:
         caption = (
             "every complete trial; those of the front carry their number, the star is the choice: the knee, nearest to "
-            "the ideal point on physical ranges. Thin lines: 95 % intervals over images, which coverage has none of"
+            "the ideal point on physical ranges. Thin lines: 95 % intervals over images, where there are any"
         )
         figure = plots.pareto(summary.frame, _objectives(summary), set(summary.front), summary.chosen)
         blocks += [Figure("pareto", figure, "Pareto front of the objectives", caption), *_hypervolume(summary)]
@@ -63,6 +63,8 @@ def _hypervolume(summary: Summary) -> list[Block]:
     if len(complete) < 2 or not summary.outcomes:
         return []
     volumes = hypervolume_history(gains(summary, complete))
+    if not volumes[-1]:
+        return []  # no trial is better than the worst value in every objective
     numbers = [int(n) for n in complete["number"]]
     rise = next(n for n, v in zip(numbers, volumes, strict=True) if v == volumes[-1])
     return [
@@ -179,14 +181,13 @@ def curves(summary: Summary) -> tuple[Block, ...]:
 
 def per_class(summary: Summary) -> Section:
     """Per class: the first final on test, or the chosen trial, beside the other seeds and the trials of the front."""
+    choice = [o for number, o in summary.outcomes.items() if number == summary.chosen]
+    shown = [*summary.finals, *choice][:1]
+    if not shown:
+        return Section("Per class", ())
+    section = per_class_section(shown[0])
     front = {f"{n}{' *' * (n == summary.chosen)}": summary.outcomes[n] for n in summary.front if n in summary.outcomes}
     seeds = {str(o.config.train.seed): o for o in summary.finals}
-    shown = (
-        summary.finals[0] if summary.finals else summary.outcomes.get(-1 if summary.chosen is None else summary.chosen)
-    )
-    if shown is None:
-        return Section("Per class", ())
-    section = per_class_section(shown)
     heat = [
         *class_heat_figure("front", dict(list(front.items())[:CLASS_COLUMNS]), "trial of the front (* the choice)"),
         *class_heat_figure("seeds", dict(list(seeds.items())[:CLASS_COLUMNS]), "training seed of the choice"),

@@ -420,7 +420,7 @@ def test_nothing_is_interpolated_outside_of_the_trials():
     rng = np.random.default_rng(0)
     points, values = rng.uniform(0, 1, (20, 2)), rng.uniform(0, 1, 20)
     mesh = search.triangles(points)
-    at = LinearTriInterpolator(mesh, search._at_corners(mesh, points, values))
+    at = LinearTriInterpolator(mesh, search._at_corners(points, values))
     places = rng.uniform(-0.5, 1.5, (2000, 2))
     coloured = ~np.ma.getmaskarray(at(*places.T))
     assert 0.15 < coloured.mean() < 0.25  # the hull, a quarter of these places at most
@@ -448,8 +448,7 @@ def test_slivers_along_the_border_join_nobody():
 
 def test_trials_that_share_a_place_count_as_their_mean():
     points = np.array([[0.0, 0], [1, 0], [0, 1], [0, 0]])
-    mesh = search.triangles(points)
-    assert sorted(search._at_corners(mesh, points, np.array([1.0, 5, 7, 3]))) == [2, 5, 7]
+    assert sorted(search._at_corners(points, np.array([1.0, 5, 7, 3]))) == [2, 5, 7]
 
 
 # ---- sheets

@@ -85,6 +85,12 @@ def test_the_caption_has_the_volume_of_the_front_and_the_trial_that_reached_it()
     )
 
 
+def test_a_front_that_is_nowhere_better_than_the_worst_has_no_history():
+    summary = summary_of(6)
+    hopeless = replace(summary, frame=summary.frame.assign(neg_elbo=400.0))
+    assert names(trade_off(hopeless)) == ["pareto"]
+
+
 def test_the_front_table_names_trials_by_plain_numbers_and_marks_the_choice():
     summary = summary_of(12)
     table = trade_off(summary)[0]

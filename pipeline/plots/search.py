@@ -70,7 +70,7 @@ def contours(
         mesh = triangles(points)
         if mesh is not None and high > low:
             levels = MaxNLocator(9).tick_values(low, high)
-            ax.tricontourf(mesh, _at_corners(mesh, points, values), levels=levels, cmap=colours, norm=norm,
+            ax.tricontourf(mesh, _at_corners(points, values), levels=levels, cmap=colours, norm=norm,
                            extend="both")  # fmt: skip
         for keep, size, edge, width in (
             (~rows["number"].isin(front), 24, "white", 0.7),
@@ -117,10 +117,8 @@ def triangles(points: Float[np.ndarray, "N 2"]) -> Triangulation | None:
     return Triangulation(*different.T, triangles=mesh.triangles, mask=flat)
 
 
-def _at_corners(
-    mesh: Triangulation, points: Float[np.ndarray, "N 2"], values: Float[np.ndarray, " N"]
-) -> Float[np.ndarray, " n"]:
-    """The value at each corner; the mean where trials share a point."""
+def _at_corners(points: Float[np.ndarray, "N 2"], values: Float[np.ndarray, " N"]) -> Float[np.ndarray, " n"]:
+    """The value at each of the different points, in the order of `triangles`; the mean where trials share one."""
     _, where = np.unique(points, axis=0, return_inverse=True)
     return np.bincount(where.ravel(), weights=values) / np.bincount(where.ravel())
 
