@@ -37,8 +37,8 @@ PICTURE = "generated.png"
 """The champion's images among the parent's artifacts."""
 PICTURE_WIDTH = 360
 """Pixels: the front is still in sight below it."""
-APART = "\u2003"
-"""An em space after each cell: MLflow's tables in descriptions have no space between columns."""
+APART = "&emsp;"
+"""After each cell: MLflow's tables in descriptions have no space between columns. As a character it would be trimmed."""
 
 
 def trial_title(number: int, params: Mapping[str, Any], space: tuple[Dimension, ...]) -> str:
@@ -126,12 +126,12 @@ def describe_study(summary: Summary, experiment_id: str, run_id: str) -> str:
             for name in HEADLINES
             if (key := f"test/{name}") in spread
         ]
-        lines += [f"#### On test, {f'over {n} seeds' if n > 1 else 'one seed'}", ""]
+        lines += [f"**On test, {f'over {n} seeds' if n > 1 else 'one seed'}**", ""]
         lines += [*_table(("metric", "mean ± sd" if n > 1 else "value"), rows), ""]
     names = [d.name.replace("_", " ") for d in config.space]
     names += [f"{o.name.replace('_', ' ')} {METRICS[o.name].arrow}" for o in config.objectives]
     on_front = [(f"**{n}**" if n == summary.chosen else str(n), *cells(config, summary.row(n))) for n in summary.front]
-    lines += [f"#### The {front}, on validation images", "", *_table(("trial", *names), on_front)]
+    lines += [f"**The {front}, on validation images**", "", *_table(("trial", *names), on_front)]
     return "\n".join(lines)
 
 
