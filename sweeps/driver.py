@@ -127,7 +127,6 @@ class _Sweep:
         job = Job(_trial_name(n), config, "val", self._pruned_by())
         self.view.trials[n] = TrialView(n, dict(trial.params))
         self.jobs.submit(job, {"trial": str(n)}, trial_title(n, trial.params, self.config.space))
-        self.jobs.runs[job.id].log_metrics({"trial": float(n)})  # tags and params sort as text
         self.on_update(self.view)
         return job.id
 

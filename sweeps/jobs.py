@@ -41,7 +41,10 @@ class TrackedJobs:
     def open_run(self, config: RunConfig, split: str, name: str, tags: Mapping[str, str]) -> TrackedRun:
         ctx = replace(self.ctx, config=config)
         tags = {"study": self.study, **tags}
-        return self.tracker.open_run(run_spec(ctx, split, name=name, parent_id=self.parent.id, tags=tags))
+        run = self.tracker.open_run(run_spec(ctx, split, name=name, parent_id=self.parent.id, tags=tags))
+        if "trial" in tags and not run.finished:
+            run.log_metrics({"trial": float(tags["trial"])})  # tags sort as text
+        return run
 
     def events(self) -> list[Event]:
         """What happened within half a second; epochs are logged on the way. TimeUp after the deadline."""

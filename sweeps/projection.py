@@ -37,8 +37,8 @@ PICTURE = "generated.png"
 """The champion's images among the parent's artifacts."""
 PICTURE_WIDTH = 360
 """Pixels: the front is still in sight below it."""
-APART = "\u2003"
-"""An em space after each cell: MLflow's tables in descriptions have no space between columns."""
+APART = "&emsp;"
+"""After each cell: MLflow's tables in descriptions have no space between columns. As a character it would be trimmed."""
 
 
 def trial_title(number: int, params: Mapping[str, Any], space: tuple[Dimension, ...]) -> str:
@@ -52,6 +52,8 @@ def final_title(seed: int) -> str:
 
 def project(jobs: TrackedJobs, summary: Summary) -> None:
     """Everything the tracker shows of the study as it is now, except its numbers and files."""
+    if not jobs.parent.id:  # the tracker was away when the study was opened: a repeat shows all of it
+        return
     jobs.tracker.tag_children(jobs.parent.id, (FRONT, CHOSEN), front_tags(summary))
     if summary.chosen is None:
         jobs.parent.set_description("No trial is complete yet.")
@@ -107,8 +109,9 @@ def describe_study(summary: Summary, experiment_id: str, run_id: str) -> str:
         "scores per class": view_url(HERE, experiment_id, run_id, TABLES),
         "registered model": model_url(HERE, registered_name(config.name)),
     }
+    which, front = ("balanced", "front") if len(config.objectives) > 1 else ("best", "best trial")
     lines = [
-        f"**{summary.finished} finished trials; the balanced one is trial {summary.chosen}: {settings}.**",
+        f"**{summary.finished} finished trials; the {which} one is trial {summary.chosen}: {settings}.**",
         "",
         " · ".join(f"[{name}]({address})" for name, address in links.items()),
         "",
@@ -123,12 +126,12 @@ def describe_study(summary: Summary, experiment_id: str, run_id: str) -> str:
             for name in HEADLINES
             if (key := f"test/{name}") in spread
         ]
-        lines += [f"#### On test, {f'over {n} seeds' if n > 1 else 'one seed'}", ""]
+        lines += [f"**On test, {f'over {n} seeds' if n > 1 else 'one seed'}**", ""]
         lines += [*_table(("metric", "mean ± sd" if n > 1 else "value"), rows), ""]
     names = [d.name.replace("_", " ") for d in config.space]
     names += [f"{o.name.replace('_', ' ')} {METRICS[o.name].arrow}" for o in config.objectives]
-    front = [(f"**{n}**" if n == summary.chosen else str(n), *cells(config, summary.row(n))) for n in summary.front]
-    lines += ["#### The front, on validation images", "", *_table(("trial", *names), front)]
+    on_front = [(f"**{n}**" if n == summary.chosen else str(n), *cells(config, summary.row(n))) for n in summary.front]
+    lines += [f"**The {front}, on validation images**", "", *_table(("trial", *names), on_front)]
     return "\n".join(lines)
 
 

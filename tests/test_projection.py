@@ -238,6 +238,22 @@ def test_an_outage_of_the_registry_stops_nothing_and_a_repeat_makes_up_for_it(co
     assert champion_of(home).tags["trial"] == str(summary.chosen)
 
 
+def test_a_registry_that_refuses_is_a_warning(copy, monkeypatch):
+    home, summary = copy
+    mlflow_client(home).delete_registered_model(NAME)
+    warned = []
+    jobs = jobs_of(home, on_warning=warned.append)
+    exceptions = tracking.mlflow_module().exceptions
+
+    def refuse(*arguments, **options):
+        raise exceptions.MlflowException("no such source", error_code=1000)  # INVALID_PARAMETER_VALUE
+
+    monkeypatch.setattr(type(jobs.tracker._link.client), "create_model_version", refuse)
+    project(jobs, summary)
+    assert len(warned) == 1
+    assert "could not be registered (no such source)" in warned[0]
+
+
 def test_the_architecture_that_is_registered_is_the_models_own(swept):
     home, result = swept
     [final] = result.summary.finals

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from jaxtyping import UInt8
 
 from pipeline.tracking.contract import ServedModel, Status
-from pipeline.tracking.database import mlflow_module
+from pipeline.tracking.database import cause, mlflow_module
 from pipeline.tracking.link import AwayError, Link
 from pipeline.tracking.registry import register
 
@@ -107,7 +107,10 @@ class MlflowRun:
 
     def register_model(self, name: str, model: ServedModel, *, tags: Mapping[str, str], description: str) -> None:
         assert model.weights.is_file(), model.weights  # else the link would take it for an outage
-        self._send(lambda: register(self._link.client, self.id, name, model, tags=tags, description=description))
+        try:
+            self._send(lambda: register(self._link.client, self.id, name, model, tags=tags, description=description))
+        except mlflow_module().exceptions.MlflowException as error:  # e.g. a server that has no registry
+            self._link.on_warning(f"the model of run {self.id} could not be registered ({cause(error)})")
 
     def close(self, status: Status, reason: str = "") -> None:
         if self.finished:
