@@ -22,7 +22,7 @@ from pipeline.backprop import Layers, elbo_gradients
 from pipeline.config import ModelConfig, TrainConfig, derive_seed
 from pipeline.data import PreparedData, Split
 from pipeline.errors import DataError, DivergedError
-from pipeline.losses import ElboTerms, elbo_terms, warmed_beta
+from pipeline.losses import ElboTerms, decoded_terms, warmed_beta
 from pipeline.model import Autoencoder
 from pipeline.store import write_atomically
 
@@ -125,23 +125,20 @@ class EpochSums:
     """Loss, bce and kl summed over the images of an epoch, on the device: nothing waits for them before its end."""
 
     def __init__(self, device: torch.device, shape: tuple[int, ...] = ()) -> None:
-        self.loss, self.bce, self.kl = (torch.zeros(shape, dtype=torch.float64, device=device) for _ in range(3))
+        self._sums = torch.zeros(3, *shape, dtype=torch.float64, device=device)  # loss, bce, kl
 
     def clear(self) -> None:
-        """Begin anew, in the same tensors."""
-        for total in (self.loss, self.bce, self.kl):
-            total.zero_()
+        """Begin anew, in the same tensor."""
+        self._sums.zero_()
 
     def add(self, bce: Float[Tensor, "*K B"], kl: Float[Tensor, "*K B"], beta: float | Float[Tensor, " *K"]) -> None:
         """One batch, under the beta of its step."""
         bce_sum, kl_sum = bce.sum(-1), kl.sum(-1)
-        self.bce += bce_sum
-        self.kl += kl_sum
-        self.loss += bce_sum + beta * kl_sum
+        self._sums += torch.stack([bce_sum + beta * kl_sum, bce_sum, kl_sum])
 
     def means(self, images: int) -> dict[str, Float[Tensor, "*K"]]:
         """Nats per image."""
-        return {name: getattr(self, name).cpu() / images for name in ("loss", "bce", "kl")}
+        return dict(zip(("loss", "bce", "kl"), self._sums.cpu() / images, strict=True))
 
 
 def end_epoch(
@@ -204,7 +201,8 @@ def elbo_per_image(
     bce: list[Tensor] = []
     kl: list[Tensor] = []
     for x, y in split.batches(batch, None):
-        terms = [elbo_terms(model, x, y, generator) for _ in range(draws)]
+        codes = model.encode(x, y)
+        terms = [decoded_terms(model, x, y, *codes, generator) for _ in range(draws)]
         bce.append(torch.stack([t.bce for t in terms]).mean(0))
         kl.append(terms[0].kl)
     return ElboTerms(torch.cat(bce), torch.cat(kl))
