@@ -40,7 +40,7 @@ class Summary:
     finals: tuple[Outcome, ...] = ()
     """The chosen configuration trained from several seeds and opened on test."""
     last_grids: Mapping[int, tuple[int, Path]] = field(default_factory=dict)
-    """Of the trials without a stored result that drew a grid: the last epoch that did, and the grid."""
+    """Of the failed and pruned trials that drew a grid: the last epoch that did, and the grid."""
     busy_minutes: float = float("nan")
     """Time in which at least one trial ran."""
 
@@ -176,7 +176,9 @@ def summarise(home: Home, study: optuna.Study, config: StudyConfig, finals: list
 
 
 def last_grid(home: Home, config: StudyConfig, trial: FrozenTrial) -> tuple[int, Path] | None:
-    """The last epoch that an unfinished training drew a grid after, and the grid; None if it drew none."""
+    """The last epoch that a failed or pruned trial drew a grid after, and the grid; None if it drew none."""
+    if not trial.state.is_finished():  # its folder moves to the store when it ends, which may be now
+        return None
     key = train_key(config.trial_config(trial.number, FixedTrial(trial.params)))
     grids = epoch_grids(home.store.path("train", key)) or epoch_grids(home.store.partial("train", key))
     return max(grids.items(), default=None)

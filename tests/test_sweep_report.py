@@ -88,6 +88,18 @@ def test_every_trial_is_on_the_wall_with_its_picture_or_why_there_is_none(ledger
     assert wall.names == ("beta", "latent_dim", "conditional_accuracy", "coverage_relative", "neg_elbo", "kl", "bce")
 
 
+def test_a_trial_that_still_runs_has_no_picture_yet(ledger, warm_home):
+    running = ledger.begin({"beta": 5.0, "latent_dim": 3})
+    key = stages.train_key(CONFIG.trial_config(7, optuna.trial.FixedTrial(running.params)))
+    grid = stages.epoch_grid_path(warm_home.store.partial("train", key), 1)
+    grid.parent.mkdir(parents=True)
+    Image.fromarray(np.full((89, 89), 7, np.uint8)).save(grid)
+    [tile] = [
+        t for t in wall_of(sweep_report(summarise(warm_home, ledger.study, CONFIG))).tiles if t.title == "trial 7"
+    ]
+    assert (tile.picture, tile.note) == (None, "running")
+
+
 def test_real_images_of_the_same_layout_stand_beside_the_trials(ledger, warm_home, digits):
     summary = rebuild_report(warm_home, CONFIG.name).summary
     outcome = summary.outcomes[0]
