@@ -18,7 +18,7 @@ from pipeline.store import read_json
 
 def inside_section(outcome: Outcome) -> Section:
     """The section "Inside the model"; empty for a run that nobody has looked into."""
-    if outcome.inside is None or not (outcome.inside / "inside.json").exists():
+    if outcome.inside is None:
         return Section("Inside the model", ())
     folder, facts = outcome.inside, read_json(outcome.inside / "inside.json")
     blocks: list[Block] = [*_dimensions(outcome, facts), _traversals(outcome, folder, facts)]

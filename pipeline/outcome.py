@@ -31,7 +31,7 @@ class Outcome:
     real: Path | None = None
     """Real images of the split in the layout of the generated ones; None where that was never drawn."""
     inside: Path | None = None
-    """The folder of the stage `inside`; None for a trial of a sweep, and for a run older than that stage."""
+    """The folder of the stage `inside`; None for a trial of a sweep, and for a run that is older than the stage."""
 
     @property
     def name(self) -> str:
@@ -80,6 +80,7 @@ def load_outcome(home: Home, key: str) -> Outcome:
     paths = {stage: home.store.path(stage, stage_key) for stage, stage_key in stored["stages"].items()}
     config = build_config(tomllib.loads((folder / "config.toml").read_text(encoding="utf-8")))
     real = home.store.path("calibration", stages.calibration_key(config, stored["split"])) / stages.REAL_GRID
+    inside = stages.inside_key(config, stored["split"])
     grids = {"reconstructed": paths["evaluate"] / "reconstructed.png"}
     if "score" in paths:
         grids["generated"] = paths["score"] / "generated.png"
@@ -97,6 +98,7 @@ def load_outcome(home: Home, key: str) -> Outcome:
         epoch_grids=epoch_grids(paths["train"]),
         real=real if real.exists() else None,
         inside=paths.get("inside"),
+        inside=home.store.path("inside", inside) if home.store.has("inside", inside) else None,
     )
 
 

@@ -65,10 +65,6 @@ def execute(ctx: Context, split: str, on_epoch: OnEpoch = lambda record, model, 
         }
     if split == "test":  # a sweep's trials are many, and nobody looks inside of each
         stages.inside(ctx, split, trained)
-        folders["inside"] = stages.inside_key(config, split)
-    # An entry older than one of these stages is written anew: its key is of its numbers, not of its pictures.
-    entry = ctx.home.store.path("run", key) / "run.json"
-    force = force or (entry.exists() and read_json(entry)["stages"] != folders)
 
     def make(work: Path) -> None:
         write_json(work / "run.json", {"split": split, "metrics": metrics, "facts": facts, "stages": folders})
