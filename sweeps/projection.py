@@ -38,7 +38,7 @@ PICTURE = "generated.png"
 PICTURE_WIDTH = 360
 """Pixels: the front is still in sight below it."""
 APART = "&emsp;"
-"""After each cell: MLflow's tables in descriptions have no space between columns. As a character it would be trimmed."""
+"""After each cell: MLflow's tables in descriptions have no space between columns, and trim the character itself."""
 
 
 def trial_title(number: int, params: Mapping[str, Any], space: tuple[Dimension, ...]) -> str:
