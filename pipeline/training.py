@@ -13,12 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import one_hot
 
+from pipeline.adam import Adam
+from pipeline.backprop import Layers, elbo_gradients
 from pipeline.config import ModelConfig, TrainConfig, derive_seed
 from pipeline.data import PreparedData, Split
 from pipeline.errors import DataError, DivergedError
-from pipeline.losses import ElboTerms, elbo_terms, warmed_beta
+from pipeline.losses import ElboTerms, decoded_terms, warmed_beta
 from pipeline.model import Autoencoder
 from pipeline.store import write_atomically
 
@@ -46,7 +50,7 @@ class Training:
     """The state of a training between two epochs."""
 
     model: Autoencoder
-    optimizer: torch.optim.Adam
+    optimizer: Adam
     generator: torch.Generator
     """Draws the batch order and the noise of the training steps, nothing else."""
     epoch: int = 0
@@ -80,58 +84,100 @@ def start(model_config: ModelConfig, config: TrainConfig, data: PreparedData, de
     """A training at epoch 0."""
     check_batch_size(config, data)
     model = build_model(model_config, data, derive_seed("weights", config.seed)).to(device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
+    optimizer = Adam.start([p.detach() for p in model.parameters()], config.learning_rate)
     generator = torch.Generator(device).manual_seed(derive_seed("steps", config.seed))
     return Training(model, optimizer, generator)
 
 
+@torch.no_grad()
 def fit(training: Training, data: PreparedData, config: TrainConfig) -> Iterator[EpochRecord]:
     """Train from `training.epoch` to `config.epochs`, one record per epoch; DivergedError at nan or infinity."""
-    model, optimizer, generator = training.model, training.optimizer, training.generator
+    layers, parameters = Layers.of(training.model), list(training.model.parameters())
+    labels = one_hot(data.train.labels, data.classes).float()  # (N, C)
     steps_per_epoch = math.ceil(len(data.train) / config.batch_size)
     for epoch in range(training.epoch + 1, config.epochs + 1):
         started = time.perf_counter()
         step = (epoch - 1) * steps_per_epoch
-        sums = torch.zeros(3, device=training.generator.device)  # loss, bce, kl over images
-        model.train()
-        for x, y in data.train.batches(config.batch_size, generator):
+        sums = EpochSums(training.generator.device)
+        order, noise = epoch_draws(training, len(data.train))
+        for index, eps in zip(order.split(config.batch_size), noise.split(config.batch_size), strict=True):
             beta = warmed_beta(
                 config.beta, step=step, steps_per_epoch=steps_per_epoch, warmup_epochs=config.warmup_epochs
             )
-            terms = elbo_terms(model, x, y, generator)  # bce, kl: (B,)
-            bce, kl = terms.bce.mean(), terms.kl.mean()
-            loss = bce + beta * kl
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            sums += torch.stack([loss.detach(), bce.detach(), kl.detach()]) * len(x)
+            x, c = data.train.as_float(index), labels.index_select(0, index)
+            gradients, bce, kl = elbo_gradients(layers, x, c, eps, beta)  # bce, kl: (B,)
+            training.optimizer.step(parameters, gradients)
+            sums.add(bce, kl, beta)
             step += 1
-        loss_mean, bce_mean, kl_mean = (sums / len(data.train)).tolist()
+        train = sums.means(len(data.train))
         seconds = time.perf_counter() - started
-        if not math.isfinite(loss_mean):
-            raise DivergedError(
-                f"loss is {loss_mean} at epoch {epoch} (learning_rate={config.learning_rate:g}, beta={config.beta:g}); "
-                f"try --lr {min(1e-3, config.learning_rate / 10):g}"
-            )
-        val = elbo_per_image(model, data.val, seed=derive_seed("val noise"))
-        val_bce, val_kl = val.bce.double().mean().item(), val.kl.double().mean().item()
-        record = EpochRecord(
-            epoch,
-            {
-                **_means("train", model, bce_mean, kl_mean, loss_mean),
-                **_means("val", model, val_bce, val_kl, val_bce + config.beta * val_kl),
-                "train/beta": beta,
-                "train/images_per_second": len(data.train) / seconds,
-            },
-        )
-        if not all(math.isfinite(v) for v in record.metrics.values()):
-            raise DivergedError(
-                f"validation loss is not finite at epoch {epoch} (learning_rate={config.learning_rate:g}); "
-                f"try --lr {min(1e-3, config.learning_rate / 10):g}"
-            )
-        training.epoch = epoch
-        training.history.append(record)
-        yield record
+        yield end_epoch(training, data, config, train=train, beta=beta, images_per_second=len(data.train) / seconds)
+
+
+def epoch_draws(training: Training, images: int) -> tuple[Int[Tensor, " N"], Float[Tensor, "N Z"]]:
+    """The order and the noise of one epoch, drawn at once, so that a population can draw the same for each member."""
+    generator = training.generator
+    order = torch.randperm(images, generator=generator, device=generator.device)
+    return order, torch.randn(images, training.model.latent_dim, generator=generator, device=generator.device)
+
+
+class EpochSums:
+    """Loss, bce and kl summed over the images of an epoch, on the device: nothing waits for them before its end."""
+
+    def __init__(self, device: torch.device, shape: tuple[int, ...] = ()) -> None:
+        self._sums = torch.zeros(3, *shape, dtype=torch.float64, device=device)  # loss, bce, kl
+
+    def clear(self) -> None:
+        """Begin anew, in the same tensor."""
+        self._sums.zero_()
+
+    def add(self, bce: Float[Tensor, "*K B"], kl: Float[Tensor, "*K B"], beta: float | Float[Tensor, " *K"]) -> None:
+        """One batch, under the beta of its step."""
+        bce_sum, kl_sum = bce.sum(-1), kl.sum(-1)
+        self._sums += torch.stack([bce_sum + beta * kl_sum, bce_sum, kl_sum])
+
+    def means(self, images: int) -> dict[str, Float[Tensor, "*K"]]:
+        """Nats per image."""
+        return dict(zip(("loss", "bce", "kl"), self._sums.cpu() / images, strict=True))
+
+
+def end_epoch(
+    training: Training,
+    data: PreparedData,
+    config: TrainConfig,
+    *,
+    train: dict[str, Tensor],
+    beta: float,
+    images_per_second: float,
+) -> EpochRecord:
+    """Validate after an epoch, and take its record into the history; DivergedError at nan or infinity."""
+    epoch, model = training.epoch + 1, training.model
+    train_loss = float(train["loss"])
+    if not math.isfinite(train_loss):
+        raise _diverged(f"loss is {train_loss} at epoch {epoch}", config)
+    val = elbo_per_image(model, data.val, seed=derive_seed("val noise"))
+    val_bce, val_kl = val.bce.double().mean().item(), val.kl.double().mean().item()
+    record = EpochRecord(
+        epoch,
+        {
+            **_means("train", model, float(train["bce"]), float(train["kl"]), train_loss),
+            **_means("val", model, val_bce, val_kl, val_bce + config.beta * val_kl),
+            "train/beta": beta,
+            "train/images_per_second": images_per_second,
+        },
+    )
+    if not all(math.isfinite(v) for v in record.metrics.values()):
+        raise _diverged(f"validation loss is not finite at epoch {epoch}", config)
+    training.epoch = epoch
+    training.history.append(record)
+    return record
+
+
+def _diverged(what: str, config: TrainConfig) -> DivergedError:
+    return DivergedError(
+        f"{what} (learning_rate={config.learning_rate:g}, beta={config.beta:g}); "
+        f"try --lr {min(1e-3, config.learning_rate / 10):g}"
+    )
 
 
 def _means(split: str, model: Autoencoder, bce: float, kl: float, loss: float) -> dict[str, float]:
@@ -155,7 +201,8 @@ def elbo_per_image(
     bce: list[Tensor] = []
     kl: list[Tensor] = []
     for x, y in split.batches(batch, None):
-        terms = [elbo_terms(model, x, y, generator) for _ in range(draws)]
+        codes = model.encode(x, y)
+        terms = [decoded_terms(model, x, y, *codes, generator) for _ in range(draws)]
         bce.append(torch.stack([t.bce for t in terms]).mean(0))
         kl.append(terms[0].kl)
     return ElboTerms(torch.cat(bce), torch.cat(kl))
@@ -167,7 +214,7 @@ def save_training(training: Training, path: Path) -> None:
     torch.save(
         {
             "model": training.model.state_dict(),
-            "optimizer": training.optimizer.state_dict(),
+            "optimizer": training.optimizer.state(),
             "generator": training.generator.get_state(),
             "epoch": training.epoch,
             "history": [record.row() for record in training.history],
@@ -181,7 +228,7 @@ def load_training(training: Training, path: Path) -> None:
     """Put a freshly started training into the saved state."""
     saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     training.model.load_state_dict(saved["model"])
-    training.optimizer.load_state_dict(saved["optimizer"])
+    training.optimizer.restore(saved["optimizer"])
     training.generator.set_state(saved["generator"])
     training.epoch = saved["epoch"]
     training.history = [EpochRecord.from_row(row) for row in saved["history"]]

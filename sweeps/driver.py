@@ -106,10 +106,10 @@ class _Sweep:
                 trial = running[event.job]
                 if self._handle(event, trial):
                     del running[event.job]
-                    results[trial.number] = self.ledger.trials[trial.number]
+                    results[trial.number] = self.ledger.trial(trial.number)
 
     def _next(self, proposals: Proposals, results: dict[int, FrozenTrial]) -> FrozenTrial | None:
-        params = proposals.propose(len(self.ledger.trials), results)
+        params = proposals.propose(len(self.ledger), results)
         return None if params is None else self.ledger.begin(params)
 
     def _refuse_hopeless(self, results: dict[int, FrozenTrial]) -> None:

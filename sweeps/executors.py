@@ -11,17 +11,22 @@ import os
 import signal
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pipeline.config import RunConfig
 from pipeline.errors import CvaePipeError
 from pipeline.store import Home
+
+if TYPE_CHECKING:
+    from pipeline.model import Autoencoder
+    from pipeline.stages import Context
+    from pipeline.training import EpochRecord
 
 MAX_RESTARTS = 2
 """How often one job may kill its worker before it counts as failed: one that exhausts the memory always would."""
@@ -117,18 +122,10 @@ class LocalExecutor:
     def __init__(self, home: Home, workers: int) -> None:
         self._home = home
         self._limit = workers
-        self._context = multiprocessing.get_context("spawn")
         self._workers: list[_Worker] = []  # started when first needed: a sweep that is finished needs none
 
     def _start(self) -> _Worker:
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_work, args=(theirs, self._home), daemon=True, name="cvae-pipe worker")
-        resource_tracker.ensure_running()  # process.start() would, and would unblock signals on the way
-        # The numerical libraries read these when they are first imported, which in a fresh interpreter is later.
-        with _environment(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1"), _interrupts_blocked():
-            process.start()
-        theirs.close()
-        return _Worker(process, ours)
+        return _Worker(*start_worker(_work, self._home))
 
     @property
     def free(self) -> int:
@@ -197,6 +194,19 @@ class LocalExecutor:
             worker.connection.close()
 
 
+def start_worker(work: Callable[..., None], *arguments: object) -> tuple[BaseProcess, Connection]:
+    """A fresh interpreter that runs `work(connection, *arguments)`, deaf to Ctrl-C, and our end of the connection."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=work, args=(theirs, *arguments), daemon=True, name="cvae-pipe worker")
+    resource_tracker.ensure_running()  # process.start() would, and would unblock signals on the way
+    # The numerical libraries read these when they are first imported, which in a fresh interpreter is later.
+    with _environment(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1"), _interrupts_blocked():
+        process.start()
+    theirs.close()
+    return process, ours
+
+
 @contextlib.contextmanager
 def _interrupts_blocked() -> Iterator[None]:
     """A process started inside never hears Ctrl-C, which reaches the whole group: the driver decides what it means."""
@@ -227,8 +237,7 @@ class _environment:
 
 def _work(connection: Connection, home: Home) -> None:
     """The worker process: jobs in, events out, until the driver closes the connection or dies."""
-    threading.Thread(target=_die_with_driver, daemon=True).start()
-
+    die_with_driver()
     from pipeline.run import set_up_process
 
     while True:
@@ -240,18 +249,22 @@ def _work(connection: Connection, home: Home) -> None:
         connection.send(_do(job, home, connection))
 
 
-def _die_with_driver() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
+def die_with_driver() -> None:
+    """From now on this worker process ends at once when the process that started it does."""
+
+    def watch() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            wait([parent.sentinel])
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _do(job: Job, home: Home, connection: Connection) -> Event:
     from pipeline import stages
     from pipeline.model import Autoencoder
     from pipeline.run import execute
-    from pipeline.scoring import quick_scores
     from pipeline.training import EpochRecord
 
     ctx = stages.Context(job.config, home)
@@ -260,13 +273,7 @@ def _do(job: Job, home: Home, connection: Connection) -> Event:
     def on_epoch(record: EpochRecord, model: Autoencoder, folder: Path) -> None:
         nonlocal reached
         reached = folder
-        quick: dict[str, float] = {}
-        if job.pruned_by:
-            quick = {"neg_elbo": record.metrics["val/neg_elbo"]}
-            if not set(job.pruned_by) <= set(quick):
-                judges, reference = stages.judge(ctx).judges, stages.reference(ctx, job.split)
-                quick |= quick_scores(model, judges, reference, job.config.score)
-        connection.send(EpochDone(job.id, record.epoch, record.metrics, {k: quick[k] for k in job.pruned_by}))
+        connection.send(epoch_done(job, ctx, record, model))
         if job.pruned_by and not connection.recv():
             raise _Stopped
 
@@ -274,8 +281,28 @@ def _do(job: Job, home: Home, connection: Connection) -> Event:
         return JobDone(job.id, execute(ctx, job.split, on_epoch).key)
     except _Stopped:
         return JobStopped(job.id, reached)
-    except CvaePipeError as error:
-        return JobFailed(job.id, str(error))
     except Exception as error:
-        said = str(error).strip().partition("\n")[0]  # the reason stands in tables; the rest is in the traceback
-        return JobFailed(job.id, f"{type(error).__name__}: {said}", traceback.format_exc())
+        return failure(job, error)
+
+
+def epoch_done(job: Job, ctx: "Context", record: "EpochRecord", model: "Autoencoder") -> EpochDone:
+    """The event of an epoch, with the objectives that a pruner wants."""
+    from pipeline import stages
+    from pipeline.scoring import quick_scores
+
+    quick: dict[str, float] = {}
+    if job.pruned_by:
+        quick = {"neg_elbo": record.metrics["val/neg_elbo"]}
+        if not set(job.pruned_by) <= set(quick):
+            judges, reference = stages.judge(ctx).judges, stages.reference(ctx, job.split)
+            quick |= quick_scores(model, judges, reference, job.config.score)
+    return EpochDone(job.id, record.epoch, record.metrics, {k: quick[k] for k in job.pruned_by})
+
+
+def failure(job: Job, error: Exception) -> JobFailed:
+    """Why a job has no result: one line, and for a bug of ours the traceback as well."""
+    if isinstance(error, CvaePipeError):
+        return JobFailed(job.id, str(error))
+    said = str(error).strip().partition("\n")[0]  # the reason stands in tables; the rest is in the traceback
+    trace = "".join(traceback.format_exception(error))
+    return JobFailed(job.id, f"{type(error).__name__}: {said}", trace)

@@ -152,7 +152,7 @@ class Proposals:
             if result.state == TrialState.COMPLETE:
                 self._study.tell(number, result.values)
             elif result.state == TrialState.PRUNED and result.intermediate_values:
-                trial = optuna.trial.Trial(self._study, self._study.trials[number]._trial_id)
+                trial = optuna.trial.Trial(self._study, self._study.get_trials(deepcopy=False)[number]._trial_id)
                 for step, value in result.intermediate_values.items():
                     trial.report(value, step)
                 self._study.tell(number, state=TrialState.PRUNED)
@@ -172,6 +172,7 @@ class Ledger:
         try:
             self.study = _open(home, config)
             self._check_spec()
+            self._count = len(self.trials)
         except BaseException:
             self.close()
             raise
@@ -199,6 +200,15 @@ class Ledger:
         """Every trial, in order of number."""
         return self.study.get_trials(deepcopy=False)
 
+    def __len__(self) -> int:
+        """How many trials there are: the number of the next."""
+        return self._count
+
+    def trial(self, number: int) -> FrozenTrial:
+        """One trial as it is now. A list of all of them costs more with each, and would be asked for at every event."""
+        storage = self.study._storage
+        return storage.get_trial(storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number))
+
     def begin(self, params: Mapping[str, Any]) -> FrozenTrial:
         """Write down a new running trial, params and all, in one go: a crash leaves it whole or absent."""
         self.study.add_trial(
@@ -206,7 +216,8 @@ class Ledger:
                 state=TrialState.RUNNING, params=dict(params), distributions=self.config.distributions
             )
         )
-        return self.trials[-1]
+        self._count += 1
+        return self.trial(self._count - 1)
 
     def live(self, trial: FrozenTrial) -> optuna.trial.Trial:
         """A running trial as something that can be reported to."""
@@ -221,7 +232,7 @@ class Ledger:
     def should_stop(self, trial: FrozenTrial, epoch: int, value: float) -> bool:
         """Report an intermediate value; whether the pruner stops the trial. Epochs heard before are passed over."""
         live = self.live(trial)
-        if epoch in self.study.trials[trial.number].intermediate_values:
+        if epoch in self.trial(trial.number).intermediate_values:
             return False
         live.report(value, epoch)
         return live.should_prune()
@@ -246,6 +257,14 @@ def load_study(home: Home, name: str) -> optuna.Study:
         raise StudyError(f"there is no study {name!r}; studies are {', '.join(names) or 'none yet'}")
     with quiet_optuna():
         return optuna.load_study(study_name=name, storage=_storage(home))
+
+
+def held_window(home: Home, name: str) -> int | None:
+    """The proposal window that a study was started with, since it cannot change; None if there is no such study."""
+    if name not in study_names(home):
+        return None
+    study = load_study(home, name)
+    return stored_config(study).window if study.get_trials(deepcopy=False) else None
 
 
 def _open(home: Home, config: StudyConfig) -> optuna.Study:

@@ -37,6 +37,7 @@ from sweeps.driver import SweepView, rebuild_report, sweep
 from sweeps.executors import EpochDone, Event, Job, JobDone, JobFailed, LocalExecutor, _do
 from sweeps.jobs import TrackedJobs
 from sweeps.objective import chosen
+from sweeps.population_executor import PopulationExecutor
 from sweeps.space import DEFAULT_SPACE, build_space
 from sweeps.study import Ledger, StudyConfig, load_study
 from sweeps.summary import SweepResult
@@ -209,6 +210,15 @@ def test_two_workers_give_identical_trials(undisturbed, warm_root, tmp_path, qui
     run_sweep(home, study(), 4, executor=LocalExecutor(home, 2), workers=2)
     assert ledger_of(home) == ledger_of(undisturbed.home)
     assert_each_trial_is_recorded_once(home, 4)
+
+
+def test_a_population_gives_the_same_trials_to_rounding(undisturbed, warm_root, tmp_path, quiet_report):
+    home = copy_of(warm_root, tmp_path / "home")
+    run_sweep(home, study(), 4, executor=PopulationExecutor(home, 4))
+    assert_each_trial_is_recorded_once(home, 4)
+    for own, reference in zip(ledger_of(home), ledger_of(undisturbed.home), strict=True):
+        assert own[0] == reference[0]
+        assert own[1] == pytest.approx(reference[1], rel=5e-3)  # one image in a hundred
 
 
 def test_only_the_finals_are_opened_on_test(undisturbed):

@@ -17,6 +17,7 @@ from pipeline.losses import (
     gaussian_kl,
     gaussian_kl_per_dim,
     pixel_entropy,
+    sum_of_logs,
     warmed_beta,
 )
 
@@ -122,3 +123,29 @@ def test_bce_of_constant_predictions_of_the_mnist_test_images(mnist):
     assert grey == pytest.approx(543.427, abs=1e-3)
     assert one_mean == pytest.approx(205.805, abs=1e-3)
     assert mean_of_class == pytest.approx(171.626, abs=1e-3)
+
+
+@pytest.mark.parametrize("width", [1, 7, 64, 98, 784, 1024])
+def test_the_sum_of_logs_is_that_of_float64(width, generator):
+    values = 0.5 + 0.5 * torch.rand(5, width, generator=generator)
+    values[0] = 0.5
+    values[1] = 1.0
+    torch.testing.assert_close(sum_of_logs(values), values.double().log().sum(-1).float(), rtol=1e-6, atol=1e-6 * width)
+
+
+@pytest.mark.parametrize("scale", [0.01, 1.0, 30.0, 200.0])
+def test_bce_is_torchs_own_in_float64(scale, generator):
+    logits = scale * torch.randn(20, 784, generator=generator)
+    x = torch.rand(20, 784, generator=generator)
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(logits.double(), x.double(), reduction="none").sum(
+        -1
+    )
+    torch.testing.assert_close(bernoulli_bce(logits, x), expected.float(), rtol=2e-6, atol=1e-3)
+    torch.testing.assert_close(bernoulli_bce(logits.double(), x.double()), expected)
+
+
+def test_bce_has_torchs_gradient_at_logit_zero_too():
+    logits = torch.tensor([[0.0, 2.0, -3.0]], requires_grad=True)
+    x = torch.tensor([[0.2, 1.0, 0.0]])
+    [own] = torch.autograd.grad(bernoulli_bce(logits, x).sum(), logits)
+    torch.testing.assert_close(own, logits.detach().sigmoid() - x)

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.distributions import Normal
 
+from pipeline.linear import Linear
 from pipeline.losses import elbo_terms
 from pipeline.model import Autoencoder, mlp, reparametrise
 
@@ -72,7 +73,7 @@ def test_the_callers_list_of_widths_is_left_alone_so_a_second_model_is_like_the_
 
 
 def test_relu_stands_between_linear_layers_and_not_after_the_last():
-    assert [type(layer) for layer in mlp((4, 3, 2))] == [nn.Linear, nn.ReLU, nn.Linear]
+    assert [type(layer) for layer in mlp((4, 3, 2))] == [Linear, nn.ReLU, Linear]
     assert (build("vae").decode(torch.randn(100, Z), torch.zeros(100, dtype=torch.long)) < 0).any()
 
 

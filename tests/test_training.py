@@ -46,8 +46,8 @@ def trained(data, config=CONFIG, model=CVAE):
 def facts(training):
     """Everything a training ends with, but for its speed."""
     rows = [{k: v for k, v in r.row().items() if k != "train/images_per_second"} for r in training.history]
-    state = training.optimizer.state_dict()["state"]
-    weights = [*training.model.state_dict().values(), *(v for s in state.values() for v in s.values())]
+    adam = training.optimizer
+    weights = [*training.model.state_dict().values(), *adam.means, *adam.squares, adam.steps]
     return weights, rows, training.generator.get_state()
 
 

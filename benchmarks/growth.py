@@ -1,0 +1,130 @@
+"""What a sweep costs outside training and scoring, per trial, as it grows: ledger, proposals, MLflow, store, report."""
+
+import json
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline import stages
+from pipeline.config import RunConfig, build_config
+from pipeline.run import execute, set_up_process
+from pipeline.store import MANIFEST, Home, read_json, write_json
+from pipeline.tracking import MlflowTracker
+from sweeps.driver import _Sweep, first_view, parent_spec, rebuild_report
+from sweeps.executors import Event, Job, JobDone
+from sweeps.jobs import TrackedJobs
+from sweeps.objective import chosen
+from sweeps.space import DEFAULT_SPACE
+from sweeps.study import Ledger, StudyConfig
+
+TINY = {
+    "data": {"dataset": "digits"},
+    "model": {"hidden": [16]},
+    "train": {"epochs": 2},
+    "judge": {"epochs": 1, "mlp_epochs": 1, "batch_size": 64},
+    "evaluate": {"draws": 1},
+    "score": {"per_class": 20},
+}
+
+
+@dataclass
+class Instant:
+    """An executor whose jobs are done at once: each gets a copy of one real outcome, with numbers of its own."""
+
+    home: Home
+    pattern: RunConfig
+    split: str = "val"
+
+    def __post_init__(self) -> None:
+        self._submitted: list[Job] = []
+        self.copying = 0.0
+
+    @property
+    def free(self) -> int:
+        return 1 - len(self._submitted)
+
+    def submit(self, job: Job) -> None:
+        self._submitted.append(job)
+
+    def events(self, timeout: float) -> list[Event]:
+        job = self._submitted.pop()
+        began = time.perf_counter()
+        key = self._copied(job.config)
+        self.copying += time.perf_counter() - began
+        return [JobDone(job.id, key)]
+
+    def answer(self, job: str, go_on: bool) -> None: ...
+
+    def close(self) -> None: ...
+
+    def _copied(self, config: RunConfig) -> str:
+        """The pattern's stored results under the keys of `config`."""
+        split, store = self.split, self.home.store
+        pairs = {
+            "train": (stages.train_key(self.pattern), stages.train_key(config)),
+            "evaluate": (stages.evaluate_key(self.pattern, split), stages.evaluate_key(config, split)),
+            "score": (stages.score_key(self.pattern, split), stages.score_key(config, split)),
+        }
+        for stage, (old, new) in pairs.items():
+            shutil.copytree(store.path(stage, old), store.path(stage, new))
+        key = stages.run_key(config, split)
+        folder = store.path("run", key)
+        shutil.copytree(store.path("run", stages.run_key(self.pattern, split)), folder)
+        stored = read_json(folder / "run.json")
+        stored["stages"] = {stage: new for stage, (_, new) in pairs.items()}
+        # numbers that depend on the setting, so that the sampler and the front have something to do
+        shift = config.train.beta / 100 + config.model.latent_dim / 1000
+        stored["metrics"] = {k: v + shift * (1 if "elbo" in k else -0.1) for k, v in stored["metrics"].items()}
+        write_json(folder / "run.json", stored)
+        (folder / "config.toml").write_text(config.to_toml())
+        write_json(folder / MANIFEST, read_json(folder / MANIFEST) | {"key": key})
+        return key
+
+
+def measure(sizes: tuple[int, ...], report_sizes: tuple[int, ...]) -> dict[str, Any]:
+    """Seconds per trial around each size, in one growing study; seconds of the report at some sizes."""
+    set_up_process(1)
+    with tempfile.TemporaryDirectory() as folder:
+        home = Home(Path(folder), Path(folder) / "data")
+        base = build_config(TINY)
+        ctx = stages.Context(base, home)
+        execute(ctx, "val")
+        config = StudyConfig("growth", base, DEFAULT_SPACE, chosen((), "cvae"))
+        executor = Instant(home, base)
+        tracker = MlflowTracker.connect(home, "growth", on_warning=print)
+        ledger = Ledger(home, config)
+        rows, reports, reached = [], [], 0
+        try:
+            parent = tracker.open_run(parent_spec(ctx, config), reopen=True)
+            for size in sorted({*sizes, *report_sizes}):
+                for target in (size - 20, size) if size > 40 else (20, size):
+                    jobs = TrackedJobs(ctx, tracker, executor, parent, config.name, float("inf"))
+                    this = _Sweep(ledger, jobs, first_view(ledger, target, 1), lambda view: None)
+                    executor.copying = 0.0
+                    began = time.perf_counter()
+                    this.search()
+                    seconds = time.perf_counter() - began - executor.copying
+                    per_trial, reached = seconds / max(1, target - reached), target
+                if size in sizes:
+                    rows.append({"trials": size, "seconds_per_trial": per_trial})
+                    print(f"{size} trials: {1000 * per_trial:.0f} ms per trial, over the last 20")
+                if size in report_sizes:
+                    began = time.perf_counter()
+                    report = rebuild_report(home, "growth").report
+                    reports.append(
+                        {"trials": size, "seconds": time.perf_counter() - began, "bytes": report.stat().st_size}
+                    )
+                    print(f"{size} trials: report in {reports[-1]['seconds']:.1f} s, {reports[-1]['bytes']:,} bytes")
+        finally:
+            ledger.close()
+    return {"driver": rows, "report": reports}
+
+
+if __name__ == "__main__":
+    import sys
+
+    a = tuple(int(x) for x in sys.argv[1].split(","))
+    print(json.dumps(measure(a, tuple(int(x) for x in sys.argv[2].split(",")) if len(sys.argv) > 2 else ()), indent=1))

@@ -1,0 +1,84 @@
+"""Gradients written out are autograd's; a stack of models is its members one by one."""
+
+import pytest
+import torch
+from torch.nn.functional import one_hot
+
+from pipeline.backprop import Layers, elbo_gradients
+from pipeline.losses import bernoulli_bce, gaussian_kl
+from pipeline.model import Autoencoder, reparametrise
+
+B, D, K = 6, 9, 3
+
+
+def model_of(kind: str, latent_dim: int, hidden: tuple[int, ...], **options) -> Autoencoder:
+    torch.manual_seed(latent_dim)
+    return Autoencoder(kind, pixels=D, classes=K, latent_dim=latent_dim, hidden=hidden, **options)
+
+
+def batch(generator, latent_dim: int, stack: tuple[int, ...] = ()):
+    x = torch.rand(*stack, B, D, generator=generator)
+    y = torch.randint(K, (*stack, B), generator=generator)
+    return x, y, torch.randn(*stack, B, latent_dim, generator=generator)
+
+
+def autograd(model: Autoencoder, x, y, eps, beta: float):
+    """The same numbers by the model's own forward pass and torch's autograd."""
+    mu, logvar = model.encode(x, y)
+    if logvar is None:
+        bce, kl = bernoulli_bce(model.decode(mu, y), x), torch.zeros(len(x))
+    else:
+        bce, kl = bernoulli_bce(model.decode(reparametrise(mu, logvar, eps), y), x), gaussian_kl(mu, logvar)
+    return torch.autograd.grad((bce + beta * kl).mean(), list(model.parameters())), bce, kl
+
+
+@pytest.mark.parametrize("hidden", [(7,), (8, 5)])
+@pytest.mark.parametrize(
+    ("kind", "options"), [("ae", {}), ("vae", {}), ("cvae", {}), ("cvae", {"condition_encoder": False})]
+)
+def test_gradients_are_those_of_autograd(kind, options, hidden, generator):
+    model = model_of(kind, 4, hidden, **options)
+    x, y, eps = batch(generator, 4)
+    expected, bce, kl = autograd(model, x, y, eps, 2.5)
+    with torch.no_grad():
+        gradients, own_bce, own_kl = elbo_gradients(Layers.of(model), x, one_hot(y, K).float(), eps, 2.5)
+    torch.testing.assert_close(own_bce, bce.detach())
+    torch.testing.assert_close(own_kl, kl.detach())
+    for own, reference in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(own, reference, atol=1e-6, rtol=1e-4)
+
+
+def test_gradients_agree_in_float64_to_twelve_digits(generator):
+    model = model_of("cvae", 4, (8, 5)).double()
+    x, y, eps = batch(generator, 4)
+    x, eps = x.double(), eps.double()
+    expected, *_ = autograd(model, x, y, eps, 0.3)
+    with torch.no_grad():
+        gradients, *_ = elbo_gradients(Layers.of(model), x, one_hot(y, K).double(), eps, 0.3)
+    for own, reference in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(own, reference, atol=1e-12, rtol=1e-12)
+
+
+def test_a_stack_gives_each_member_what_it_gets_alone(generator):
+    models = []
+    for seed in range(3):
+        torch.manual_seed(seed)
+        models.append(Autoencoder("cvae", pixels=D, classes=K, latent_dim=4, hidden=(7,)))
+    x, y, eps = batch(generator, 4, stack=(3,))
+    c = one_hot(y, K).float()
+    betas = [0.1, 1.0, 8.0]
+    with torch.no_grad():
+        stacked = [torch.stack(parts) for parts in zip(*(m.parameters() for m in models), strict=True)]
+        gradients, bce, kl = elbo_gradients(Layers.like(models[0], stacked), x, c, eps, torch.tensor(betas))
+        for k, (model, beta) in enumerate(zip(models, betas, strict=True)):
+            alone, bce_alone, kl_alone = elbo_gradients(Layers.of(model), x[k], c[k], eps[k], beta)
+            torch.testing.assert_close(bce[k], bce_alone)
+            torch.testing.assert_close(kl[k], kl_alone)
+            for own, reference in zip(gradients, alone, strict=True):
+                torch.testing.assert_close(own[k], reference, atol=1e-6, rtol=1e-4)
+
+
+def test_layers_of_a_model_are_its_own_tensors():
+    model = model_of("cvae", 4, (7,))
+    Layers.of(model).encoder[0][0].zero_()
+    assert not next(model.parameters()).any()
