@@ -59,7 +59,7 @@ def project(jobs: TrackedJobs, summary: Summary) -> None:
         jobs.parent.set_description("No trial is complete yet.")
         return
     jobs.tracker.save_view(view_key(jobs.parent.id), trials_view(summary, jobs.parent.id))
-    champion = summary.finals[0] if summary.finals else summary.outcomes.get(summary.chosen)
+    champion = summary.champion
     if champion is not None and "generated" in champion.grids:
         with tempfile.TemporaryDirectory() as folder:
             jobs.parent.log_file(enlarged(champion.grids["generated"], Path(folder, PICTURE)))
@@ -141,7 +141,7 @@ def _table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[st
 
 
 def register_champion(jobs: TrackedJobs, summary: Summary, champion: Outcome) -> None:
-    """The choice in the model registry: the first of its finals, or the trial itself where there are none."""
+    """The choice in the model registry."""
     config = summary.config
     assert summary.chosen is not None
     if summary.finals:
