@@ -4,7 +4,7 @@ A projection of the study's summary onto the tracker; repeated, it changes what 
 """
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from pipeline.tracking import (
     artifact_file_url,
     artifact_url,
     model_url,
+    note_table,
     registered_name,
     view_key,
     view_url,
@@ -37,8 +38,6 @@ PICTURE = "generated.png"
 """The champion's images among the parent's artifacts."""
 PICTURE_WIDTH = 360
 """Pixels: the front is still in sight below it."""
-APART = "&emsp;"
-"""After each cell: MLflow's tables in descriptions have no space between columns, and trim the character itself."""
 
 
 def trial_title(number: int, params: Mapping[str, Any], space: tuple[Dimension, ...]) -> str:
@@ -127,17 +126,12 @@ def describe_study(summary: Summary, experiment_id: str, run_id: str) -> str:
             if (key := f"test/{name}") in spread
         ]
         lines += [f"**On test, {f'over {n} seeds' if n > 1 else 'one seed'}**", ""]
-        lines += [*_table(("metric", "mean ± sd" if n > 1 else "value"), rows), ""]
+        lines += [*note_table(("metric", "mean ± sd" if n > 1 else "value"), rows), ""]
     names = [d.name.replace("_", " ") for d in config.space]
     names += [f"{o.name.replace('_', ' ')} {METRICS[o.name].arrow}" for o in config.objectives]
     on_front = [(f"**{n}**" if n == summary.chosen else str(n), *cells(config, summary.row(n))) for n in summary.front]
-    lines += [f"**The {front}, on validation images**", "", *_table(("trial", *names), on_front)]
+    lines += [f"**The {front}, on validation images**", "", *note_table(("trial", *names), on_front)]
     return "\n".join(lines)
-
-
-def _table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
-    body = [columns, ("---",) * len(columns), *rows]
-    return [f"| {' | '.join(cell if i == 1 else cell + APART for cell in row)} |" for i, row in enumerate(body)]
 
 
 def register_champion(jobs: TrackedJobs, summary: Summary, champion: Outcome) -> None:

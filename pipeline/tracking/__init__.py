@@ -23,6 +23,7 @@ from pipeline.tracking.links import (
     view_key,
     view_url,
 )
+from pipeline.tracking.notes import note_table
 from pipeline.tracking.registry import registered_name
 from pipeline.tracking.runs import MlflowRun
 from pipeline.tracking.surroundings import environment_text, git_commit
@@ -47,6 +48,7 @@ __all__ = [
     "git_commit",
     "mlflow_module",
     "model_url",
+    "note_table",
     "prepare_store",
     "registered_name",
     "run_url",
