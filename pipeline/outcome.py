@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import stages
-from pipeline.catalog import HEADLINES, in_order, show
+from pipeline.catalog import HEADLINES, METRICS, in_order, show
 from pipeline.config import RunConfig, build_config, setting_type
 from pipeline.errors import ConfigError
 from pipeline.store import Home, read_json
+from pipeline.tracking import note_table
 
 
 @dataclass(frozen=True)
@@ -61,16 +62,13 @@ def describe(outcome: Outcome) -> str:
     settings = [
         setting_label(name, values[name]) for name in SHORT if name != "train.beta" or config.model.kind != "ae"
     ]
-    names = [name for name in HEADLINES if f"{split}/{name}" in outcome.metrics]
-    return "\n".join(
-        [
-            f"**{config.model.kind} {' '.join(settings)}**, {config.train.epochs} epochs, seed {config.train.seed}",
-            "",
-            f"| {' | '.join(f'{split}/{name}' if i == 0 else name for i, name in enumerate(names))} |",
-            "|" + "---:|" * len(names),
-            f"| {' | '.join(show(outcome.metrics[f'{split}/{name}']) for name in names)} |",
-        ]
-    )
+    rows = [
+        (f"{split}/{name} {METRICS[name].arrow}".strip(), show(outcome.metrics[f"{split}/{name}"]))
+        for name in HEADLINES
+        if f"{split}/{name}" in outcome.metrics
+    ]
+    head = f"**{config.model.kind} {' '.join(settings)}**, {config.train.epochs} epochs, seed {config.train.seed}"
+    return "\n".join([head, "", *note_table(("metric", "value"), rows)])
 
 
 def load_outcome(home: Home, key: str) -> Outcome:
@@ -97,7 +95,6 @@ def load_outcome(home: Home, key: str) -> Outcome:
         grids=grids,
         epoch_grids=epoch_grids(paths["train"]),
         real=real if real.exists() else None,
-        inside=paths.get("inside"),
         inside=home.store.path("inside", inside) if home.store.has("inside", inside) else None,
     )
 

@@ -5,20 +5,15 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from rich.color import Color
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
 from pipeline.catalog import HEADLINES, METRICS, show, show_spread
 
 if TYPE_CHECKING:
-    import numpy as np
-    from jaxtyping import UInt8
-
     from pipeline.compare import Comparison
     from pipeline.outcome import Outcome
     from pipeline.report import Table as ReportTable
@@ -28,8 +23,8 @@ if TYPE_CHECKING:
 
 ROWS = 12
 """Trials in the live table: the best, the latest finished, the running; a terminal of 24 lines holds them."""
-PREVIEW_ROWS, PREVIEW_PIXELS = 20, 16
-"""Lines that the images of a preview take at most, and pixels of one image: two of them are a character high."""
+PREVIEW_ROWS = 20
+"""Lines that generated images take at most."""
 
 
 def console() -> Console:
@@ -234,9 +229,8 @@ class SweepDisplay:
             over = f"over {n} seeds (mean ± sd)" if n > 1 else "one seed"
             self._console.print(f"\nThe choice on test, {over}")
             self._console.print(_test_table(summary.final_spread(), seeds=n))
-        best = summary.finals[0] if summary.finals else summary.outcomes.get(summary.chosen or 0)
-        if best is not None:
-            show_preview(best, self._console)
+        if summary.champion is not None:
+            show_preview(summary.champion, self._console)
 
 
 def _test_table(spread: dict[str, tuple[float, float]], *, seeds: int) -> Table:
@@ -256,7 +250,9 @@ def show_preview(outcome: "Outcome", screen: Console | None = None) -> None:
     screen = screen or console()
     if "generated" not in outcome.grids or not shows_greys(screen):
         return
-    images = first_of_each_class(outcome)
+    from pipeline.preview import first_of_each_class, half_blocks
+
+    images = first_of_each_class(outcome.grids["generated"], *outcome.facts["shape"])
     screen.print("generated, one image per class:")
     screen.print(half_blocks(images, width=screen.width, rows=PREVIEW_ROWS))
 
@@ -265,39 +261,6 @@ def shows_greys(screen: Console) -> bool:
     """Whether a terminal has the characters and the shades of grey that a picture takes."""
     greys = screen.color_system in ("256", "truecolor") and not screen.no_color
     return redraws(screen) and greys and screen.encoding.startswith("utf")
-
-
-def first_of_each_class(outcome: "Outcome") -> 'list[UInt8[np.ndarray, "h w"]]':
-    """The first column of the stored grid, its images no larger than a preview has pixels for."""
-    import numpy as np
-    from PIL import Image
-
-    height, width = outcome.facts["shape"]
-    with Image.open(outcome.grids["generated"]) as sheet:
-        tops = range(0, sheet.height, height + 1)  # a pixel of grey lies between the images
-        cut = [sheet.convert("L").crop((0, top, width, top + height)) for top in tops]
-    for image in cut:
-        image.thumbnail((PREVIEW_PIXELS, PREVIEW_PIXELS))
-    return [np.asarray(image) for image in cut]
-
-
-def half_blocks(images: 'list[UInt8[np.ndarray, "h w"]]', *, width: int, rows: int) -> Text:
-    """Images of one size side by side in lines of equal length; lines beyond `rows` rows of text are left out."""
-    import numpy as np
-
-    h, w = images[0].shape
-    lines = -(-len(images) // max(1, min(len(images), width // (w + 1))))
-    per_line = -(-len(images) // lines)
-    line_rows = h // 2 + 1  # a pixel apart, or two
-    text = Text(no_wrap=True)
-    for i in range(min(lines, max(1, rows // line_rows))):
-        strip = images[i * per_line : (i + 1) * per_line]
-        pixels = np.hstack([np.pad(image, ((0, 2 * line_rows - h), (0, 1))) for image in strip])
-        for upper, lower in zip(pixels[::2], pixels[1::2], strict=True):
-            for a, b in zip(upper.tolist(), lower.tolist(), strict=True):
-                text.append("▀", Style(color=Color.from_rgb(a, a, a), bgcolor=Color.from_rgb(b, b, b)))
-            text.append("\n")
-    return text
 
 
 def show_metrics(metrics: dict[str, float]) -> None:

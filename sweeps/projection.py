@@ -4,7 +4,7 @@ A projection of the study's summary onto the tracker; repeated, it changes what 
 """
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from pipeline.tracking import (
     artifact_file_url,
     artifact_url,
     model_url,
+    note_table,
     registered_name,
     view_key,
     view_url,
@@ -37,8 +38,6 @@ PICTURE = "generated.png"
 """The champion's images among the parent's artifacts."""
 PICTURE_WIDTH = 360
 """Pixels: the front is still in sight below it."""
-APART = "&emsp;"
-"""After each cell: MLflow's tables in descriptions have no space between columns. As a character it would be trimmed."""
 
 
 def trial_title(number: int, params: Mapping[str, Any], space: tuple[Dimension, ...]) -> str:
@@ -59,7 +58,7 @@ def project(jobs: TrackedJobs, summary: Summary) -> None:
         jobs.parent.set_description("No trial is complete yet.")
         return
     jobs.tracker.save_view(view_key(jobs.parent.id), trials_view(summary, jobs.parent.id))
-    champion = summary.finals[0] if summary.finals else summary.outcomes.get(summary.chosen)
+    champion = summary.champion
     if champion is not None and "generated" in champion.grids:
         with tempfile.TemporaryDirectory() as folder:
             jobs.parent.log_file(enlarged(champion.grids["generated"], Path(folder, PICTURE)))
@@ -127,21 +126,16 @@ def describe_study(summary: Summary, experiment_id: str, run_id: str) -> str:
             if (key := f"test/{name}") in spread
         ]
         lines += [f"**On test, {f'over {n} seeds' if n > 1 else 'one seed'}**", ""]
-        lines += [*_table(("metric", "mean ± sd" if n > 1 else "value"), rows), ""]
+        lines += [*note_table(("metric", "mean ± sd" if n > 1 else "value"), rows), ""]
     names = [d.name.replace("_", " ") for d in config.space]
     names += [f"{o.name.replace('_', ' ')} {METRICS[o.name].arrow}" for o in config.objectives]
     on_front = [(f"**{n}**" if n == summary.chosen else str(n), *cells(config, summary.row(n))) for n in summary.front]
-    lines += [f"**The {front}, on validation images**", "", *_table(("trial", *names), on_front)]
+    lines += [f"**The {front}, on validation images**", "", *note_table(("trial", *names), on_front)]
     return "\n".join(lines)
 
 
-def _table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
-    body = [columns, ("---",) * len(columns), *rows]
-    return [f"| {' | '.join(cell if i == 1 else cell + APART for cell in row)} |" for i, row in enumerate(body)]
-
-
 def register_champion(jobs: TrackedJobs, summary: Summary, champion: Outcome) -> None:
-    """The choice in the model registry: the first of its finals, or the trial itself where there are none."""
+    """The choice in the model registry."""
     config = summary.config
     assert summary.chosen is not None
     if summary.finals:

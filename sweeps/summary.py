@@ -54,6 +54,13 @@ class Summary:
         return config.with_settings({"train.seed": self.config.base.train.seed})
 
     @property
+    def champion(self) -> Outcome | None:
+        """The choice as it is handed on: the first of its finals, the trial itself where there are none."""
+        if self.finals:
+            return self.finals[0]
+        return None if self.chosen is None else self.outcomes.get(self.chosen)
+
+    @property
     def finished(self) -> int:
         return int(self.frame["state"].isin(["complete", "pruned"]).sum())
 

@@ -9,7 +9,6 @@ import struct
 import subprocess
 import sys
 import termios
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ from conftest import quick_config
 from PIL import Image
 from rich.console import Console
 
-from pipeline import view
+from pipeline import preview, view
 from pipeline.sampling import tile
 from sweeps.driver import SweepView, TrialView
 from sweeps.objective import chosen
@@ -80,7 +79,7 @@ def test_a_dumb_terminal_and_a_pipe_with_forced_colours_are_not_drawn_over():
 
 def test_a_character_of_the_preview_is_two_pixels():
     images = [np.arange(i, i + 30, dtype=np.uint8).reshape(5, 6) for i in (0, 100, 200)]
-    text = view.half_blocks(images, width=14, rows=20)  # two images of 6 and a gap each fit into 14: two lines
+    text = preview.half_blocks(images, width=14, rows=20)  # two images of 6 and a gap each fit into 14: two lines
     rows = text.split("\n", allow_blank=False)
     assert [len(row) for row in rows] == [14] * 3 + [7] * 3
     console = Console(width=80, color_system="truecolor")
@@ -101,13 +100,12 @@ def test_the_preview_takes_the_first_image_of_each_class_and_fits(tmp_path, clas
     x = torch.rand(classes * 3, shape[0] * shape[1], generator=torch.Generator().manual_seed(0))
     sheet = tile(x, columns=3, height=shape[0], width=shape[1])
     Image.fromarray(sheet.numpy()).save(tmp_path / "grid.png")
-    outcome = SimpleNamespace(grids={"generated": tmp_path / "grid.png"}, facts={"shape": shape})
-    images = view.first_of_each_class(outcome)
+    images = preview.first_of_each_class(tmp_path / "grid.png", *shape)
     assert len(images) == classes
-    if max(shape) <= view.PREVIEW_PIXELS:
+    if max(shape) <= preview.PIXELS:
         expected = (x[::3] * 255).round().to(torch.uint8).view(-1, *shape).numpy()
         np.testing.assert_array_equal(np.stack(images), expected)
-    text = view.half_blocks(images, width=80, rows=view.PREVIEW_ROWS)
+    text = preview.half_blocks(images, width=80, rows=view.PREVIEW_ROWS)
     rows = text.plain.splitlines()
     assert len(rows) <= view.PREVIEW_ROWS
     assert max(map(len, rows)) <= 80
@@ -130,7 +128,7 @@ import sys
 import numpy as np
 from PIL import Image
 from types import SimpleNamespace
-from pipeline import view
+from pipeline import preview, view
 grid = sys.argv[1]
 Image.fromarray(np.tile(np.arange(89, dtype=np.uint8) * 2, (89, 1))).save(grid)
 outcome = SimpleNamespace(grids={"generated": grid}, facts={"shape": (8, 8)})

@@ -23,6 +23,7 @@ from pipeline.tracking.links import (
     view_key,
     view_url,
 )
+from pipeline.tracking.notes import note_table
 from pipeline.tracking.registry import registered_name
 from pipeline.tracking.runs import MlflowRun
 from pipeline.tracking.surroundings import code_version, environment_text, git_commit
@@ -48,6 +49,7 @@ __all__ = [
     "git_commit",
     "mlflow_module",
     "model_url",
+    "note_table",
     "prepare_store",
     "registered_name",
     "run_url",
