@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test test-fast check format sweep reference ui bench clean
+.PHONY: help demo test test-fast check format sweep reference ui bench bench-gpu clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -46,8 +46,11 @@ reference: $(READY)  ## The claims of the reference report, tested on MNIST (abo
 ui: $(READY)  ## MLflow's interface on the recorded runs
 	$(BIN)/cvae-pipe ui
 
-bench: $(READY)  ## Time the training loop and the sweep against the usual ones, side by side
+bench: $(READY)  ## Time training and sweeps against the usual ones, side by side (about 40 minutes)
 	$(BIN)/python -m benchmarks
+
+bench-gpu: $(READY)  ## The same for populations on a GPU: equality, seconds per epoch, a whole sweep
+	$(BIN)/python -m benchmarks.gpu
 
 clean:  ## Remove the environment and every cache, never results
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build *.egg-info

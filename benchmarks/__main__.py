@@ -1,68 +1,125 @@
-"""`make bench`: seconds per epoch of the usual training loop and of ours, in turn on one core, and their ratio."""
+"""`make bench`: every CPU contestant side by side in one run, a table, and JSON. About forty minutes on two cores."""
 
 import argparse
 import json
+import os
 import platform
 import statistics
+import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from benchmarks.usual import train_usual
-from pipeline.config import DataConfig, ModelConfig, TrainConfig
-from pipeline.data import prepare
-from pipeline.run import set_up_process
+from benchmarks import growth, startup, sweeps, training
 from pipeline.store import Home
-from pipeline.training import fit, start
+
+PARTS = ("training", "startup", "growth", "sweeps")
+
+
+def spread(values: Iterable[float]) -> str:
+    """Median and range."""
+    found = sorted(values)
+    return f"**{statistics.median(found):.2f}** ({found[0]:.2f} .. {found[-1]:.2f}, n = {len(found)})"
+
+
+def training_rows(result: dict[str, Any]) -> list[tuple[str, str]]:
+    rounds = result["rounds"]
+
+    def ratio(slow: str, fast: str) -> str:
+        return spread(r[slow]["seconds"] / r[fast]["seconds"] for r in rounds)
+
+    rows = [(f"{name}: s per epoch", spread(r[name]["seconds"] for r in rounds)) for name in rounds[0]]
+    rows += [
+        (f"{name}: val neg_elbo", f"{rounds[-1][name]['val_neg_elbo']:.2f}")
+        for name in rounds[0]
+        if "val_neg_elbo" in rounds[0][name]
+    ]
+    return [
+        *rows,
+        ("single model against the usual loop, one core each", ratio("usual, 1 thread", "ours, 1 thread")),
+        ("2 workers against 1", ratio("executor, 1 worker", "executor, 2 workers")),
+        ("2 workers against the usual loop on 2 threads", ratio("usual, 2 threads", "executor, 2 workers")),
+        ("step over its bare products", ratio("ours, 1 thread", "products alone")),
+    ]
+
+
+def sweep_rows(result: dict[str, Any]) -> list[tuple[str, str]]:
+    full, pruned, usual = (result[k] for k in ("three objectives, finals", "one objective, pruner", "usual"))
+    warm = full["seconds"] - full["judge_seconds"]
+    stages_ = full["stage_seconds"]
+    inside = sum(stages_.values())
+    scoring = stages_["evaluate"] + stages_["score"]
+    return [
+        ("usual sweep, s", f"{usual['scaled_seconds']:.0f} ({usual['trials']} trials, scaled)"),
+        ("ours, finals and report included, s", f"{warm:.0f} (and {full['judge_seconds']:.0f} for the judges, once)"),
+        ("ours against the usual sweep", f"{usual['scaled_seconds'] / warm:.2f}"),
+        ("the same, the judges' training included", f"{usual['scaled_seconds'] / full['seconds']:.2f}"),
+        (
+            "one objective and a pruner against the usual sweep",
+            f"{usual['scaled_seconds'] / pruned['seconds']:.2f} ({pruned['pruned']} of {pruned['finished']} pruned)",
+        ),
+        ("CPU outside training and scoring, share", f"{1 - inside / full['cpu_seconds']:.1%}"),
+        (
+            "evaluation and scoring, share of CPU without the judges",
+            f"{scoring / (full['cpu_seconds'] - stages_['judge']):.1%}",
+        ),
+        ("best val neg_elbo: usual, ours with a pruner", f"{usual['best']:.2f}, {pruned['chosen']['neg_elbo']:.2f}"),
+    ]
+
+
+def growth_rows(result: dict[str, Any]) -> list[tuple[str, str]]:
+    first, *_, last = result["driver"]
+    rows = [(f"{r['trials']} trials: ms per trial", f"{1000 * r['seconds_per_trial']:.0f}") for r in result["driver"]]
+    ratio = last["seconds_per_trial"] / first["seconds_per_trial"]
+    rows.append((f"{last['trials']} against {first['trials']} trials, per trial", f"{ratio:.2f}"))
+    return rows + [(f"report of {r['trials']} trials, s", f"{r['seconds']:.1f}") for r in result["report"]]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", default=PARTS, help=f"of {', '.join(PARTS)}")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=1)
-    parser.add_argument("--dataset", default="mnist")
+    parser.add_argument("--epochs", type=int, default=2, help="of each contestant in `training`")
+    parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument("--sweep-epochs", type=int, default=10)
+    parser.add_argument("--usual-trials", type=int, default=4, help="of the usual sweep; the rest is scaled")
+    parser.add_argument("--home", type=Path, help="keep the sweeps here")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results.json"))
     args = parser.parse_args()
-
-    data = prepare(DataConfig(dataset=args.dataset), Home.from_environment().data_dir)
-    config = TrainConfig(epochs=args.epochs)
-    rows = []
-    for _ in range(args.repeats):
-        set_up_process(threads=1)
-        torch.set_flush_denormal(False)  # the usual loop does not know of it
-        began = time.perf_counter()
-        usual_loss = train_usual(
-            data.train.images,
-            data.train.labels,
-            epochs=config.epochs,
-            batch_size=config.batch_size,
-            learning_rate=config.learning_rate,
-        )
-        usual = (time.perf_counter() - began) / config.epochs
-        set_up_process(threads=1)
-        began = time.perf_counter()
-        history = list(fit(start(ModelConfig(), config, data, torch.device("cpu")), data, config))
-        ours = (time.perf_counter() - began) / config.epochs
-        rows.append(
-            {"usual": usual, "ours": ours, "usual_loss": usual_loss, "ours_loss": history[-1].metrics["train/loss"]}
-        )
-        print(f"usual {usual:.2f} s/epoch, ours {ours:.2f} s/epoch (validation included), ratio {usual / ours:.2f}")
-    ratios = [row["usual"] / row["ours"] for row in rows]
-    result = {
-        "dataset": args.dataset,
-        "images": len(data.train),
-        "epochs": config.epochs,
+    root = Home.from_environment().data_dir
+    result: dict[str, Any] = {
+        "date": time.strftime("%Y-%m-%d"),
+        "commit": subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True
+        ).stdout.strip(),
         "torch": torch.__version__,
         "machine": platform.machine(),
-        "threads": 1,
-        "runs": rows,
-        "ratio": {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios), "n": len(ratios)},
+        "cores": os.cpu_count(),
     }
-    args.out.write_text(json.dumps(result, indent=1) + "\n")
-    print(f"ratio: median {result['ratio']['median']:.2f}, {min(ratios):.2f} .. {max(ratios):.2f}, n = {len(ratios)}")
-    last = rows[-1]
-    print(f"training loss after {config.epochs} epochs: usual {last['usual_loss']:.2f}, ours {last['ours_loss']:.2f}")
+    rows: list[tuple[str, str]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for part in args.parts:
+            print(f"--- {part}", flush=True)
+            if part == "training":
+                result[part] = training.measure(root, repeats=args.repeats, epochs=args.epochs, jobs=4)
+                rows += training_rows(result[part])
+            elif part == "startup":
+                result[part] = startup.measure(args.repeats)
+                rows += [(f"{name}, s", spread(seconds)) for name, seconds in result[part].items()]
+            elif part == "growth":
+                result[part] = growth.measure((40, 400, 2000), (40, 1000))
+                rows += growth_rows(result[part])
+            elif part == "sweeps":
+                home = args.home or Path(folder)
+                result[part] = sweeps.measure(
+                    root, home, trials=args.trials, epochs=args.sweep_epochs, usual_trials=args.usual_trials
+                )
+                rows += sweep_rows(result[part])
+            args.out.write_text(json.dumps(result, indent=1) + "\n")
+    print("\n| what | figure |\n|---|---|\n" + "\n".join(f"| {name} | {figure} |" for name, figure in rows))
     print(f"written: {args.out}")
 
 

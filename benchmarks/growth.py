@@ -79,7 +79,7 @@ class Instant:
         shift = config.train.beta / 100 + config.model.latent_dim / 1000
         stored["metrics"] = {k: v + shift * (1 if "elbo" in k else -0.1) for k, v in stored["metrics"].items()}
         write_json(folder / "run.json", stored)
-        (folder / "config.toml").write_text(config.to_toml())
+        write_json(folder / "config.json", config.flat())
         write_json(folder / MANIFEST, read_json(folder / MANIFEST) | {"key": key})
         return key
 

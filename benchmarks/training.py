@@ -1,4 +1,4 @@
-"""Seconds per epoch of one model: the usual loop, ours, the executor's workers, and the floor of bare matrix products."""
+"""Seconds per epoch of one model: the usual loop, ours, the executor's workers, and the bare matrix products."""
 
 import multiprocessing
 import tempfile

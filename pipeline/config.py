@@ -16,8 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import tomli_w
-
 from pipeline.errors import ConfigError
 
 DATASETS = ("mnist", "fashion-mnist", "kmnist", "emnist-balanced", "qmnist", "usps", "digits")
@@ -327,6 +325,8 @@ class RunConfig:
         for name, value in self.flat().items():
             section, key = name.split(".")
             tables.setdefault(section, {})[key] = value
+        import tomli_w  # here: reading settings does not need it, and a bare machine may not have it
+
         return tomli_w.dumps(tables)
 
 

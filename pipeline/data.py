@@ -24,6 +24,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -309,6 +310,9 @@ def _torchvision_datasets() -> Any:
 
 def _source(dataset: str) -> _Source:
     """Names, addresses and checksums as torchvision has them."""
+    if dataset == "mnist" and find_spec("torchvision") is None:  # a bare machine that was given the raw files
+        files = tuple(MNIST_MD5)
+        return _Source(dataset, "MNIST/raw", (), files[:2], files[2:], tuple(string.digits), MNIST_MD5)
     tv = _torchvision_datasets()
     if dataset == "usps":
         usps = tuple(_Archive(name, md5, (url,), (name,)) for url, name, md5 in tv.USPS.split_list.values())
@@ -351,7 +355,7 @@ def _read(source: _Source, root: Path, *, download: bool) -> tuple[Split, Split]
     """The official training and test set."""
     folder = root / source.folder
     missing = [name for name in source.train + source.test if not os.path.isfile(folder / name)]
-    if missing and not download:
+    if missing and not (download and source.archives):
         raise _absent(source, folder, "may not be downloaded")
     if missing:
         _download(source, folder, missing)

@@ -76,7 +76,7 @@ def load_outcome(home: Home, key: str) -> Outcome:
     folder = home.store.path("run", key)
     stored = read_json(folder / "run.json")
     paths = {stage: home.store.path(stage, stage_key) for stage, stage_key in stored["stages"].items()}
-    config = build_config(tomllib.loads((folder / "config.toml").read_text(encoding="utf-8")))
+    config = _config(folder)
     real = home.store.path("calibration", stages.calibration_key(config, stored["split"])) / stages.REAL_GRID
     inside = stages.inside_key(config, stored["split"])
     grids = {"reconstructed": paths["evaluate"] / "reconstructed.png"}
@@ -97,6 +97,12 @@ def load_outcome(home: Home, key: str) -> Outcome:
         real=real if real.exists() else None,
         inside=home.store.path("inside", inside) if home.store.has("inside", inside) else None,
     )
+
+
+def _config(folder: Path) -> RunConfig:
+    if (folder / "config.json").exists():
+        return RunConfig().with_settings(read_json(folder / "config.json"))
+    return build_config(tomllib.loads((folder / "config.toml").read_text(encoding="utf-8")))  # stored before 2026-11-25
 
 
 def epoch_grids(folder: Path) -> dict[int, Path]:

@@ -68,7 +68,7 @@ def execute(ctx: Context, split: str, on_epoch: OnEpoch = lambda record, model, 
 
     def make(work: Path) -> None:
         write_json(work / "run.json", {"split": split, "metrics": metrics, "facts": facts, "stages": folders})
-        write_atomically(work / "config.toml", config.to_toml())
+        write_json(work / "config.json", config.flat())
 
     ctx.home.store.build("run", key, make, inputs=folders, force=force)
     return load_outcome(ctx.home, key)

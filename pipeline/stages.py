@@ -47,7 +47,7 @@ from pipeline.scoring import (
     score_model,
     stratified_indices,
 )
-from pipeline.store import MANIFEST, Home, read_json, sha256, write_atomically, write_json
+from pipeline.store import MANIFEST, Home, read_json, sha256, write_json
 from pipeline.training import (
     EpochRecord,
     Training,
@@ -408,7 +408,7 @@ def save_trained(training: Training, config: RunConfig, work: Path) -> None:
     weights = {k: v.contiguous().cpu() for k, v in training.model.state_dict().items()}
     save_file(weights, work / "model.safetensors")
     write_json(work / "history.json", [record.row() for record in training.history])
-    write_atomically(work / "config.toml", config.to_toml())
+    write_json(work / "config.json", config.flat())
     (work / CHECKPOINT).unlink(missing_ok=True)
 
 
