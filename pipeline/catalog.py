@@ -15,6 +15,11 @@ class Metric:
     paired: str = ""
     """The per-item numbers behind it, where two runs can be compared as pairs: bce, neg_elbo, accuracy, coverage."""
 
+    @property
+    def arrow(self) -> str:
+        """Which way is better, where one is."""
+        return {"higher": "↑", "lower": "↓"}.get(self.better, "")
+
 
 METRICS = {
     m.name: m

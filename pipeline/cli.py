@@ -238,6 +238,9 @@ def run(
         if json_:
             _print_json(result.summary())
             return
+        from pipeline.view import show_preview
+
+        show_preview(result.outcome)
         _show_metrics(result.outcome.metrics, False, {"report": str(result.report)})
         _next("cvae-pipe ui", "cvae-pipe compare RUN RUN", "cvae-pipe sweep --trials 40")
 
@@ -509,18 +512,32 @@ def compare(
             _say(f"report: {path}")
 
 
-@app.command(epilog=_examples("cvae-pipe ui", "cvae-pipe ui --port 8080"))
+@app.command(
+    epilog=_examples("cvae-pipe ui", "cvae-pipe ui --open --metric coverage_relative", "cvae-pipe ui --links --json")
+)
 def ui(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5055,
-    study: Annotated[str | None, typer.Option(help="Study whose comparison is linked; by default the latest.")] = None,
+    study: Annotated[str | None, typer.Option(help="Study whose pages are linked; by default the latest.")] = None,
+    metric: Annotated[str | None, typer.Option(help="Metric that sorts its trials.", show_default="neg_elbo")] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Open the comparison of the trials in a web browser.")] = False,
+    links_: Annotated[bool, typer.Option("--links", help="Print the addresses; start nothing.")] = False,
+    json_: Json = False,
 ) -> None:
     """Start MLflow's web interface on the right store and print where to look."""
-    from pipeline.ui import serve
+    from pipeline.ui import links, serve
 
     home = _home()
     with _errors():
         home.check_writable()
-        raise typer.Exit(serve(home, EXPERIMENT, port=port, study=study, say=_say))
+        found = links(home, EXPERIMENT, port=port, study=study, metric=metric)
+        if json_:
+            _print_json(found)
+        elif links_:
+            for name, link in found.items():
+                print(f"{name}\t{link}")
+        if not links_:
+            page = "trials" if metric else "view"
+            raise typer.Exit(serve(home, found, port=port, open_=page if open_ else "", say=_say))
 
 
 # ---- what the commands share ---------------------------------------------------------------------------------------
@@ -570,7 +587,13 @@ def _split(name: str) -> str:
 
 
 def _study_name(name: str) -> str:
-    if not name or len(name) > 100 or name in (".", "..") or any(c in name for c in "/\\\0\n"):
+    # File names hold 255 bytes, and an emoji is four.
+    if (
+        not 1 <= len(name) <= 100
+        or len(name.encode()) > 200
+        or name in (".", "..")
+        or any(c in name for c in "/\\\0\n")
+    ):
         raise StudyError(f"--name is {name!r}; it names a folder: 1 to 100 characters, no slash, no line break")
     return name
 

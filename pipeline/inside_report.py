@@ -12,6 +12,7 @@ from pipeline import plots
 from pipeline.metrics.latent import ACTIVE_VARIANCE
 from pipeline.outcome import Outcome
 from pipeline.report import Block, Figure, Section, Text
+from pipeline.sources import Phrase, cited
 from pipeline.store import read_json
 
 
@@ -26,7 +27,7 @@ def inside_section(outcome: Outcome) -> Section:
     blocks += _interpolations(outcome, folder, facts)
     blocks += _map(outcome, folder, facts)
     if "most_wrong" in facts:
-        blocks += _most_wrong(folder, facts)
+        blocks += _most_wrong(outcome, folder, facts)
     return Section("Inside the model", tuple(blocks))
 
 
@@ -42,8 +43,16 @@ def _dimensions(outcome: Outcome, facts: dict[str, Any]) -> list[Block]:
     active = sum(v > ACTIVE_VARIANCE for v in variance)
     return [
         Text(
-            f"{active} of {len(kl)} latent dimensions are active. Together they carry {sum(kl):.2f} nats per image; "
-            f"the most used one {max(kl):.2f}."
+            Phrase(
+                cited(outcome, f"inside/variance_per_dim/>{ACTIVE_VARIANCE:g}", form="d"),
+                " of ",
+                cited(outcome, "config/model.latent_dim", form="d"),
+                " latent dimensions are active. Together they carry ",
+                cited(outcome, "inside/kl_per_dim/sum", form=".2f"),
+                " nats per image; the most used one ",
+                cited(outcome, "inside/kl_per_dim/max", form=".2f"),
+                ".",
+            )
         ),
         Figure(
             "kl-per-dim",
@@ -179,11 +188,17 @@ def _per_cent(probability: float) -> str:
     return ">99.9%" if probability >= 0.9995 else f"{probability:.1%}"
 
 
-def _most_wrong(folder: Path, facts: dict[str, Any]) -> list[Block]:
+def _most_wrong(outcome: Outcome, folder: Path, facts: dict[str, Any]) -> list[Block]:
     about, names = facts["most_wrong"], facts["class_names"]
-    head = f"of {about['generated']:,} generated images judge A reads {about['misread']:,} as another class."
+    head = Phrase(
+        "of ",
+        cited(outcome, "inside/most_wrong/generated", form=",.0f"),
+        " generated images judge A reads ",
+        cited(outcome, "inside/most_wrong/misread", form=",.0f"),
+        " as another class.",
+    )
     if not about["asked"]:
-        return [Text(f"No sample is wrong: {head}")]
+        return [Text(Phrase("No sample is wrong: ", head))]
     read = [
         (names[asked], names[seen], probability)
         for asked, seen, probability in zip(about["asked"], about["read"], about["probability"], strict=True)
@@ -200,6 +215,10 @@ def _most_wrong(folder: Path, facts: dict[str, Any]) -> list[Block]:
             "most-wrong",
             plots.captioned_images(images, [(f"asked {a}", f"read {b[:6]}, {_per_cent(p)}") for a, b, p in read]),
             f"Generated images that the judge takes for another class with most confidence: {told}",
-            f"the {len(read)} most wrong samples: {head} Shown are the ones it is surest of, with its probability",
+            Phrase(
+                f"the {len(read)} most wrong samples: ",
+                head,
+                " Shown are the ones it is surest of, with its probability",
+            ),
         )
     ]

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import stages
-from pipeline.catalog import in_order
-from pipeline.config import RunConfig, build_config
+from pipeline.catalog import HEADLINES, METRICS, in_order, show
+from pipeline.config import RunConfig, build_config, setting_type
 from pipeline.errors import ConfigError
 from pipeline.store import Home, read_json
+from pipeline.tracking import note_table
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,10 @@ class Outcome:
     grids: dict[str, Path]
     """generated, reconstructed, generated_expost -> PNG."""
     epoch_grids: dict[int, Path]
-    inside: Path | None = None
-    """The folder of the stage `inside`; None for a trial of a sweep, and for a run that is older than the stage."""
     real: Path | None = None
     """Real images of the split in the layout of the generated ones; None where that was never drawn."""
+    inside: Path | None = None
+    """The folder of the stage `inside`; None for a trial of a sweep, and for a run that is older than the stage."""
 
     @property
     def name(self) -> str:
@@ -44,14 +45,40 @@ def run_name(config: RunConfig, key: str) -> str:
     return f"{config.data.dataset}-{config.model.kind}{beta}-z{config.model.latent_dim}-{key[:8]}"
 
 
+SHORT = {"train.beta": "β", "model.latent_dim": "z", "train.learning_rate": "lr"}
+"""What the settings that matter most are called where a line has to hold several."""
+
+
+def setting_label(setting: str, value: float) -> str:
+    """A setting and its value in a few characters: β1.6, z9, lr0.0047."""
+    name = SHORT.get(setting, f"{setting.partition('.')[2].replace('_', ' ')} ")
+    return f"{name}{int(value) if setting_type(setting) is int else f'{value:.2g}'}"
+
+
+def describe(outcome: Outcome) -> str:
+    """A run in markdown: its settings on one line, then the scores that a reader wants first."""
+    config, split = outcome.config, outcome.split
+    values = config.flat()
+    settings = [
+        setting_label(name, values[name]) for name in SHORT if name != "train.beta" or config.model.kind != "ae"
+    ]
+    rows = [
+        (f"{split}/{name} {METRICS[name].arrow}".strip(), show(outcome.metrics[f"{split}/{name}"]))
+        for name in HEADLINES
+        if f"{split}/{name}" in outcome.metrics
+    ]
+    head = f"**{config.model.kind} {' '.join(settings)}**, {config.train.epochs} epochs, seed {config.train.seed}"
+    return "\n".join([head, "", *note_table(("metric", "value"), rows)])
+
+
 def load_outcome(home: Home, key: str) -> Outcome:
     """A finished run read back from the store."""
     folder = home.store.path("run", key)
     stored = read_json(folder / "run.json")
     paths = {stage: home.store.path(stage, stage_key) for stage, stage_key in stored["stages"].items()}
     config = _config(folder)
-    inside = stages.inside_key(config, stored["split"])
     real = home.store.path("calibration", stages.calibration_key(config, stored["split"])) / stages.REAL_GRID
+    inside = stages.inside_key(config, stored["split"])
     grids = {"reconstructed": paths["evaluate"] / "reconstructed.png"}
     if "score" in paths:
         grids["generated"] = paths["score"] / "generated.png"
@@ -67,8 +94,8 @@ def load_outcome(home: Home, key: str) -> Outcome:
         per_class=read_json(paths["score"] / "per_class.json") if "score" in paths else None,
         grids=grids,
         epoch_grids=epoch_grids(paths["train"]),
-        inside=home.store.path("inside", inside) if home.store.has("inside", inside) else None,
         real=real if real.exists() else None,
+        inside=home.store.path("inside", inside) if home.store.has("inside", inside) else None,
     )
 
 

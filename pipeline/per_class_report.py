@@ -8,6 +8,7 @@ from PIL import Image
 from pipeline import plots
 from pipeline.outcome import Outcome
 from pipeline.report import Block, Figure, Section, Table, Text
+from pipeline.sources import Phrase, cited
 
 ROW_WIDTH = 600
 """Pixels that a row of generated images is enlarged to, at most."""
@@ -21,7 +22,13 @@ def per_class_section(outcome: Outcome) -> Section:
     classes = [str(c) for c in table["class"]]
     accuracy = table["conditional_accuracy"]
     worst = min(range(len(classes)), key=lambda i: accuracy[i])
-    blocks: list[Block] = [Text(f"The worst class is {classes[worst]}: {_read_as(outcome, classes, worst)}.")]
+    blocks: list[Block] = [
+        Text(Phrase(f"The worst class is {classes[worst]}: ", _read_as(outcome, classes, worst), "."))
+    ]
+
+    def of(column: str, label: int, form: str) -> str:
+        return cited(outcome, f"per_class/{column}/{label}", form=form)
+
     if "generated" in outcome.grids:
         blocks.append(
             Figure(
@@ -34,11 +41,11 @@ def per_class_section(outcome: Outcome) -> Section:
     rows = tuple(
         (
             name,
-            f"{accuracy[i]:.3f} [{table['low'][i]:.3f}, {table['high'][i]:.3f}]",
-            f"{table['coverage'][i]:.3f}",
-            f"{table['coverage_real'][i]:.3f}",
-            f"{table['vendi'][i]:.1f}",
-            f"{table['vendi_real'][i]:.1f}",
+            Phrase(of("conditional_accuracy", i, ".3f"), " [", of("low", i, ".3f"), ", ", of("high", i, ".3f"), "]"),
+            of("coverage", i, ".3f"),
+            of("coverage_real", i, ".3f"),
+            of("vendi", i, ".1f"),
+            of("vendi_real", i, ".1f"),
         )
         for i, name in enumerate(classes)
     )
@@ -70,15 +77,17 @@ def per_class_section(outcome: Outcome) -> Section:
     return Section("Per class", tuple(blocks))
 
 
-def _read_as(outcome: Outcome, classes: list[str], label: int) -> str:
+def _read_as(outcome: Outcome, classes: list[str], label: int) -> Phrase:
     """How often a class is read right, and what it is taken for most often."""
     assert outcome.per_class is not None
     counts = np.asarray(outcome.per_class["confusion"], dtype=float)[label]
-    shares = counts / max(counts.sum(), 1)
-    right, shares[label] = shares[label], 0
-    other = int(shares.argmax())
-    taken = f"; {shares[other]:.1%} are taken for {classes[other]}" if shares[other] > 0 else ""
-    return f"{right:.1%} are read right{taken}"
+    right = cited(outcome, f"confusion/{label}/{label}", form=".1%")
+    counts[label] = 0
+    other = int(counts.argmax())
+    if not counts[other]:
+        return Phrase(right, " are read right")
+    taken = cited(outcome, f"confusion/{label}/{other}", form=".1%")
+    return Phrase(right, " are read right; ", taken, f" are taken for {classes[other]}")
 
 
 def _grid_row(outcome: Outcome, label: int) -> bytes:

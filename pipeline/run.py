@@ -16,7 +16,7 @@ from pipeline import stages
 from pipeline.config import RunConfig
 from pipeline.errors import CvaePipeError
 from pipeline.model import Autoencoder
-from pipeline.outcome import Outcome, load_outcome, run_name
+from pipeline.outcome import Outcome, describe, load_outcome, run_name
 from pipeline.stages import Context
 from pipeline.store import KEY_LENGTH, Home, read_json, write_atomically, write_json
 from pipeline.tracking import DatasetInfo, RunSpec, TrackedRun, Tracker, code_version, environment_text, uninterrupted
@@ -115,6 +115,7 @@ def log_outcome(tracked: TrackedRun, outcome: Outcome) -> None:
         tracked.log_epoch(record.epoch, record.metrics)
     log_epoch_grids(tracked, outcome.epoch_grids)
     tracked.log_metrics(outcome.metrics)
+    tracked.set_description(describe(outcome))
     for kind, path in outcome.grids.items():
         tracked.log_image(f"final/{kind}", stages.read_grid(path), step=0)
     if outcome.per_class:

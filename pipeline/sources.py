@@ -16,7 +16,7 @@ from pipeline import spread
 from pipeline.catalog import show
 from pipeline.errors import ReportError
 from pipeline.outcome import Outcome
-from pipeline.store import KEY_LENGTH
+from pipeline.store import KEY_LENGTH, read_json
 
 FORM = re.compile(r"[+]?,?\.\d[feg%]")
 """The format specifications that a number may be written in, besides "show" and "d"."""
@@ -28,7 +28,9 @@ class Source:
 
     key: str
     """With its split, e.g. val/neg_elbo; or a path: per_class/coverage/3, history/5/train/loss, facts/gates/a/0/1,
-    config/train.beta. Of a study: one of its own quantities, e.g. trials/complete."""
+    config/train.beta, inside/most_wrong/misread, confusion/2/7 (the share of images asked for class 2 that are read as
+    7). At the end of a path to a list: sum, max, or >0.01 for how many are above that. Of a study: one of its own
+    quantities, e.g. trials/complete."""
     runs: tuple[str, ...] = ()
     """Run keys, 16 hex digits each; none where the study itself is the source."""
     study: str = ""
@@ -181,9 +183,32 @@ def quantity(outcome: Outcome, key: str) -> float:
             epoch, _, name = rest.partition("/")
             found = outcome.history[int(epoch) - 1][name]
         else:
-            found = {"per_class": (outcome.per_class or {}).get("table"), "facts": outcome.facts}[place]
+            found = _place(outcome, place)
             for step in rest.split("/"):
-                found = found[int(step)] if isinstance(found, list) else found[step]
+                found = _inside(found, step)
         return float(found)
     except (KeyError, IndexError, TypeError, ValueError):
         raise ReportError(f"run {outcome.key[:KEY_LENGTH]} has no {key}") from None
+
+
+def _place(outcome: Outcome, place: str) -> Any:
+    """What a path begins in; KeyError or TypeError where the run has no such thing."""
+    if place == "facts":
+        return outcome.facts
+    if place == "inside":
+        return read_json(outcome.inside / "inside.json") if outcome.inside else {}
+    per_class = outcome.per_class or {}
+    if place == "confusion":
+        return [[count / max(sum(row), 1) for count in row] for row in per_class["confusion"]]
+    return {"per_class": per_class.get("table")}[place]
+
+
+def _inside(found: Any, step: str) -> Any:
+    """One step along a path."""
+    if not isinstance(found, list):
+        return found[step]
+    if step in ("sum", "max"):
+        return sum(found) if step == "sum" else max(found)
+    if step.startswith(">"):
+        return sum(value > float(step[1:]) for value in found)
+    return found[int(step)]

@@ -28,8 +28,9 @@ from pipeline.tracking import RunSpec, Status, TrackedRun, Tracker
 from sweeps.executors import EpochDone, Event, Executor, Job, JobDone, JobFailed, JobStopped
 from sweeps.jobs import TimeUp, TrackedJobs
 from sweeps.objective import values
+from sweeps.projection import final_title, project, trial_title
 from sweeps.study import FINISHED, Ledger, Proposals, StudyConfig, load_study, stored_config
-from sweeps.summary import SweepResult, describe_front, summarise, write_best
+from sweeps.summary import SweepResult, summarise, write_best
 from sweeps.sweep_report import write_sweep_report
 
 
@@ -125,7 +126,7 @@ class _Sweep:
         config = self.config.trial_config(n, _fixed(trial))
         job = Job(_trial_name(n), config, "val", self._pruned_by())
         self.view.trials[n] = TrialView(n, dict(trial.params))
-        self.jobs.submit(job, {"trial": str(n)})
+        self.jobs.submit(job, {"trial": str(n)}, trial_title(n, trial.params, self.config.space))
         self.on_update(self.view)
         return job.id
 
@@ -175,7 +176,7 @@ class _Sweep:
 
     def finals(self, chosen: RunConfig, seeds: int) -> list[Outcome]:
         """The chosen configuration trained from `seeds` seeds and opened on test, in order of seed."""
-        configs = {f"final seed {c.train.seed}": c for c in final_configs(chosen, self.config.base, seeds)}
+        configs = {final_title(c.train.seed): c for c in final_configs(chosen, self.config.base, seeds)}
         return list(self.jobs.run_all(configs, "test", {"final": "true"}, self._final_state).values())
 
     def _final_state(self, name: str, state: str) -> None:
@@ -195,7 +196,8 @@ class _Sweep:
 
     def _open_run(self, trial: FrozenTrial) -> TrackedRun:
         n = trial.number
-        return self.jobs.open_run(self.config.trial_config(n, _fixed(trial)), "val", _trial_name(n), {"trial": str(n)})
+        title = trial_title(n, trial.params, self.config.space)
+        return self.jobs.open_run(self.config.trial_config(n, _fixed(trial)), "val", title, {"trial": str(n)})
 
 
 def _finished(results: dict[int, FrozenTrial]) -> int:
@@ -272,7 +274,7 @@ def sweep(
                 except BaseException:
                     jobs.interrupt(INTERRUPTED)
                     raise
-                result = finish(ctx, ledger, finals, parent)
+                result = finish(jobs, ledger, finals)
         finally:
             executor.close()
     finally:
@@ -334,15 +336,16 @@ def first_view(ledger: Ledger, target: int, workers: int) -> SweepView:
     return view
 
 
-def finish(ctx: Context, ledger: Ledger, finals: list[Outcome], parent: TrackedRun) -> SweepResult:
-    """best.toml, the report, and the parent run's numbers and description."""
-    summary = summarise(ctx.home, ledger.study, ledger.config, finals)
-    folder = ctx.home.reports / ledger.config.name
+def finish(jobs: TrackedJobs, ledger: Ledger, finals: list[Outcome]) -> SweepResult:
+    """best.toml, the report, and what the tracker shows of the study."""
+    home, parent = jobs.ctx.home, jobs.parent
+    summary = summarise(home, ledger.study, ledger.config, finals)
+    folder = home.reports / ledger.config.name
     folder.mkdir(parents=True, exist_ok=True)
     best = write_best(summary, folder)
-    report = write_sweep_report(ctx.home, summary, folder)
+    report = write_sweep_report(home, summary, folder)
+    project(jobs, summary)
     parent.log_metrics(summary.parent_metrics())
-    parent.set_description(describe_front(summary))
     parent.log_file(report)
     parent.log_file(folder / "report.md")
     parent.log_file(folder / "trials.csv")

@@ -33,15 +33,18 @@ class TrackedJobs:
         self.runs: dict[str, TrackedRun] = {}
         """What is open now, by job."""
 
-    def submit(self, job: Job, tags: Mapping[str, str]) -> None:
-        """Open the job's run and give the job to a worker."""
-        self.runs[job.id] = self.open_run(job.config, job.split, job.id, tags)
+    def submit(self, job: Job, tags: Mapping[str, str], title: str = "") -> None:
+        """Open the job's run, called `title` or else by the job's id, and give the job to a worker."""
+        self.runs[job.id] = self.open_run(job.config, job.split, title or job.id, tags)
         self.executor.submit(job)
 
     def open_run(self, config: RunConfig, split: str, name: str, tags: Mapping[str, str]) -> TrackedRun:
         ctx = replace(self.ctx, config=config)
         tags = {"study": self.study, **tags}
-        return self.tracker.open_run(run_spec(ctx, split, name=name, parent_id=self.parent.id, tags=tags))
+        run = self.tracker.open_run(run_spec(ctx, split, name=name, parent_id=self.parent.id, tags=tags))
+        if "trial" in tags and not run.finished:
+            run.log_metrics({"trial": float(tags["trial"])})  # tags sort as text
+        return run
 
     def events(self) -> list[Event]:
         """What happened within half a second; epochs are logged on the way. TimeUp after the deadline."""

@@ -2,20 +2,17 @@
 
 from functools import partial
 
-import numpy as np
 import optuna
 import pandas as pd
-from jaxtyping import Float
 from optuna.trial import FrozenTrial
 
 from pipeline import plots
-from pipeline.catalog import show
 from pipeline.per_class_report import class_heat_figure, per_class_section
 from pipeline.report import Block, Figure, Section, Table, Text
+from pipeline.sources import Phrase
 from sweeps.hypervolume import hypervolume_history
-from sweeps.objective import physical_range
 from sweeps.study import StudyConfig, quiet_optuna
-from sweeps.summary import Summary, cells, trial_link
+from sweeps.summary import Summary, cells, gains, metric_cell, trial_link
 
 CURVES_LIMIT = 60
 CLASS_COLUMNS = 12
@@ -43,7 +40,7 @@ def _front_table(summary: Summary) -> Table:
     rows = []
     for number in summary.front:
         row = summary.row(number)
-        rows.append((trial_link(number), *cells(config, row), show(row["kl"]), show(row["bce"])))
+        rows.append((trial_link(number), *cells(config, row), metric_cell(row, "kl"), metric_cell(row, "bce")))
     highlight = frozenset(i for i, n in enumerate(summary.front) if n == summary.chosen)
     caption = "The Pareto front on validation images; the chosen trial stands out."
     return Table(columns, tuple(rows), caption=caption, highlight=highlight)
@@ -75,20 +72,16 @@ def _hypervolume(summary: Summary) -> list[Block]:
             "hypervolume",
             plots.hypervolume_history(numbers, volumes, set(summary.front)),
             "Hypervolume of the front after each trial",
-            "volume that the front dominates, as a share of the box from the worst to the ideal value of every "
-            f"objective on its physical range: {volumes[-1]:.4f} in the end; trial {rise} was the last to add to it",
+            Phrase(
+                "volume that the front dominates, as a share of the box from the worst to the ideal value of every "
+                "objective on its physical range: ",
+                summary.cited("front/hypervolume", form=".4f"),
+                " in the end; trial ",
+                trial_link(rise),
+                " was the last to add to it",
+            ),
         )
     ]
-
-
-def gains(summary: Summary, complete: pd.DataFrame) -> Float[np.ndarray, "N M"]:
-    """Objective values of these trials on their physical ranges: 0 the worst, 1 the best that means something."""
-    some = next(iter(summary.outcomes.values()))
-    columns = []
-    for objective in summary.config.objectives:
-        worst, best = physical_range(objective, some.metrics, classes=some.facts["classes"])
-        columns.append((complete[objective.name].to_numpy(dtype=float) - worst) / (best - worst))
-    return np.column_stack(columns)
 
 
 def why(summary: Summary) -> tuple[Block, ...]:

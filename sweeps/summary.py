@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import optuna
 import pandas as pd
+from jaxtyping import Float
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
-from pipeline.catalog import show_spread
 from pipeline.config import RunConfig
 from pipeline.errors import ReportError
 from pipeline.outcome import Outcome, epoch_grids, load_outcome
@@ -18,6 +18,7 @@ from pipeline.report import Link
 from pipeline.sources import Number, Source
 from pipeline.stages import train_key
 from pipeline.store import KEY_LENGTH, Home, write_atomically
+from sweeps.hypervolume import hypervolume_history
 from sweeps.objective import Objective, physical_range
 from sweeps.space import Dimension
 from sweeps.study import StudyConfig
@@ -53,6 +54,13 @@ class Summary:
         return config.with_settings({"train.seed": self.config.base.train.seed})
 
     @property
+    def champion(self) -> Outcome | None:
+        """The choice as it is handed on: the first of its finals, the trial itself where there are none."""
+        if self.finals:
+            return self.finals[0]
+        return None if self.chosen is None else self.outcomes.get(self.chosen)
+
+    @property
     def finished(self) -> int:
         return int(self.frame["state"].isin(["complete", "pruned"]).sum())
 
@@ -70,6 +78,8 @@ class Summary:
                 return float(self.frame["seconds"].sum()) / 60
             case ["trials", "busy_minutes"]:
                 return self.busy_minutes
+            case ["front", "hypervolume"] if self.outcomes:
+                return hypervolume_history(gains(self, self.frame[self.frame["state"] == "complete"]))[-1]
         own = self.parent_metrics()
         if key not in own:
             raise ReportError(f"study {self.config.name} has no {key}")
@@ -213,6 +223,16 @@ def trial_frame(study: optuna.Study, config: StudyConfig) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=None if rows else [*columns, "seconds", "reason", "run_key"])
 
 
+def gains(summary: Summary, complete: pd.DataFrame) -> Float[np.ndarray, "N M"]:
+    """Objective values of these trials on their physical ranges: 0 the worst, 1 the best that means something."""
+    some = next(iter(summary.outcomes.values()))
+    columns = []
+    for objective in summary.config.objectives:
+        worst, best = physical_range(objective, some.metrics, classes=some.facts["classes"])
+        columns.append((complete[objective.name].to_numpy(dtype=float) - worst) / (best - worst))
+    return np.column_stack(columns)
+
+
 def pareto_front(frame: pd.DataFrame, objectives: tuple[Objective, ...]) -> tuple[int, ...]:
     """Numbers of the complete trials that no other complete trial dominates: at least as good in all, better in one."""
     complete = frame[frame["state"] == "complete"]
@@ -262,28 +282,6 @@ def write_best(summary: Summary, folder: Path) -> Path | None:
     )
     write_atomically(path, head + summary.chosen_config.to_toml())
     return path
-
-
-def describe_front(summary: Summary) -> str:
-    """The parent run's description: the choice and the front as markdown."""
-    if summary.chosen is None:
-        return "No trial is complete yet."
-    names = [*(d.name for d in summary.config.space), *(o.name for o in summary.config.objectives)]
-    lines = [
-        f"**{summary.finished} finished trials; the balanced one is trial {summary.chosen}.**",
-        "",
-        "| trial | " + " | ".join(names) + " |",
-        "|" + "---|" * (len(names) + 1),
-    ]
-    for number in summary.front:
-        row = summary.row(number)
-        mark = f"**{number}**" if number == summary.chosen else str(number)
-        lines.append(f"| {mark} | " + " | ".join(cells(summary.config, row)) + " |")
-    spread = summary.final_spread()
-    if spread:
-        lines += ["", f"On test, over {len(summary.finals)} seeds (mean ± standard deviation):", ""]
-        lines += [f"- `{key}` {show_spread(mean, std)}" for key, (mean, std) in spread.items() if is_headline(key)]
-    return "\n".join(lines)
 
 
 def is_headline(key: str) -> bool:

@@ -61,10 +61,9 @@ def sweep_report(summary: Summary) -> Report:
         Section("The answer", _answer(summary)),
         Section("Image wall", _images(summary)),
         Section("Trade-off", trade_off(summary)),
-        Section("Why", why(summary)),
-        Section("Training", curves(summary)),
+        Section("Why", (*why(summary), *curves(summary))),
+        per_class(summary),
     ]
-    sections.append(per_class(summary))
     if summary.finals:
         sections += [inside_section(summary.finals[0]), calibration_section(summary.finals[0])]
     sections += [Section("All trials", _all_trials(summary)), Section("Reproduce", _reproduce(summary))]

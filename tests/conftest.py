@@ -44,7 +44,7 @@ def mlflow_client(home):
     """MLflow's own client of a home's store, to look at what was recorded."""
     from pipeline import tracking
 
-    return tracking._mlflow().MlflowClient(tracking_uri=tracking.tracking_uri(home))
+    return tracking.mlflow_module().MlflowClient(tracking_uri=tracking.tracking_uri(home))
 
 
 @pytest.fixture(autouse=True)

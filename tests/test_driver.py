@@ -155,7 +155,10 @@ def assert_each_trial_is_recorded_once(home: Home, trials: int, epochs: int = EP
     for run in recorded.trials:
         assert "reason" not in run.data.tags
         for key in ("train/loss", "val/neg_elbo"):
-            expected = [*range(1, epochs + 1), *([0] if key == "val/neg_elbo" else [])]  # step 0: the final number
+            expected = [
+                *range(1, epochs + 1),
+                *([epochs] if key == "val/neg_elbo" else []),
+            ]  # the final number ends its curve
             assert sorted(recorded.steps(run, key)) == sorted(expected)
         images = recorded.artifacts(run, "images")
         assert len([p for p in images if "final~generated" in p and p.endswith(".png")]) == 1
@@ -692,7 +695,7 @@ def test_an_outage_of_the_tracking_server_stops_nothing_and_a_repeat_replays_wha
     served = copy_of(warm_root, tmp_path / "served")
     server = Server(served)
     server.start()
-    monkeypatch.setattr(tracking, "RETRY_SECONDS", 600.0)
+    monkeypatch.setattr(tracking.link, "RETRY_SECONDS", 600.0)
     down, warned = False, []
     # Trial 2 fails: its run, too, is to have its true status in the end.
     failing = sweeps.executors._do
@@ -761,6 +764,8 @@ def test_an_outage_of_the_tracking_server_stops_nothing_and_a_repeat_replays_wha
         (["--model", "vae", "--objective", "conditional_accuracy"], "conditional_accuracy needs --model cvae"),
         (["--model", "ae"], "a sweep needs --model vae or cvae"),
         (["--name", "../up"], "--name is '../up'; it names a folder"),
+        (["--name", "x" * 300], "it names a folder: 1 to 100 characters"),
+        (["--name", "😀" * 70], "it names a folder: 1 to 100 characters"),
         (["--epochs", "0"], "train.epochs is 0; it must be 1 or more"),
         (["--batch-size", "5000"], "train.batch_size is 5000, but digits has"),
     ],

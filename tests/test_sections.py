@@ -45,7 +45,7 @@ def summary_of(n: int, config: StudyConfig = CONFIG, outcomes=None) -> Summary:
             "neg_elbo": rng.uniform(90, 160, n),
             "kl": 10.0,
             "bce": rng.uniform(80, 150, n),
-            "run_key": "0" * 16,
+            "run_key": [f"{i:016x}" for i in range(n)],
         }
     )
     failed = frame.iloc[:1].assign(number=n, state="failed", conditional_accuracy=np.nan, neg_elbo=np.nan)

@@ -19,7 +19,6 @@ from sweeps.study import StudyConfig, quiet_optuna
 from sweeps.summary import (
     Summary,
     balanced,
-    describe_front,
     pareto_front,
     summarise,
     trial_frame,
@@ -177,7 +176,6 @@ def test_best_toml_reads_back_as_exactly_the_chosen_configuration(summary, tmp_p
 def test_without_a_choice_there_is_no_best_toml(summary, tmp_path):
     assert write_best(replace(summary, front=(), chosen=None), tmp_path) is None
     assert list(tmp_path.iterdir()) == []
-    assert describe_front(replace(summary, front=(), chosen=None)) == "No trial is complete yet."
 
 
 def test_the_document_counts_and_names_what_there_is(summary):

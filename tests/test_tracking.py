@@ -12,15 +12,26 @@ import sys
 import time
 import urllib.parse
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pipeline import tracking
-from pipeline.errors import TrackingError
+from pipeline import tracking, ui
+from pipeline.errors import ConfigError, TrackingError
 from pipeline.store import Home
-from pipeline.tracking import DatasetInfo, MlflowTracker, RunSpec, comparison_url, run_url, tracking_uri
+from pipeline.tracking import (
+    DatasetInfo,
+    MlflowTracker,
+    RunSpec,
+    RunsView,
+    comparison_url,
+    run_url,
+    surroundings,
+    tracking_uri,
+)
+from pipeline.tracking.views import view_state
 
 DATASET = DatasetInfo("digits", "ab" * 32, "train", "scikit-learn", (1200, 8, 8), 10)
 SPEC = RunSpec(
@@ -158,7 +169,7 @@ def test_an_address_that_is_none_is_refused_with_those_that_are(home, monkeypatc
 
 
 def test_a_server_that_is_not_there_is_an_error_within_seconds(home, monkeypatch):
-    tracking._mlflow()  # importing it is not what is timed
+    tracking.mlflow_module()  # importing it is not what is timed
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@127.0.0.1:{free_port()}")
     started = time.monotonic()
     with pytest.raises(TrackingError, match=r"Connection refused.*MLFLOW_TRACKING_URI.*unset it to use") as error:
@@ -169,7 +180,7 @@ def test_a_server_that_is_not_there_is_an_error_within_seconds(home, monkeypatch
 
 
 def test_a_server_that_accepts_and_says_nothing_is_an_error_too(home, monkeypatch):
-    tracking._mlflow()
+    tracking.mlflow_module()
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     with socket.create_server(("127.0.0.1", 0)) as mute:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{mute.getsockname()[1]}")
@@ -178,7 +189,7 @@ def test_a_server_that_accepts_and_says_nothing_is_an_error_too(home, monkeypatc
 
 
 def test_a_file_that_is_no_database_is_an_error_within_seconds(home):
-    tracking._mlflow()
+    tracking.mlflow_module()
     home.mlruns.mkdir(parents=True)
     (home.mlruns / "mlflow.db").write_text("a" * 5000)
     started = time.monotonic()
@@ -208,7 +219,7 @@ def test_a_home_with_spaces_and_umlauts_works(tmp_path, empty_database, monkeypa
 def test_connecting_leaves_the_environment_and_the_current_directory_alone(stored_home, monkeypatch, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    tracking._mlflow()
+    tracking.mlflow_module()
     before = dict(os.environ)
     log_all(MlflowTracker.connect(stored_home, "exp", on_warning=print).open_run(SPEC))
     assert dict(os.environ) == before
@@ -259,7 +270,7 @@ def test_a_run_carries_what_identifies_and_describes_it(tracker, client, warned)
             "mlflow.runName": "cvae beta=4",
             "mlflow.source.name": "cvae-pipe",
             "mlflow.note.content": "**beta** is 4",
-            "mlflow.user": tracking._user(),
+            "mlflow.user": tracking.tracker._user(),
         }.items()
     )
     assert "mlflow.parentRunId" not in stored.data.tags
@@ -531,14 +542,14 @@ def clock(monkeypatch):
             return self.now
 
     clock = Clock()
-    monkeypatch.setattr(tracking.time, "monotonic", clock.monotonic)
+    monkeypatch.setattr(tracking.link.time, "monotonic", clock.monotonic)
     return clock
 
 
 def outages() -> list[Exception]:
     from requests.exceptions import ConnectionError as RequestsConnectionError
 
-    MlflowException = tracking._mlflow().exceptions.MlflowException
+    MlflowException = tracking.mlflow_module().exceptions.MlflowException
     locked = MlflowException("database is locked", error_code=2)  # TEMPORARILY_UNAVAILABLE
     assert locked.error_code == "TEMPORARILY_UNAVAILABLE"
     return [
@@ -770,11 +781,137 @@ def test_the_ui_links_lead_to_the_latest_study_or_to_the_one_asked_for(tracker, 
         time.sleep(0.002)
     for name, asked in (("it's second", None), ("it's second", "it's second"), ("first", "first")):
         links = tracking.ui_links(stored_home, "exp", "http://h:1", study=asked)
-        assert list(links) == [f"trials of {name}", f"study {name}"]
-        assert links[f"study {name}"] == run_url("http://h:1", tracker.experiment_id, ids[name])
-        assert ids[name] in links[f"trials of {name}"]
+        assert list(links) == ["trials", "study"]
+        assert links["study"].startswith(run_url("http://h:1", tracker.experiment_id, ids[name]))
+        assert ids[name] in links["trials"]
     with pytest.raises(TrackingError, match="no study 'third' is recorded"):
         tracking.ui_links(stored_home, "exp", "http://h:1", study="third")
+
+
+def test_the_metric_that_sorts_the_trials_can_be_chosen(tracker, stored_home):
+    tracker.open_run(RunSpec("s", "k", {}, {"kind": "study", "study": "s"}))
+    links = ui.links(stored_home, "exp", metric="coverage_relative")
+    query = urllib.parse.parse_qs(links["trials"].partition("?")[2])
+    assert query["orderByKey"] == ["metrics.`val/coverage_relative`"]
+    assert query["orderByAsc"] == ["false"]  # higher is better, so the best come first
+    assert urllib.parse.parse_qs(ui.links(stored_home, "exp")["trials"].partition("?")[2])["orderByAsc"] == ["true"]
+    assert ui.metric_key("test/bce") == "test/bce"
+    with pytest.raises(ConfigError, match="--metric is 'bcee'; it must be one of neg_elbo, "):
+        ui.metric_key("bcee")
+
+
+def test_the_links_can_be_had_without_starting_anything(command, stored_home, tracker):
+    tracker = MlflowTracker.connect(stored_home, "cvae-pipe", on_warning=print)
+    tracker.open_run(RunSpec("s", "k", {}, {"kind": "study", "study": "s"}))
+    code, out, err = command("ui", "--links", "--json", "--port", "5077")
+    assert (code, err) == (0, "")
+    links = json.loads(out)
+    assert links["all"] == "http://127.0.0.1:5077"
+    assert all(link.startswith(links["all"]) for link in links.values())
+    code, out, _ = command("ui", "--links", "--port", "5077")
+    assert dict(line.split("\t") for line in out.splitlines()) == links
+    code, _, err = command("ui", "--links", "--metric", "nonsense")
+    assert (code, err.startswith("error: --metric is 'nonsense'")) == (2, True)
+
+
+def test_the_page_that_was_asked_for_is_opened_in_a_browser(stored_home, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")  # a server, so there is none to start
+    opened, said = [], []
+    monkeypatch.setattr("webbrowser.open", lambda address: opened.append(address) or False)
+    found = {"all": "http://h", "view": "http://h/view"}
+    for name in ("view", "trials", ""):
+        assert ui.serve(stored_home, found, open_=name, say=said.append) == 0
+    assert opened == ["http://h/view", "http://h"]
+    assert said[:3] == ["all:    http://h", "view:   http://h/view", said[2]]
+    assert "no web browser could be started" in said[2]
+
+
+VIEW = RunsView(
+    name="sweep s",
+    parent_id="abc",
+    split="val",
+    params=("train.beta",),
+    metrics=("val/neg_elbo", "val/coverage_relative"),
+    ascending=True,
+    pairs=(("val/kl", "val/bce"),),
+    tags=("front",),
+)
+
+
+def test_a_view_has_what_varies_and_what_is_compared_as_columns_and_as_charts():
+    state = view_state(VIEW)
+    assert state["selectedColumns"] == [
+        "tags.`front`",
+        "metrics.`val/neg_elbo`",
+        "metrics.`val/coverage_relative`",
+        "params.`train.beta`",
+    ]
+    assert state["orderByKey"] == "metrics.`val/neg_elbo`"
+    assert "'abc'" in state["searchFilter"]
+    charts = state["compareRunCharts"]
+    assert len({chart["uuid"] for chart in charts}) == len(charts)
+    assert {chart["metricSectionId"] for chart in charts} == {s["uuid"] for s in state["compareRunSections"]}
+    [images] = [chart for chart in charts if chart["type"] == "IMAGE"]
+    assert images["imageKeys"] == ["final/generated"]
+    pairs = [(chart["xaxis"]["key"], chart["yaxis"]["key"]) for chart in charts if chart["type"] == "SCATTER"]
+    assert pairs == [("val/kl", "val/bce"), ("train.beta", "val/neg_elbo"), ("train.beta", "val/coverage_relative")]
+
+
+def test_a_saved_view_is_replaced_when_it_changes_and_fits_a_tag(tracker, client):
+    parent = tracker.open_run(RunSpec("s", "k", {}))
+    for view in (replace(VIEW, parent_id=parent.id), replace(VIEW, parent_id=parent.id, tags=())):
+        tracker.save_view("key", view)
+        value = client.get_experiment(tracker.experiment_id).tags["mlflow.sharedViewState.key"]
+        envelope = json.loads(value)
+        assert envelope["name"] == "sweep s"
+        assert json.loads(envelope["state"]) == view_state(view)
+        assert len(value) < 20_000
+
+
+def test_children_are_tagged_by_their_key_whatever_their_status(tracker, client):
+    parent = tracker.open_run(RunSpec("s", "k", {}))
+    children = {key: tracker.open_run(RunSpec(key, key, {}, {"mine": "1"}, parent_id=parent.id)) for key in ("a", "b")}
+    other = tracker.open_run(RunSpec("other", "a", {}))
+    for run in children.values():
+        run.close("FINISHED")
+    tracker.tag_children(parent.id, ("front", "chosen"), {"a": {"front": "true", "chosen": "true"}, "b": {}})
+    tracker.tag_children(parent.id, ("front", "chosen"), {"b": {"front": "true"}})
+    tags = {key: client.get_run(run.id).data.tags for key, run in children.items()}
+    assert {key: (t.get("front"), t.get("chosen"), t["mine"]) for key, t in tags.items()} == {
+        "a": (None, None, "1"),
+        "b": ("true", None, "1"),
+    }
+    assert "front" not in client.get_run(other.id).data.tags
+
+
+def test_a_description_says_why_a_run_ended_until_it_goes_on(tracker, client):
+    def note(run) -> str:
+        return client.get_run(run.id).data.tags["mlflow.note.content"]
+
+    run = tracker.open_run(SPEC)
+    run.close("KILLED", "interrupted")
+    assert note(run) == "**beta** is 4\n\nended KILLED: interrupted"
+    again = tracker.open_run(SPEC)
+    assert note(again) == "**beta** is 4"
+    again.set_description("**beta** was 4")
+    again.close("FAILED", "loss is nan")
+    assert note(again) == "**beta** was 4\n\nended FAILED: loss is nan"
+    third = tracker.open_run(RunSpec("cvae beta=4", "k1", {}))  # without a description of its own
+    assert note(third) == "**beta** was 4"
+
+
+def test_a_final_number_ends_the_curve_of_its_key(tracker, client):
+    run = tracker.open_run(SPEC)
+    for _ in range(2):
+        for step in (1, 2):
+            run.log_epoch(step, {"val/neg_elbo": 100.0 / step})
+        run.log_metrics({"val/neg_elbo": 48.0, "val/coverage": 0.5})
+    run = tracker.open_run(SPEC)  # and a replay of all of it
+    run.log_epoch(2, {"val/neg_elbo": 50.0})
+    run.log_metrics({"val/neg_elbo": 48.0, "val/coverage": 0.5})
+    assert curve(client, run, "val/neg_elbo") == [(1, 100.0), (2, 50.0), (2, 48.0)]
+    assert curve(client, run, "val/coverage") == [(0, 0.5)]
+    assert client.get_run(run.id).data.metrics["val/neg_elbo"] == 48.0
 
 
 def test_the_environment_text_names_versions():
@@ -787,13 +924,13 @@ def test_the_commit_is_that_of_the_repository(tmp_path, monkeypatch):
     git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     (tmp_path / "pipeline.py").write_text("x = 1\n")
-    monkeypatch.setattr(tracking, "__file__", str(tmp_path / "pipeline.py"))
+    monkeypatch.setattr(surroundings, "__file__", str(tmp_path / "pipeline.py"))
     monkeypatch.chdir(tmp_path)
-    assert tracking.git_commit.__wrapped__() is None
+    assert surroundings.git_commit.__wrapped__() is None
     subprocess.run([*git, "add", "."], check=True)
     subprocess.run([*git, "commit", "-qm", "one"], check=True)
     head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
-    assert tracking.git_commit.__wrapped__() == head
-    assert not tracking.git_dirty.__wrapped__()
+    assert surroundings.git_commit.__wrapped__() == head
+    assert not surroundings.git_dirty.__wrapped__()
     (tmp_path / "pipeline.py").write_text("x = 2\n")
-    assert tracking.git_dirty.__wrapped__()
+    assert surroundings.git_dirty.__wrapped__()

@@ -1,0 +1,150 @@
+"""Where MLflow's store is, and how it is opened without a race, a wait or a word. Knows addresses; no runs."""
+
+import logging
+import os
+import re
+import sys
+import warnings
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from pipeline.errors import TrackingError
+from pipeline.store import Home
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+SERVERS = ("http", "https")
+
+CONNECT_SECONDS, ANSWER_SECONDS = 2, 10
+"""How long an HTTP request waits for a connection and for its answer. MLflow's own 120 s, seven times with growing
+pauses, would hold a sweep for minutes."""
+
+
+def tracking_uri(home: Home) -> str:
+    """MLFLOW_TRACKING_URI, or the SQLite file of the home; a relative SQLite path becomes absolute."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home.mlruns / 'mlflow.db'}"
+    path = uri.removeprefix("sqlite:///")
+    if path != uri and path and not path.startswith("/"):
+        return f"sqlite:///{Path(path).absolute()}"
+    return uri
+
+
+def prepare_store(home: Home) -> None:
+    """Create the database behind `tracking_uri(home)` if there is none; TrackingError if it cannot be opened.
+
+    Under a lock, because MLflow's migrations fail when two processes run them at once.
+    """
+    uri = checked_uri(home)
+    if not is_server(uri):
+        with database_lock(home, uri):
+            open_database(uri)
+
+
+def checked_uri(home: Home) -> str:
+    uri = tracking_uri(home)
+    scheme = uri.partition(":")[0].partition("+")[0] if ":" in uri else ""
+    if scheme in ("", "file"):
+        raise TrackingError(
+            f"MLFLOW_TRACKING_URI is {uri}, a directory, and MLflow no longer writes those; "
+            f"use sqlite:///{home.mlruns / 'mlflow.db'}, a server's http address, or unset it"
+        )
+    if scheme not in (*DATABASES, *SERVERS) or not uri.partition("://")[2].strip("/"):
+        raise TrackingError(
+            f"MLFLOW_TRACKING_URI is {shown(uri)}; it must begin with one of "
+            f"{', '.join(f'{s}://' for s in (*SERVERS, *DATABASES))}; unset it to use {home.mlruns / 'mlflow.db'}"
+        )
+    return uri
+
+
+def is_server(uri: str) -> bool:
+    return uri.partition(":")[0] in SERVERS
+
+
+def shown(uri: str) -> str:
+    """The address without the password it may carry."""
+    return re.sub(r"//[^/@]*@", "//", uri)
+
+
+def database_lock(home: Home, uri: str) -> FileLock:
+    folder = _sqlite_path(uri).parent if uri.startswith("sqlite:") else home.mlruns
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrackingError(
+            f"{folder} cannot be made ({error.strerror}); set MLFLOW_TRACKING_URI or CVAE_PIPE_HOME"
+        ) from None
+    return FileLock(folder / ".mlflow.lock")
+
+
+def _sqlite_path(uri: str) -> Path:
+    return Path(uri.removeprefix("sqlite:///").partition("?")[0])
+
+
+def open_database(uri: str) -> "MlflowClient":
+    """A client of the database, which is created if it is a SQLite file that is not there. Hold the lock."""
+    import sqlalchemy
+
+    client_of = mlflow_module().MlflowClient
+    try:
+        if uri.startswith("sqlite:") and not _sqlite_path(uri).exists():
+            _create_sqlite(_sqlite_path(uri))
+        # MLflow tries a database that does not answer ten times over 100 s; ask once before it does.
+        patience = {} if uri.startswith("sqlite:") else {"connect_timeout": CONNECT_SECONDS + 1}
+        engine = sqlalchemy.create_engine(uri, connect_args=patience)
+        sqlalchemy.inspect(engine).get_table_names()
+        engine.dispose()
+        return client_of(tracking_uri=uri)
+    except Exception as error:
+        hint = (
+            f"run `{sys.executable} -m mlflow db upgrade {shown(uri)}`" if "out-of-date" in str(error) else "check it"
+        )
+        raise TrackingError(f"the tracking database {shown(uri)} cannot be opened ({cause(error)}); {hint}") from None
+
+
+def _create_sqlite(path: Path) -> None:
+    """Migrate a fresh file aside and rename it: a kill during the seconds this takes leaves no half-made database."""
+    aside = path.with_name(f"{path.name}.new")
+    aside.unlink(missing_ok=True)
+    mlflow_module().MlflowClient(tracking_uri=f"sqlite:///{aside}")
+    os.replace(aside, path)
+
+
+@cache
+def mlflow_module() -> ModuleType:
+    """The mlflow package, with patience, prints and logs set for this process alone: no environment is touched.
+
+    MLFLOW_HTTP_REQUEST_TIMEOUT, MLFLOW_HTTP_REQUEST_MAX_RETRIES and MLFLOW_LOGGING_LEVEL still win if they are set.
+    """
+    # Usage reports to the vendor are off unless somebody asks for them. MLflow reads this one while it is imported.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow 3.17's tables use what SQLAlchemy 2.1 deprecates
+        import mlflow
+        import mlflow.environment_variables as settings
+        import mlflow.store.tracking.sqlalchemy_store
+    settings.MLFLOW_HTTP_REQUEST_TIMEOUT.default = (CONNECT_SECONDS, ANSWER_SECONDS)
+    # One retry, at once: it is for connections that the server closed while we trained.
+    settings.MLFLOW_HTTP_REQUEST_MAX_RETRIES.default = 1
+    settings.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.default = True
+    settings.MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.default = False
+    if not settings.MLFLOW_LOGGING_LEVEL.is_set():
+        # What matters is raised, or given to on_warning.
+        logging.getLogger("mlflow").setLevel(logging.CRITICAL)
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+    return mlflow
+
+
+def cause(error: BaseException) -> str:
+    """The innermost reason of an error, on one line."""
+    while (inner := error.__cause__ or error.__context__ or getattr(error, "reason", None)) and isinstance(
+        inner, BaseException
+    ):
+        error = inner
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:200]

@@ -1,0 +1,109 @@
+"""Trained generators in MLflow's model registry: one version per run, the chosen one under an alias."""
+
+import importlib.metadata
+import json
+import re
+import tempfile
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.config import digest
+from pipeline.tracking.contract import ServedModel
+from pipeline.tracking.database import mlflow_module
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+FOLDER = "model"
+"""Where a registered run keeps its packaged model among its artifacts."""
+CHAMPION = "champion"
+"""Alias of the chosen version: `models:/<name>@champion`."""
+REQUIREMENTS = ("cvae-pipe", "torch", "safetensors", "numpy", "pandas")
+
+USAGE = """Labels in, images out.
+
+```python
+import mlflow, pandas as pd
+model = mlflow.pyfunc.load_model("models:/{name}@champion")
+images = model.predict(pd.DataFrame({{"label": [0, 1, 2]}}), params={{"samples": 8, "seed": 0}})  # (24, H, W) in [0, 1]
+```
+"""
+
+
+def registered_name(study: str) -> str:
+    """A name that fits into a `models:/` address; one that had to be changed carries a digest, so that none collide."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", study).strip("-.")
+    return plain if plain and plain == study else f"{plain or 'study'}-{digest(study)[:8]}"
+
+
+def package(model: ServedModel, folder: Path) -> None:
+    """The model as MLflow loads and serves it: code as text, weights as safetensors. Takes no network."""
+    mlflow = mlflow_module()
+    import numpy as np
+    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema, TensorSpec
+
+    architecture = folder.parent / "architecture.json"
+    architecture.write_text(
+        json.dumps({**model.architecture, "height": model.height, "width": model.width}), encoding="utf-8"
+    )
+    signature = mlflow.models.ModelSignature(
+        inputs=Schema([ColSpec("long", "label")]),
+        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, model.height, model.width))]),
+        params=ParamSchema([ParamSpec("samples", "long", 1), ParamSpec("seed", "long", 0)]),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        mlflow.pyfunc.save_model(
+            folder,
+            python_model=str(Path(__file__).with_name("served_model.py")),
+            artifacts={"weights": str(model.weights), "architecture": str(architecture)},
+            signature=signature,
+            pip_requirements=_requirements(),  # else MLflow looks for them in a subprocess of its own, for seconds
+        )
+
+
+def register(
+    client: "MlflowClient", run_id: str, name: str, model: ServedModel, *, tags: Mapping[str, str], description: str
+) -> None:
+    """The run's model as a version of that name, and the alias on it; repeated, it adds nothing."""
+    _ensure_name(client, name)
+    version = _version_of(client, name, run_id)
+    if version is None:
+        with tempfile.TemporaryDirectory() as folder:
+            package(model, Path(folder, FOLDER))
+            client.log_artifacts(run_id, str(Path(folder, FOLDER)), FOLDER)
+        source = f"{client.get_run(run_id).info.artifact_uri}/{FOLDER}"
+        version = client.create_model_version(name, source, run_id, tags=dict(tags), description=description)
+    elif version.description != description:
+        client.update_model_version(name, version.version, description)
+    if str(client.get_registered_model(name).aliases.get(CHAMPION)) != str(version.version):
+        client.set_registered_model_alias(name, CHAMPION, version.version)
+
+
+def _ensure_name(client: "MlflowClient", name: str) -> None:
+    exceptions = mlflow_module().exceptions
+    try:
+        client.get_registered_model(name)
+    except exceptions.MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        client.create_registered_model(name, description=USAGE.format(name=name))
+
+
+def _version_of(client: "MlflowClient", name: str, run_id: str) -> "ModelVersion | None":
+    found: list[Any] = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
+    return min(found, key=lambda version: int(version.version), default=None)
+
+
+def _requirements() -> list[str]:
+    """The packages a loaded model needs, at the versions that are here."""
+    pinned = []
+    for package_ in REQUIREMENTS:
+        try:
+            pinned.append(f"{package_}=={importlib.metadata.version(package_)}")
+        except importlib.metadata.PackageNotFoundError:  # run from a checkout that is not installed
+            continue
+    return pinned

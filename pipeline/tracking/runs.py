@@ -1,0 +1,199 @@
+"""One run in MLflow: curves, numbers, images, tables, files. What is there already is not logged again."""
+
+import json
+import math
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jaxtyping import UInt8
+
+from pipeline.tracking.contract import ServedModel, Status
+from pipeline.tracking.database import cause, mlflow_module
+from pipeline.tracking.link import AwayError, Link
+from pipeline.tracking.registry import register
+
+if TYPE_CHECKING:
+    import numpy as np
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+RUN_KEY = "run_key"
+"""Tag that makes a run findable: the digest of its configuration."""
+REASON = "reason"
+"""Tag that says why a run is FAILED or KILLED."""
+NOTE = "mlflow.note.content"
+"""Tag that holds a run's description."""
+THUMBNAIL = 320
+"""Pixels: the largest side of the copies of images that the interface shows beside each other."""
+ENDED = "\n\nended "
+"""Begins the line of a description that says why the run is not FINISHED."""
+
+
+class MlflowRun:
+    """A TrackedRun in MLflow."""
+
+    def __init__(self, link: Link, run: "Run | None", *, finished: bool = False, description: str = "") -> None:
+        self.id: str = run.info.run_id if run else ""
+        self.finished = finished
+        self.incomplete = run is None
+        self._link = link
+        self._started_ms: int = run.info.start_time if run else 0
+        self._logged_keys: set[str] = set(run.data.metrics) if run else set()
+        self._curves: dict[str, dict[int, float]] = {}
+        self._has_images = False
+        self._description = description
+        self._lost = run is None
+
+    def log_epoch(self, step: int, metrics: Mapping[str, float]) -> None:
+        self._send(lambda: self._log({k: (step, v) for k, v in metrics.items() if step not in self._curve(k)}))
+
+    def log_metrics(self, metrics: Mapping[str, float]) -> None:
+        def log() -> None:
+            # The interface's tables and its order show the value of a key's last step, so a final number of a key that
+            # has a curve goes there; all others to step 0, from where they are drawn as bars and not as lines.
+            at = {key: (max(self._curve(key), default=0), value) for key, value in metrics.items()}
+            self._log({k: (n, v) for k, (n, v) in at.items() if not _same(_loggable(v), self._curve(k).get(n))})
+
+        self._send(log)
+
+    def log_image(self, key: str, image: 'UInt8[np.ndarray, "H W"]', step: int) -> None:
+        from PIL import Image, ImageOps
+
+        # What MLflow's own log_image writes, but under a name that is the same every time: there, two files of one
+        # key and step are two images, and replaying a run must not double them.
+        stem = f"{key.replace('/', '~')}+step+{step}+timestamp+{self._started_ms}+{_uuid_of(key, step)}"
+        picture = Image.fromarray(image)
+        # By a whole factor: the edges of small images' pixels stay sharp.
+        small = ImageOps.scale(picture, max(1, THUMBNAIL // max(picture.size)), Image.Resampling.NEAREST)
+        small.thumbnail((THUMBNAIL, THUMBNAIL))
+        with tempfile.TemporaryDirectory() as folder:
+            picture.save(Path(folder, f"{stem}.png"))
+            small.save(Path(folder, f"{stem}+compressed.webp"), lossless=True)
+            self._send(lambda: self._link.client.log_artifacts(self.id, folder, "images"))
+        if not self._has_images:  # without this tag the UI does not look for images
+            self._has_images = True
+            self.set_tags({"mlflow.loggedImages": "True"})
+
+    def log_table(self, name: str, columns: Mapping[str, Sequence[Any]]) -> None:
+        # The file and the tag of MLflow's own log_table, which would append to a table of that name.
+        rows = [[_json_value(v) for v in row] for row in zip(*columns.values(), strict=True)]
+        self.log_text(json.dumps({"columns": list(columns), "data": rows}, allow_nan=False), name)
+        self._send(lambda: self._announce_table(name))
+
+    def _announce_table(self, name: str) -> None:
+        tags = self._link.client.get_run(self.id).data.tags
+        tables = json.loads(tags.get("mlflow.loggedArtifacts", "[]"))
+        entry = {"path": name, "type": "table"}
+        if entry not in tables:
+            self._log_tags({"mlflow.loggedArtifacts": json.dumps([*tables, entry])})
+
+    def log_text(self, text: str, path: str) -> None:
+        self._send(lambda: self._link.client.log_text(self.id, text, path))
+
+    def log_file(self, path: Path, folder: str = "") -> None:
+        assert path.is_file(), path  # else the link would take it for an outage
+        self._send(lambda: self._link.client.log_artifact(self.id, str(path), folder or None))
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        self._send(lambda: self._log_tags(tags))
+
+    def set_description(self, markdown: str) -> None:
+        self._description = markdown
+        self.set_tags({NOTE: markdown})
+
+    def register_model(self, name: str, model: ServedModel, *, tags: Mapping[str, str], description: str) -> None:
+        assert model.weights.is_file(), model.weights  # else the link would take it for an outage
+        try:
+            self._send(lambda: register(self._link.client, self.id, name, model, tags=tags, description=description))
+        except mlflow_module().exceptions.MlflowException as error:  # e.g. a server that has no registry
+            self._link.on_warning(f"the model of run {self.id} could not be registered ({cause(error)})")
+
+    def close(self, status: Status, reason: str = "") -> None:
+        if self.finished:
+            return
+        if self.incomplete and status == "FINISHED":
+            status, reason = "KILLED", "the tracking store missed a part of this run; repeat the command to replay it"
+
+        def end() -> None:
+            if reason:
+                self._log_tags({REASON: reason, NOTE: f"{self._description}{ENDED}{status}: {reason}"})
+            self._link.client.set_terminated(self.id, status)
+
+        self._send(end)
+
+    def _send(self, operation: Callable[[], None]) -> None:
+        """Do it, or remember that it was not done."""
+        if self._lost:
+            self.incomplete = True
+            return
+        try:
+            self._link.call(operation)
+        except AwayError:
+            self.incomplete = True
+        except mlflow_module().exceptions.MlflowException:
+            if not self._is_deleted():
+                raise
+            self._lost = self.incomplete = True
+            self._link.on_warning(f"run {self.id} was deleted from the tracking store; nothing more is logged to it")
+
+    def _is_deleted(self) -> bool:
+        exceptions = mlflow_module().exceptions
+        try:
+            return self._link.client.get_run(self.id).info.lifecycle_stage == "deleted"
+        except exceptions.MlflowException as error:
+            return error.error_code == "RESOURCE_DOES_NOT_EXIST"
+
+    def _curve(self, key: str) -> dict[int, float]:
+        """What the store holds of a metric, step -> value; read once, and only from a run that had it when opened."""
+        if key not in self._curves:
+            history = self._link.client.get_metric_history(self.id, key) if key in self._logged_keys else []
+            self._curves[key] = {m.step: m.value for m in sorted(history, key=lambda m: m.timestamp)}
+        return self._curves[key]
+
+    def _log(self, points: Mapping[str, tuple[int, float]]) -> None:
+        """One (step, value) for each key, in one request."""
+        from mlflow.entities import Metric
+
+        now = time.time_ns() // 1_000_000
+        batch = [Metric(key, _loggable(value), now, step) for key, (step, value) in points.items()]
+        self._link.client.log_batch(self.id, metrics=batch, synchronous=True)
+        for metric in batch:
+            self._curve(metric.key)[metric.step] = metric.value
+
+    def _log_tags(self, tags: Mapping[str, str]) -> None:
+        log_tags(self._link.client, self.id, tags)
+
+
+def log_tags(
+    client: "MlflowClient", run_id: str, tags: Mapping[str, str], params: Mapping[str, Any] | None = None
+) -> None:
+    from mlflow.entities import Param, RunTag
+
+    client.log_batch(
+        run_id,
+        params=[Param(k, str(v)) for k, v in (params or {}).items()],
+        tags=[RunTag(k, v) for k, v in tags.items()],
+        synchronous=True,
+    )
+
+
+def _loggable(value: float) -> float:
+    """nan for infinities too: SQLite would hold them as 1.8e308, and one such point flattens a whole chart."""
+    return float(value) if math.isfinite(value) else math.nan
+
+
+def _same(a: float, b: float | None) -> bool:
+    return b is not None and (a == b or (math.isnan(a) and math.isnan(b)))
+
+
+def _json_value(value: Any) -> Any:
+    plain = value.item() if hasattr(value, "item") else value  # NumPy and torch scalars
+    return None if isinstance(plain, float) and not math.isfinite(plain) else plain
+
+
+def _uuid_of(key: str, step: int) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{key}@{step}"))

@@ -1,0 +1,49 @@
+"""A trained generator as MLflow serves it: labels in, images out. MLflow runs this file; nothing here imports it.
+
+What is registered is this file, the weights (safetensors) and the architecture (JSON): loading it unpickles nothing.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import load_file
+
+from pipeline.model import Autoencoder
+from pipeline.sampling import decode_means, fixed_noise
+
+
+class ConditionalSampler(mlflow.pyfunc.PythonModel):
+    """One image per label and sample: Bernoulli means of p(x|z,c) with z ~ N(0, I)."""
+
+    def load_context(self, context: Any) -> None:
+        architecture = json.loads(Path(context.artifacts["architecture"]).read_text(encoding="utf-8"))
+        self.height, self.width = architecture.pop("height"), architecture.pop("width")
+        self.model = Autoencoder(architecture.pop("kind"), **architecture)
+        self.model.load_state_dict(load_file(context.artifacts["weights"]))
+        self.model.eval()
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> np.ndarray:
+        """(N, H, W) in [0, 1]: `samples` images of each row's `label`, in order of rows.
+
+        The noise is that of `pipeline.sampling` with the same `seed`, so equal requests have equal answers. A model
+        that takes no label gives an image per row all the same.
+        """
+        options = {"samples": 1, "seed": 0} | (params or {})
+        y = torch.from_numpy(self._labels(model_input).repeat(int(options["samples"])))
+        z = fixed_noise(len(y), self.model.latent_dim, seed=int(options["seed"]))
+        return decode_means(self.model, z, y).view(-1, self.height, self.width).numpy()
+
+    def _labels(self, table: pd.DataFrame) -> np.ndarray:
+        labels = table["label"].to_numpy(dtype=np.int64)
+        unknown = labels[(labels < 0) | (labels >= self.model.classes)]
+        if len(unknown):
+            raise ValueError(f"label {unknown[0]} is not one of 0 .. {self.model.classes - 1}")
+        return labels
+
+
+mlflow.models.set_model(ConditionalSampler())

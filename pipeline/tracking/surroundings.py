@@ -1,0 +1,69 @@
+"""What code and which packages ran: the commit, the versions. Knows git and this environment."""
+
+import importlib.metadata
+import platform
+import subprocess
+from functools import cache
+from pathlib import Path
+
+
+def _git(*arguments: str) -> str | None:
+    """What git prints about the repository of this package, or else of the current directory."""
+    for folder in (Path(__file__).parent, Path.cwd()):
+        try:
+            answer = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        if answer.returncode == 0:
+            return answer.stdout.strip()
+    return None
+
+
+@cache
+def git_commit() -> str | None:
+    """The commit of the code at hand; None outside a repository, or before its first commit."""
+    return _git("rev-parse", "--verify", "HEAD")
+
+
+@cache
+def git_dirty() -> bool:
+    """Whether tracked files differ from that commit."""
+    return bool(_git("status", "--porcelain", "--untracked-files=no"))
+
+
+def code_version() -> str:
+    """The code at hand in words: the package's version, and its commit where there is a repository."""
+    version, commit = _version("cvae-pipe") or "not installed", git_commit()
+    return f"{version}, commit {commit[:12]}{' with changes' if git_dirty() else ''}" if commit else version
+
+
+PACKAGES = (
+    "cvae-pipe",
+    "torch",
+    "torchvision",
+    "numpy",
+    "mlflow",
+    "optuna",
+    "pandas",
+    "scipy",
+    "scikit-learn",
+    "torchmetrics",
+    "safetensors",
+    "matplotlib",
+    "seaborn",
+    "ray",
+)
+
+
+def environment_text() -> str:
+    """Python, platform and the versions of the packages that decide results, a line each, for `environment.txt`."""
+    lines = [f"python {platform.python_version()}", f"platform {platform.platform()}"]
+    lines += [f"{package} {version}" for package in PACKAGES if (version := _version(package))]
+    return "\n".join(lines) + "\n"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
