@@ -292,8 +292,8 @@ def test_flat_settings_build_the_same_configuration(config):
 GOLDEN = {
     "prepare": "6e558c6c4712cfeb431363acf10b7307e873291c3e1aa5eb3f19578a1e1a799c",
     "judge": "6c382e6859ace82e1a3f1dd1fcd795e436d2c4561d329d24f9ed6aa5571df2a3",
-    "train": "4f5eec699ff040fe2636ba8a353ce4dd8c387c7799f2059b0e66c09abaaed73e",
-    "run": "126a1bfa9787c6a351fdb2b7396eabb4a5c3bc8d8543855b4d500f4753518090",
+    "train": "805a5ff0e5360e99f1572e03de12f2842fb8feca586e195032a4bd5ec0acdecf",
+    "run": "fe758c93c87ea14d9d42c97d5b2063d56d5afa12ccd59ddbc89b89703e27d9c2",
 }
 
 
@@ -307,7 +307,7 @@ def test_the_key_of_a_configuration_with_every_kind_of_value_is_what_it_was():
         {"data": {"dataset": "digits"}, "model": {"hidden": [512, 256], "condition_encoder": False}},
         sets=["train.learning_rate=3e-4", "train.beta=4"],
     )
-    assert train_key(config) == "b38237fd24336835452573943c21241b9353c862ea42028406adefadf1ff0a17"
+    assert train_key(config) == "9b2b8ce2c948c4055f21044bce6427634e7b089054a0c9b69db2a0c77b0d0087"
 
 
 OWN_SECTIONS = {

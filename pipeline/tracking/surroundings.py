@@ -55,6 +55,7 @@ PACKAGES = (
 )
 
 
+@cache
 def environment_text() -> str:
     """Python, platform and the versions of the packages that decide results, a line each, for `environment.txt`."""
     lines = [f"python {platform.python_version()}", f"platform {platform.platform()}"]
