@@ -1,6 +1,5 @@
 """What a sweep costs outside training and scoring, per trial, as it grows: ledger, proposals, MLflow, store, report."""
 
-import json
 import shutil
 import tempfile
 import time
@@ -30,6 +29,10 @@ TINY = {
 }
 
 
+LATEST = 20
+"""Trials that a figure is the mean over."""
+
+
 @dataclass
 class Instant:
     """An executor whose jobs are done at once: each gets a copy of one real outcome, with numbers of its own."""
@@ -40,7 +43,9 @@ class Instant:
 
     def __post_init__(self) -> None:
         self._submitted: list[Job] = []
-        self.copying = 0.0
+        self._copying = 0.0
+        self.clock: list[float] = []
+        """Seconds on the clock as each job was submitted, less those that copying has taken so far."""
 
     @property
     def free(self) -> int:
@@ -48,12 +53,13 @@ class Instant:
 
     def submit(self, job: Job) -> None:
         self._submitted.append(job)
+        self.clock.append(time.perf_counter() - self._copying)
 
     def events(self, timeout: float) -> list[Event]:
         job = self._submitted.pop()
         began = time.perf_counter()
         key = self._copied(job.config)
-        self.copying += time.perf_counter() - began
+        self._copying += time.perf_counter() - began
         return [JobDone(job.id, key)]
 
     def answer(self, job: str, go_on: bool) -> None: ...
@@ -96,35 +102,24 @@ def measure(sizes: tuple[int, ...], report_sizes: tuple[int, ...]) -> dict[str, 
         executor = Instant(home, base)
         tracker = MlflowTracker.connect(home, "growth", on_warning=print)
         ledger = Ledger(home, config)
-        rows, reports, reached = [], [], 0
+        reports = []
         try:
             parent = tracker.open_run(parent_spec(ctx, config), reopen=True)
-            for size in sorted({*sizes, *report_sizes}):
-                for target in (size - 20, size) if size > 40 else (20, size):
-                    jobs = TrackedJobs(ctx, tracker, executor, parent, config.name, float("inf"))
-                    this = _Sweep(ledger, jobs, first_view(ledger, target, 1), lambda view: None)
-                    executor.copying = 0.0
-                    began = time.perf_counter()
-                    this.search()
-                    seconds = time.perf_counter() - began - executor.copying
-                    per_trial, reached = seconds / max(1, target - reached), target
-                if size in sizes:
-                    rows.append({"trials": size, "seconds_per_trial": per_trial})
-                    print(f"{size} trials: {1000 * per_trial:.0f} ms per trial, over the last 20")
-                if size in report_sizes:
+            for target in sorted({max(sizes), *report_sizes}):
+                jobs = TrackedJobs(ctx, tracker, executor, parent, config.name, float("inf"))
+                _Sweep(ledger, jobs, first_view(ledger, target, 1), lambda view: None).search()
+                if target in report_sizes:
                     began = time.perf_counter()
                     report = rebuild_report(home, "growth").report
-                    reports.append(
-                        {"trials": size, "seconds": time.perf_counter() - began, "bytes": report.stat().st_size}
-                    )
-                    print(f"{size} trials: report in {reports[-1]['seconds']:.1f} s, {reports[-1]['bytes']:,} bytes")
+                    seconds = time.perf_counter() - began
+                    reports.append({"trials": target, "seconds": seconds, "bytes": report.stat().st_size})
+                    print(f"{target} trials: report in {seconds:.1f} s, {report.stat().st_size:,} bytes", flush=True)
         finally:
             ledger.close()
+    # Trials are submitted one after the other: between two submissions lies everything that one of them costs.
+    rows = []
+    for size in sizes:
+        seconds = (executor.clock[size - 1] - executor.clock[size - 1 - LATEST]) / LATEST
+        rows.append({"trials": size, "seconds_per_trial": seconds})
+        print(f"{size} trials: {1000 * seconds:.0f} ms per trial, over the last {LATEST}", flush=True)
     return {"driver": rows, "report": reports}
-
-
-if __name__ == "__main__":
-    import sys
-
-    a = tuple(int(x) for x in sys.argv[1].split(","))
-    print(json.dumps(measure(a, tuple(int(x) for x in sys.argv[2].split(",")) if len(sys.argv) > 2 else ()), indent=1))

@@ -263,7 +263,7 @@ def test_another_prior_neither_trains_nor_scores_the_standard_way_again(rescored
         "evaluate (test)",
         "score (test)",
         "calibration (test)",
-            "inside (test)",
+        "inside (test)",
         "expost (test, gaussian prior)",
         "expost (test, mixture prior)",
     ]
