@@ -15,6 +15,7 @@ import torch
 
 from benchmarks import growth, startup, sweeps, training
 from pipeline.store import Home
+from pipeline.tracking import git_commit
 
 PARTS = ("training", "startup", "growth", "sweeps")
 
@@ -92,9 +93,7 @@ def main() -> None:
     root = Home.from_environment().data_dir
     result: dict[str, Any] = {
         "date": time.strftime("%Y-%m-%d"),
-        "commit": subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True
-        ).stdout.strip(),
+        "commit": git_commit() or "",
         "torch": torch.__version__,
         "machine": platform.machine(),
         "cores": os.cpu_count(),

@@ -68,7 +68,8 @@ def executor_epochs(home: Home, workers: int, jobs: int, epochs: int) -> dict[st
         Job(str(seed), base.with_settings({"train.seed": _fresh_seed(workers, seed)}), "val") for seed in range(jobs)
     ]
     executor = LocalExecutor(home, workers)
-    ended, first, done, count = 0, {}, 0.0, 0
+    first: dict[str, float] = {}
+    ended, done, count = 0, 0.0, 0
     try:
         while ended < jobs:
             while waiting and executor.free:

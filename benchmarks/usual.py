@@ -13,7 +13,7 @@ from pipeline.config import DataConfig
 from pipeline.data import PreparedData, stratified_mask
 
 
-def usual_data(data: PreparedData, root: Path) -> tuple[Dataset, Dataset]:  # type: ignore[type-arg]
+def usual_data(data: PreparedData, root: Path) -> tuple[Dataset, Dataset]:
     """torchvision's MNIST with ToTensor: the same training and validation images as `data`, in the same order."""
     from torchvision.datasets import MNIST
     from torchvision.transforms import ToTensor
@@ -63,8 +63,8 @@ def terms(model: UsualCVAE, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def train_usual(
-    train: Dataset,  # type: ignore[type-arg]
-    val: Dataset,  # type: ignore[type-arg]
+    train: Dataset,
+    val: Dataset,
     *,
     epochs: int,
     batch_size: int = 64,
@@ -92,7 +92,7 @@ def train_usual(
 
 
 @torch.no_grad()
-def usual_neg_elbo(model: UsualCVAE, val: Dataset, device: str) -> float:  # type: ignore[type-arg]
+def usual_neg_elbo(model: UsualCVAE, val: Dataset, device: str) -> float:
     """bce + kl at weight 1 on the validation images."""
     total, images = 0.0, 0
     for x, y in DataLoader(val, batch_size=64):
@@ -101,7 +101,7 @@ def usual_neg_elbo(model: UsualCVAE, val: Dataset, device: str) -> float:  # typ
     return total / images
 
 
-def usual_sweep(train: Dataset, val: Dataset, folder: Path, *, trials: int, epochs: int) -> float:  # type: ignore[type-arg]
+def usual_sweep(train: Dataset, val: Dataset, folder: Path, *, trials: int, epochs: int) -> float:
     """Optuna's `optimize` around the loop, one log_metric per value to a run of its own; the best val neg_elbo."""
     import mlflow
     import optuna
