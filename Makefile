@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test test-fast check format sweep reference ui bench bench-gpu clean
+.PHONY: help demo test test-fast check format sweep reference ui browser bench bench-gpu clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -45,6 +45,10 @@ reference: $(READY)  ## The claims of the reference report, tested on MNIST (abo
 
 ui: $(READY)  ## MLflow's interface on the recorded runs
 	$(BIN)/cvae-pipe ui
+
+browser:  ## Install Debian's chromium, for the tests that open reports and MLflow in a real browser (needs root)
+	@command -v chromium >/dev/null && echo "chromium is here: $$(chromium --version 2>/dev/null)" || \
+		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; }
 
 bench: $(READY)  ## Time training and sweeps against the usual ones, side by side (about 40 minutes)
 	$(BIN)/python -m benchmarks

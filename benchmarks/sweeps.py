@@ -82,9 +82,11 @@ def measure(root: Path, home: Path, *, trials: int, epochs: int, usual_trials: i
     result: dict[str, Any] = {"trials": trials, "epochs": epochs}
     result["three objectives, finals"] = timed_sweep(home, root, *common, "--name", "mnist")
     print(f"ours, judges and finals included: {result['three objectives, finals']['seconds']:.0f} s", flush=True)
-    one = ("--objective", "neg_elbo", "--pruner", "median", "--final-seeds", "0", "--sweep-seed", "1")
-    result["one objective, pruner"] = timed_sweep(home, root, *common, "--name", "pruned", *one)
-    print(f"ours, one objective and a pruner: {result['one objective, pruner']['seconds']:.0f} s", flush=True)
+    one = ("--objective", "neg_elbo", "--final-seeds", "0", "--sweep-seed", "1")
+    for pruner in ("median", "halving"):
+        row = timed_sweep(home, root, *common, "--name", pruner, *one, "--pruner", pruner)
+        result[f"one objective, {pruner} pruner"] = row
+        print(f"ours, one objective, {pruner} pruner: {row['seconds']:.0f} s", flush=True)
     usual = in_process(timed_usual, root, usual_trials, epochs)
     usual["scaled_seconds"] = usual["seconds"] * trials / usual_trials
     result["usual"] = usual

@@ -156,7 +156,7 @@ CHROMIUM_FLAGS = [
 def browser():
     chromium = shutil.which("chromium")
     if chromium is None:
-        pytest.skip("no chromium on the PATH; apt-get install chromium fonts-dejavu-core")
+        pytest.skip("no chromium on the PATH; `make browser` installs Debian's")
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; pip install '.[dev]'")
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)

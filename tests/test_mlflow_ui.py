@@ -74,7 +74,7 @@ def served(warm_root, tmp_path_factory):
 def chromium():
     path = shutil.which("chromium")
     if path is None:
-        pytest.skip("no chromium on the PATH; apt-get install chromium fonts-dejavu-core")
+        pytest.skip("no chromium on the PATH; `make browser` installs Debian's")
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; pip install '.[dev]'")
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
