@@ -37,7 +37,7 @@ check: $(READY)  ## Lint, format, types, import directions
 format: $(READY)  ## Format the code
 	$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
 
-sweep: $(READY)  ## 40 trials on MNIST (about 20 minutes on 2 cores)
+sweep: $(READY)  ## 40 trials on MNIST (about 10 minutes on 2 cores)
 	$(BIN)/cvae-pipe sweep --dataset mnist --trials 40 --epochs 10 --name mnist
 
 reference: $(READY)  ## The claims of the reference report, tested on MNIST (about an hour on 2 cores)

@@ -42,7 +42,7 @@ def training_rows(result: dict[str, Any]) -> list[tuple[str, str]]:
         *rows,
         ("single model against the usual loop, one core each", ratio("usual, 1 thread", "ours, 1 thread")),
         ("2 workers against 1", ratio("executor, 1 worker", "executor, 2 workers")),
-        ("2 workers against the usual loop on 2 threads", ratio("usual, 2 threads", "executor, 2 workers")),
+        ("2 workers against the usual loop on both cores", ratio("usual, torch's threads", "executor, 2 workers")),
         (
             "step over its bare products",
             spread(r["ours, 1 thread"]["step_seconds"] / r["products alone"]["seconds"] for r in rounds),
