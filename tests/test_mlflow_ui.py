@@ -19,15 +19,6 @@ from sweeps.study import StudyConfig
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.xdist_group("mlflow-ui")]
 
 STUDY = '<img src=x onerror=alert(1)> "it\'s" 😀 [x](javascript:alert(2))'
-CHROMIUM_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 QUIET = "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')"
 """Else a panel opens by itself when a browser comes for the first time."""
 PATIENCE = 30_000
@@ -70,25 +61,13 @@ def served(warm_root, tmp_path_factory):
                 server.stop()
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    path = shutil.which("chromium")
-    if path is None:
-        pytest.skip("no chromium on the PATH; `make browser` installs Debian's")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; pip install '.[dev]'")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def opened(chromium, served):
+def opened(browser, served):
     """Opens one of the links and keeps what went wrong in the page, and what it asked of other hosts."""
     pages = []
 
     def open_page(name: str):
-        page = chromium.new_page(viewport={"width": 1280, "height": 1000})
+        page = browser.new_page(viewport={"width": 1280, "height": 1000})
         page.set_default_timeout(PATIENCE)
         page.add_init_script(QUIET)
         page.dialogs, page.strangers = [], []
