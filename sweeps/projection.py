@@ -8,11 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
 from pipeline.catalog import HEADLINES, METRICS, show, show_spread
 from pipeline.outcome import Outcome, setting_label
+from pipeline.run_report import enlarged
 from pipeline.stages import train_key
 from pipeline.store import KEY_LENGTH, Home
 from pipeline.tracking import (
@@ -61,7 +59,9 @@ def project(jobs: TrackedJobs, summary: Summary) -> None:
     champion = summary.champion
     if champion is not None and "generated" in champion.grids:
         with tempfile.TemporaryDirectory() as folder:
-            jobs.parent.log_file(enlarged(champion.grids["generated"], Path(folder, PICTURE)))
+            picture = Path(folder, PICTURE)
+            picture.write_bytes(enlarged(champion.grids["generated"], PICTURE_WIDTH))
+            jobs.parent.log_file(picture)
     jobs.parent.set_description(describe_study(summary, jobs.tracker.experiment_id, jobs.parent.id))
     if champion is not None:
         register_champion(jobs, summary, champion)
@@ -171,12 +171,3 @@ def served_model(outcome: Outcome, home: Home) -> ServedModel:
         height=height,
         width=width,
     )
-
-
-def enlarged(grid: Path, target: Path) -> Path:
-    """The grid with its pixels multiplied to about PICTURE_WIDTH: a browser would blur them."""
-    with Image.open(grid) as image:
-        scale = max(1, PICTURE_WIDTH // image.width)
-        pixels = np.asarray(image).repeat(scale, 0).repeat(scale, 1)
-    Image.fromarray(pixels).save(target, optimize=True)
-    return target
