@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from benchmarks import growth, startup, sweeps, training
-from pipeline.store import Home
-from pipeline.tracking import git_commit
+from pipeline.environment import git_commit
+from pipeline.store.home import Home
 
 PARTS = ("training", "startup", "growth", "sweeps")
 

@@ -19,15 +19,19 @@ from typing import Any
 import torch
 
 from benchmarks.usual import train_usual, usual_data
-from pipeline import stages
-from pipeline.config import RunConfig, build_config
-from pipeline.data import PreparedData
-from pipeline.outcome import load_outcome
-from pipeline.population import Population, capacity
-from pipeline.population_stage import train_population
-from pipeline.run import execute, set_up_process
-from pipeline.store import Home
-from pipeline.training import Training, fit, start
+from pipeline.config.reading import build_config
+from pipeline.config.settings import RunConfig
+from pipeline.data.splits import PreparedData
+from pipeline.runs.execute import execute, set_up_process
+from pipeline.runs.outcome import load_outcome
+from pipeline.stages.context import Context
+from pipeline.stages.populations import train_population
+from pipeline.stages.prepare import prepare
+from pipeline.stages.reference import reference as reference_stage
+from pipeline.store.home import Home
+from pipeline.training.fit import fit, start
+from pipeline.training.population import Population, capacity
+from pipeline.training.state import Training
 
 SIZES = (1, 8, 40, 128)
 
@@ -103,7 +107,7 @@ def largest_difference(configs: list[RunConfig], data: PreparedData, device: tor
 
 def sweep(configs: list[RunConfig], home: Home) -> dict[str, Any]:
     """Every configuration trained as a population, then evaluated and scored on validation images: seconds of each."""
-    ctxs = [stages.Context(config, home) for config in configs]
+    ctxs = [Context(config, home) for config in configs]
     began = time.perf_counter()
     failed = train_population(ctxs, lambda ends: set(), at_once=len(ctxs))
     trained = time.perf_counter()
@@ -134,11 +138,11 @@ def main() -> None:
     set_up_process(1)
     with tempfile.TemporaryDirectory() as folder:
         home = Home(Path(folder), Home.from_environment().data_dir)
-        ctx = stages.Context(base, home, say=print)
+        ctx = Context(base, home, say=print)
         device = ctx.device
         name = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
         print(f"{name}, torch {torch.__version__}")
-        data = stages.prepare(ctx)
+        data = prepare(ctx)
         result: dict[str, Any] = {"device": name, "torch": torch.__version__, "images": len(data.train)}
 
         result["largest_relative_difference"] = largest_difference(random_configs(base, 4), data, device)
@@ -166,7 +170,7 @@ def main() -> None:
             line = f"K = {k}: {own:.3f} s per epoch, {k * statistics.median(single) / own:.1f} x one by one"
             print(line + (f", {k * usual[-1] / own:.0f} x the usual loop" if usual else ""))
         long = base.with_settings({"train.epochs": 3 if args.tiny else 20})
-        stages.reference(ctx, "val")  # the judges, trained once per data set
+        reference_stage(ctx, "val")  # the judges, trained once per data set
         result["sweep"] = sweep(random_configs(long, 3 if args.tiny else 40), home)
         print("sweep: " + ", ".join(f"{key} {value:.4g}" for key, value in result["sweep"].items()))
     args.out.write_text(json.dumps(result, indent=1) + "\n")

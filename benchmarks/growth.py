@@ -7,17 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import stages
-from pipeline.config import RunConfig, build_config
-from pipeline.run import execute, set_up_process
-from pipeline.store import MANIFEST, Home, read_json, write_json
+from pipeline.config.reading import build_config
+from pipeline.config.settings import RunConfig
+from pipeline.runs.execute import execute, set_up_process
+from pipeline.stages.context import Context
+from pipeline.stages.graph import EVALUATE, SCORE, TRAIN, run_key
+from pipeline.store.files import read_json, write_json
+from pipeline.store.home import Home
+from pipeline.store.store import MANIFEST
 from pipeline.tracking import MlflowTracker
 from sweeps.driver import _Sweep, first_view, parent_spec, rebuild_report
-from sweeps.executors import Event, Job, JobDone
-from sweeps.jobs import TrackedJobs
-from sweeps.objective import chosen
-from sweeps.space import DEFAULT_SPACE
-from sweeps.study import Ledger, StudyConfig
+from sweeps.execution.jobs import Event, Job, JobDone
+from sweeps.study.config import StudyConfig
+from sweeps.study.ledger import Ledger
+from sweeps.study.objective import chosen
+from sweeps.study.space import DEFAULT_SPACE
+from sweeps.tracked import TrackedJobs
 
 TINY = {
     "data": {"dataset": "digits"},
@@ -70,15 +75,15 @@ class Instant:
         """The pattern's stored results under the keys of `config`."""
         split, store = self.split, self.home.store
         pairs = {
-            "train": (stages.train_key(self.pattern), stages.train_key(config)),
-            "evaluate": (stages.evaluate_key(self.pattern, split), stages.evaluate_key(config, split)),
-            "score": (stages.score_key(self.pattern, split), stages.score_key(config, split)),
+            "train": (TRAIN.key(self.pattern), TRAIN.key(config)),
+            "evaluate": (EVALUATE.key(self.pattern, split), EVALUATE.key(config, split)),
+            "score": (SCORE.key(self.pattern, split), SCORE.key(config, split)),
         }
         for stage, (old, new) in pairs.items():
             shutil.copytree(store.path(stage, old), store.path(stage, new))
-        key = stages.run_key(config, split)
+        key = run_key(config, split)
         folder = store.path("run", key)
-        shutil.copytree(store.path("run", stages.run_key(self.pattern, split)), folder)
+        shutil.copytree(store.path("run", run_key(self.pattern, split)), folder)
         stored = read_json(folder / "run.json")
         stored["stages"] = {stage: new for stage, (_, new) in pairs.items()}
         # numbers that depend on the setting, so that the sampler and the front have something to do
@@ -96,7 +101,7 @@ def measure(sizes: tuple[int, ...], report_sizes: tuple[int, ...]) -> dict[str, 
     with tempfile.TemporaryDirectory() as folder:
         home = Home(Path(folder), Path(folder) / "data")
         base = build_config(TINY)
-        ctx = stages.Context(base, home)
+        ctx = Context(base, home)
         execute(ctx, "val")
         config = StudyConfig("growth", base, DEFAULT_SPACE, chosen((), "cvae"))
         executor = Instant(home, base)

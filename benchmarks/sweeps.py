@@ -15,9 +15,10 @@ import torch
 
 from benchmarks.training import in_process
 from benchmarks.usual import usual_data, usual_sweep
-from pipeline.config import DataConfig
-from pipeline.data import prepare
-from pipeline.store import MANIFEST, read_json
+from pipeline.config.sections import DataConfig
+from pipeline.data.preparing import prepare
+from pipeline.store.files import read_json
+from pipeline.store.store import MANIFEST
 
 COMMAND = str(Path(sys.executable).with_name("cvae-pipe"))
 STAGES = ("prepare", "judge", "reference", "calibration", "train", "evaluate", "score", "inside")

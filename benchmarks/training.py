@@ -9,14 +9,19 @@ from typing import Any
 import torch
 
 from benchmarks.usual import train_usual, usual_data
-from pipeline import stages
-from pipeline.config import DataConfig, ModelConfig, RunConfig, TrainConfig, build_config
-from pipeline.data import PreparedData, prepare
-from pipeline.linear import product
-from pipeline.run import set_up_process
-from pipeline.store import Home
-from pipeline.training import fit, start
-from sweeps.executors import EpochDone, Job, LocalExecutor
+from pipeline.config.reading import build_config
+from pipeline.config.sections import DataConfig, ModelConfig, TrainConfig
+from pipeline.config.settings import RunConfig
+from pipeline.data.preparing import prepare
+from pipeline.data.splits import PreparedData
+from pipeline.models.linear import product
+from pipeline.runs.execute import set_up_process
+from pipeline.stages.context import Context
+from pipeline.stages.prepare import prepare as prepare_stage
+from pipeline.store.home import Home
+from pipeline.training.fit import fit, start
+from sweeps.execution.jobs import EpochDone, Job
+from sweeps.execution.local import LocalExecutor
 
 
 def usual_epochs(data: PreparedData, root: Path, epochs: int, threads: int | None) -> dict[str, Any]:
@@ -116,7 +121,7 @@ def measure(root: Path, *, repeats: int, epochs: int, jobs: int) -> dict[str, An
         }
         with tempfile.TemporaryDirectory() as folder:
             home = Home(Path(folder), root)
-            stages.prepare(stages.Context(RunConfig(), home))
+            prepare_stage(Context(RunConfig(), home))
             for workers in (1, 2):
                 row[f"executor, {workers} worker{'s' * (workers > 1)}"] = executor_epochs(home, workers, jobs, epochs)
         rounds.append(row)

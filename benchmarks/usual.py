@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from pipeline.config import DataConfig
-from pipeline.data import PreparedData, stratified_mask
+from pipeline.config.sections import DataConfig
+from pipeline.data.splits import PreparedData, stratified_mask
 
 
 def usual_data(data: PreparedData, root: Path) -> tuple[Dataset, Dataset]:

@@ -6,74 +6,37 @@ trials it finds running: same params, same MLflow run, same checkpoint.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from pipeline import stages
-from pipeline.config import RunConfig, digest
+from pipeline.config.digests import digest
+from pipeline.config.settings import RunConfig
 from pipeline.errors import StudyError
-from pipeline.outcome import Outcome, epoch_grids, load_outcome
-from pipeline.run import (
-    closing,
-    data_info,
-    log_epoch_grids,
-    prerequisites,
-    set_up_process,
-)
-from pipeline.stages import Context
-from pipeline.store import Home
+from pipeline.experiments.record import closing, data_info, log_epoch_grids
+from pipeline.experiments.run import prerequisites
+from pipeline.runs.execute import set_up_process
+from pipeline.runs.outcome import Outcome, epoch_grids, load_outcome
+from pipeline.stages.context import Context
+from pipeline.stages.graph import run_key
+from pipeline.stages.prepare import result_facts
+from pipeline.store.home import Home
 from pipeline.tracking import RunSpec, Status, TrackedRun, Tracker
-from sweeps.executors import EpochDone, Event, Executor, Job, JobDone, JobFailed, JobStopped
-from sweeps.jobs import TimeUp, TrackedJobs
-from sweeps.objective import values
-from sweeps.projection import final_title, project, trial_title
-from sweeps.study import FINISHED, Ledger, Proposals, StudyConfig, load_study, stored_config
-from sweeps.summary import SweepResult, summarise, write_best
-from sweeps.sweep_report import write_sweep_report
-
-
-@dataclass
-class TrialView:
-    """A trial as a live table shows it."""
-
-    number: int
-    params: dict[str, Any]
-    state: str = "running"
-    epoch: int = 0
-    values: list[float] | None = None
-    note: str = ""
-
-
-@dataclass
-class SweepView:
-    """The state of a sweep as a live table shows it."""
-
-    config: StudyConfig
-    target: int
-    trials: dict[int, TrialView] = field(default_factory=dict)
-    finals: dict[str, str] = field(default_factory=dict)
-    started: float = field(default_factory=time.time)
-    finished_before: int = 0
-    workers: int = 1
-
-    @property
-    def finished(self) -> int:
-        return sum(t.state in ("complete", "pruned") for t in self.trials.values())
-
-    @property
-    def eta_seconds(self) -> float | None:
-        """Time left at the pace of this invocation; None before its first finished trial."""
-        here = self.finished - self.finished_before
-        if here < 1:
-            return None
-        return (time.time() - self.started) / here * (self.target - self.finished)
-
-
-OnUpdate = Callable[[SweepView], None]
+from sweeps.analysis.summary import SweepResult, summarise, write_best
+from sweeps.execution.jobs import EpochDone, Event, Executor, Job, JobDone, JobFailed, JobStopped
+from sweeps.progress import OnUpdate, SweepView, TrialView
+from sweeps.record import final_title, project, trial_title
+from sweeps.reporting.study import write_sweep_report
+from sweeps.study.config import StudyConfig, stored_config
+from sweeps.study.ledger import FINISHED, Ledger, load_study
+from sweeps.study.objective import values
+from sweeps.study.proposals import Proposals
+from sweeps.tracked import TimeUp, TrackedJobs
 
 INTERRUPTED = "interrupted; repeat the command to go on"
+
+
 UNSUCCESSFUL: dict[TrialState, Status] = {TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
 """How the run of a trial without a result ends."""
 
@@ -286,7 +249,7 @@ def stored_finals(home: Home, chosen: RunConfig, base: RunConfig) -> list[Outcom
     """The finals of a choice that are in the store, in order of seed."""
     outcomes = []
     for config in final_configs(chosen, base, seeds=1000):
-        key = stages.run_key(config, "test")
+        key = run_key(config, "test")
         if not home.store.has("run", key):
             break
         outcomes.append(load_outcome(home, key))
@@ -319,7 +282,7 @@ def parent_spec(ctx: Context, config: StudyConfig) -> RunSpec:
             "dataset": config.base.data.dataset,
             "model": config.base.model.kind,
         },
-        dataset=data_info(ctx.config, stages.result_facts(ctx)),
+        dataset=data_info(ctx.config, result_facts(ctx)),
     )
 
 

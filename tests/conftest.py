@@ -32,7 +32,7 @@ QUICK: dict[str, dict[str, Any]] = {
 
 def quick_config(**settings: Any):
     """QUICK with some settings replaced: quick_config(train__beta=4.0)."""
-    from pipeline.config import build_config
+    from pipeline.config.reading import build_config
 
     return build_config(QUICK, flags={name.replace("__", "."): value for name, value in settings.items()})
 
@@ -69,7 +69,7 @@ def generator():
 def command(monkeypatch, capsys):
     """Run a command in this process: (exit code, stdout, stderr)."""
 
-    from pipeline import cli
+    from pipeline.cli import main as cli
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["cvae-pipe", *map(str, arguments)])
@@ -88,7 +88,7 @@ def command(monkeypatch, capsys):
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     """A fresh CVAE_PIPE_HOME; the data directory stays as the environment gives it."""
-    from pipeline.store import Home
+    from pipeline.store.home import Home
 
     monkeypatch.setenv("CVAE_PIPE_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -107,15 +107,17 @@ def warm_root(tmp_path_factory) -> Path:
     root = shared / "warm-home"
     with FileLock(shared / "warm-home.lock"):
         if not (root / "ready").exists():
-            from pipeline import stages, tracking
-            from pipeline.run import set_up_process
-            from pipeline.store import Home
+            from pipeline import tracking
+            from pipeline.runs.execute import set_up_process
+            from pipeline.stages.context import Context
+            from pipeline.stages.reference import reference
+            from pipeline.store.home import Home
 
             set_up_process(1)
             home = Home(root, root / "data")
-            ctx = stages.Context(quick_config(), home)
+            ctx = Context(quick_config(), home)
             for split in ("val", "test"):
-                stages.reference(ctx, split)
+                reference(ctx, split)
             with pytest.MonkeyPatch.context() as patch:
                 patch.delenv("MLFLOW_TRACKING_URI", raising=False)
                 tracking.prepare_store(home)
@@ -126,7 +128,7 @@ def warm_root(tmp_path_factory) -> Path:
 @pytest.fixture
 def warm_home(home, warm_root):
     """`home`, with a copy of everything in `warm_root`: a run there trains no judge and migrates no database."""
-    from pipeline.run import set_up_process
+    from pipeline.runs.execute import set_up_process
 
     set_up_process(1)
     shutil.copytree(warm_root, home.root)
@@ -136,12 +138,13 @@ def warm_home(home, warm_root):
 @pytest.fixture(scope="session")
 def digits(warm_root):
     """scikit-learn's digits, prepared and split."""
-    from pipeline import stages
-    from pipeline.run import set_up_process
-    from pipeline.store import Home
+    from pipeline.runs.execute import set_up_process
+    from pipeline.stages.context import Context
+    from pipeline.stages.prepare import prepare
+    from pipeline.store.home import Home
 
     set_up_process(1)
-    return stages.prepare(stages.Context(quick_config(), Home(warm_root, warm_root / "data")))
+    return prepare(Context(quick_config(), Home(warm_root, warm_root / "data")))
 
 
 CHROMIUM_FLAGS = [

@@ -12,30 +12,22 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
+import sweeps.executors
 from conftest import mlflow_client, quick_config, quick_toml
 
 import sweeps.ablation
-import sweeps.executors
 from pipeline import plots
 from pipeline.errors import StudyError
-from pipeline.report import Wall
-from pipeline.stages import Context
-from pipeline.store import Home
+from pipeline.reporting.blocks import Wall
+from pipeline.stages.context import Context
+from pipeline.store.home import Home
 from pipeline.tracking import MlflowTracker
-from sweeps.ablation import (
-    Ablation,
-    AblationConfig,
-    Trend,
-    ablate,
-    ablation_report,
-    parse_values,
-    stored_ablations,
-    summarise_ablation,
-    trends,
-    write_ablation,
-)
-from sweeps.executors import _do
-from sweeps.verify import read_numbers, verify
+from sweeps.ablation import ablate, stored_ablations, summarise_ablation
+from sweeps.analysis.trends import Ablation, Trend, trends
+from sweeps.execution.local import _do
+from sweeps.reporting.ablation import ablation_report, write_ablation
+from sweeps.reporting.verify import read_numbers, verify
+from sweeps.study.ablation import AblationConfig, parse_values
 
 VALUES = (0.1, 1.0, 10.0)
 BASE = quick_config(train__epochs=2)
@@ -281,7 +273,7 @@ def statuses(home):
 @pytest.fixture(scope="module")
 def finished(warm_root, tmp_path_factory):
     """A grid of 2 values and 2 seeds that ran through: (home, ablation, html, executor, states)."""
-    from pipeline.run import set_up_process
+    from pipeline.runs.execute import set_up_process
 
     set_up_process(1)
     root = tmp_path_factory.mktemp("ablation") / "home"

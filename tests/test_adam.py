@@ -2,7 +2,7 @@
 
 import torch
 
-from pipeline.adam import Adam
+from pipeline.training.adam import Adam
 
 
 def parameters(generator):

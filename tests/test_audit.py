@@ -9,10 +9,14 @@ import torch
 from conftest import quick_config
 from torch.distributions import Bernoulli, Normal
 
-from pipeline import audit, stages
-from pipeline.audit import (
+from pipeline.config.digests import derive_seed
+from pipeline.config.sections import AuditConfig
+from pipeline.data.splits import Split
+from pipeline.errors import ConfigError
+from pipeline.evaluation.audit import (
     IWAE_DRAWS,
     IWAE_IMAGES,
+    _some,
     audit_model,
     classification_scores,
     diversity,
@@ -21,16 +25,20 @@ from pipeline.audit import (
     latent_health,
     memorisation,
 )
-from pipeline.catalog import METRICS
-from pipeline.config import AuditConfig, derive_seed
-from pipeline.data import Split
-from pipeline.errors import ConfigError
-from pipeline.losses import bernoulli_bce
-from pipeline.run import execute
-from pipeline.scoring import build_reference, stratified_indices
-from pipeline.stages import Context
-from pipeline.store import Home, read_json
-from pipeline.training import elbo_per_image
+from pipeline.evaluation.catalog import METRICS
+from pipeline.evaluation.reference import build_reference, class_means, stratified_indices
+from pipeline.models.losses import bernoulli_bce
+from pipeline.runs.execute import execute
+from pipeline.stages.audit import audit
+from pipeline.stages.context import Context
+from pipeline.stages.evaluate import evaluate
+from pipeline.stages.graph import run_key
+from pipeline.stages.judge import judge
+from pipeline.stages.reference import reference as reference_stage
+from pipeline.stages.train import train
+from pipeline.store.files import read_json
+from pipeline.store.home import Home
+from pipeline.training.validation import elbo_per_image
 
 SETTINGS = {"train__epochs": 12, "audit__iwae_draws": 120, "audit__iwae_images": 100, "audit__cas_images": 600}
 SECONDARY = {
@@ -71,28 +79,28 @@ def context(warm_root, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def audited(context):
-    return stages.audit(context(), "test")
+    return audit(context(), "test")
 
 
 @pytest.fixture(scope="module")
 def model(context):
-    return stages.train(context()).model
+    return train(context()).model
 
 
 @pytest.fixture(scope="module")
 def judges(context):
-    return stages.judge(context()).judges
+    return judge(context()).judges
 
 
 @pytest.fixture(scope="module")
 def reference(context):
-    return stages.reference(context(), "test")
+    return reference_stage(context(), "test")
 
 
 @pytest.fixture(scope="module")
 def class_logits(digits):
     """Logits of the mean training image of every class."""
-    return stages.class_means(digits.train, 10).clamp(1e-3, 1 - 1e-3).logit()
+    return class_means(digits.train, 10).clamp(1e-3, 1 - 1e-3).logit()
 
 
 def by_class(split, per_class, seed=0):
@@ -101,7 +109,7 @@ def by_class(split, per_class, seed=0):
 
 def stratified(split, limit):
     """The images that the bound is taken of."""
-    chosen = audit._some(split, limit)
+    chosen = _some(split, limit)
     return Split(split.images[chosen], split.labels[chosen])
 
 
@@ -130,7 +138,7 @@ def test_the_kl_of_the_dimensions_adds_up_to_the_rate(audited, context, model, d
     kl = read_json(audited.folder / "kl_per_dim.json")
     assert len(kl) == context().config.model.latent_dim
     assert min(kl) >= 0
-    rate = stages.evaluate(context(), "test").metrics["test/kl"]
+    rate = evaluate(context(), "test").metrics["test/kl"]
     assert sum(kl) == pytest.approx(rate, rel=0.03)  # stratified images against all
     with torch.inference_mode():
         mu, _ = model.encode(digits.test.as_float(), digits.test.labels)
@@ -140,7 +148,7 @@ def test_the_kl_of_the_dimensions_adds_up_to_the_rate(audited, context, model, d
 def test_the_same_audit_gives_the_same_numbers_and_tells_its_progress_step_by_step(audited, context):
     ctx, heard = context(force={"audit"}), []
     ctx = replace(ctx, progress=lambda what, done, total, note: heard.append((what, note, done, total)))
-    assert stages.audit(ctx, "test").metrics == audited.metrics
+    assert audit(ctx, "test").metrics == audited.metrics
     own = [(note, done, total) for what, note, done, total in heard if what == "audit"]
     bound = [(done, total) for note, done, total in own if note == "importance-weighted bound"][1:]
     assert bound == [(50, 100), (100, 100)]
@@ -154,14 +162,14 @@ def test_a_run_with_an_audit_adds_its_numbers_on_test_alone_and_shares_the_stage
     assert outcome.metrics.items() >= audited.metrics.items()
     assert "audit (test): up to date" in said
     assert len(outcome.facts["kl_per_dim"]) == 4
-    assert stages.run_key(ctx.config, "test") != stages.run_key(context().config, "test")
-    assert stages.run_key(ctx.config, "val") == stages.run_key(context().config, "val")
+    assert run_key(ctx.config, "test") != run_key(context().config, "test")
+    assert run_key(ctx.config, "val") == run_key(context().config, "val")
 
 
 @pytest.mark.parametrize("kind", ["ae", "vae"])
 def test_an_audit_of_a_model_without_labels_is_one_clear_line(context, kind):
     with pytest.raises(ConfigError, match=rf"audit needs --model cvae: {kind} takes no label.*evaluate works") as error:
-        stages.audit(context(model__kind=kind), "test")
+        audit(context(model__kind=kind), "test")
     assert "\n" not in str(error.value)
 
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.nn.functional import one_hot
 
-from pipeline.backprop import Layers, elbo_gradients
-from pipeline.losses import bernoulli_bce, gaussian_kl
-from pipeline.model import Autoencoder, reparametrise
+from pipeline.models.autoencoder import Autoencoder, reparametrise
+from pipeline.models.gradients import Layers, elbo_gradients
+from pipeline.models.losses import bernoulli_bce, gaussian_kl
 
 B, D, K = 6, 9, 3
 

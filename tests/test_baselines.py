@@ -9,12 +9,15 @@ from types import SimpleNamespace
 import pytest
 from conftest import mlflow_client, quick_config, quick_toml
 
-from pipeline import cli, stages
-from pipeline.baselines import Baseline, baseline_table, baselines
-from pipeline.outcome import load_outcome
-from pipeline.run import set_up_process
-from pipeline.stages import Context
-from pipeline.store import Home
+from pipeline.cli import main as cli
+from pipeline.experiments.baselines import Baseline, baseline_table, baselines
+from pipeline.runs.execute import set_up_process
+from pipeline.runs.outcome import load_outcome
+from pipeline.stages.context import Context
+from pipeline.stages.graph import run_key
+from pipeline.stages.judge import judge
+from pipeline.stages.prepare import prepare
+from pipeline.store.home import Home
 from pipeline.tracking import MlflowTracker
 
 SYSTEMS = ["ae", "vae", "cvae", "MLP classifier"]
@@ -51,14 +54,14 @@ def test_every_system_has_what_is_defined_for_it_and_nothing_else(made):
 def test_the_numbers_are_those_of_the_runs_on_test(made):
     for row in made.rows[:3]:
         config = made.ctx.config.with_settings({"model.kind": row.system})
-        metrics = load_outcome(made.home, stages.run_key(config, "test")).metrics
+        metrics = load_outcome(made.home, run_key(config, "test")).metrics
         assert {name: metrics[f"test/{name}"] for name in defined(row)} == {n: getattr(row, n) for n in defined(row)}
     for row in made.rows[1:3]:
         assert row.neg_elbo == pytest.approx(row.bce + row.kl)
 
 
 def test_the_classifiers_accuracy_is_judge_b_on_the_real_test_images(made):
-    data, judges = stages.prepare(made.ctx), stages.judge(made.ctx).judges
+    data, judges = prepare(made.ctx), judge(made.ctx).judges
     read = judges.b(data.test.as_float()).argmax(-1)
     assert made.rows[3].classifier_accuracy == (read == data.test.labels).double().mean().item()
 

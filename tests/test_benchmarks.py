@@ -10,8 +10,8 @@ import pytest
 import torch
 from conftest import mnist_root
 
-from pipeline.config import DataConfig
-from pipeline.data import prepare
+from pipeline.config.sections import DataConfig
+from pipeline.data.preparing import prepare
 
 ROOT = Path(__file__).parent.parent
 ABSENT = (

@@ -18,9 +18,13 @@ import torch
 from conftest import mlflow_client, quick_config, quick_toml
 from safetensors.torch import load_file
 
-from pipeline import cli, stages
-from pipeline.stages import Context
-from pipeline.store import Home, read_json
+from pipeline.cli import main as cli
+from pipeline.stages.context import Context
+from pipeline.stages.graph import TRAIN
+from pipeline.stages.train import CHECKPOINT
+from pipeline.stages.train import train as train_stage
+from pipeline.store.files import read_json
+from pipeline.store.home import Home
 
 COMMANDS = ("prepare", "train", "evaluate", "score", "report", "run", "sweep", "compare", "ui")
 
@@ -183,14 +187,14 @@ def test_a_full_disk_is_one_line(command, warm_home, monkeypatch, tmp_path):
     def full(*args):
         raise OSError(28, "No space left on device", "/home/somebody/checkpoint.pt")
 
-    monkeypatch.setattr("pipeline.stages.save_training", full)
+    monkeypatch.setattr("pipeline.stages.train.save_training", full)
     code, _, err = command("train", "--config", quick_toml(tmp_path))
     assert code == 2
     assert err.splitlines()[-1] == "error: /home/somebody/checkpoint.pt cannot be written (No space left on device)"
 
 
 def test_a_bug_of_ours_keeps_its_traceback(command, warm_home, monkeypatch, tmp_path):
-    monkeypatch.setattr(stages, "train", lambda ctx: 1 / 0)
+    monkeypatch.setattr("pipeline.stages.train.train", lambda ctx: 1 / 0)
     monkeypatch.setattr(sys, "argv", ["cvae-pipe", "train", "--config", str(quick_toml(tmp_path))])
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(ZeroDivisionError):
@@ -286,9 +290,7 @@ def children_can_be_interrupted():
 
 def checkpoint_time(home):
     """When the training under way has last finished an epoch; 0 before the first."""
-    return max(
-        (p.stat().st_mtime for p in (home.store.root / "partial").glob(f"train-*/{stages.CHECKPOINT}")), default=0
-    )
+    return max((p.stat().st_mtime for p in (home.store.root / "partial").glob(f"train-*/{CHECKPOINT}")), default=0)
 
 
 def wait_for_epoch(home, process, after=0):
@@ -309,7 +311,7 @@ def test_a_killed_training_goes_on_when_the_command_is_repeated_and_ends_in_the_
     wait_for_epoch(warm_home, process)
     process.kill()
     assert finish(process)[0] == -signal.SIGKILL
-    key = stages.train_key(quick_config(**settings))
+    key = TRAIN.key(quick_config(**settings))
     assert not warm_home.store.has("train", key)
 
     code, out, err = finish(start(warm_home, *arguments))
@@ -317,7 +319,7 @@ def test_a_killed_training_goes_on_when_the_command_is_repeated_and_ends_in_the_
     assert int(re.search(r"going on after epoch (\d+)", err).group(1)) >= 1
     assert warm_home.store.damaged("train", key) == []
 
-    whole = stages.train(Context(quick_config(**settings), Home(tmp_path / "other", tmp_path)))
+    whole = train_stage(Context(quick_config(**settings), Home(tmp_path / "other", tmp_path)))
     folder = warm_home.store.path("train", key)
     weights, expected = load_file(folder / "model.safetensors"), load_file(whole.folder / "model.safetensors")
     assert weights.keys() == expected.keys()

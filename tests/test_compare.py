@@ -10,12 +10,12 @@ from conftest import quick_config
 from safetensors.torch import load_file
 from scipy import stats
 
-from pipeline import stages
-from pipeline.compare import Z95, compare_runs, difference, paired_items
 from pipeline.errors import ConfigError
-from pipeline.outcome import find_run
-from pipeline.run import execute
-from pipeline.stages import Context
+from pipeline.runs.comparison import Z95, compare_runs, difference, paired_items
+from pipeline.runs.execute import execute
+from pipeline.runs.outcome import find_run
+from pipeline.stages.context import Context
+from pipeline.stages.graph import SCORE
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_the_paired_items_average_to_the_metrics(outcome, warm_home):
     for name, key in [("bce", "bce"), ("kl", "kl"), ("neg_elbo", "neg_elbo"), ("coverage", "coverage")]:
         assert float(items[name].mean()) == pytest.approx(run.metrics[f"test/{key}"], rel=1e-5)
     assert float(items["accuracy"].mean()) == pytest.approx(run.metrics["test/conditional_accuracy"])
-    folder = warm_home.store.path("score", stages.score_key(run.config, "test"))
+    folder = warm_home.store.path("score", SCORE.key(run.config, "test"))
     assert len(load_file(folder / "per_sample.safetensors")["predicted"]) == len(items["accuracy"])
 
 

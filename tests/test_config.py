@@ -8,40 +8,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.config import (
-    DATASETS,
-    DEVICES,
-    MODELS,
-    PRIORS,
-    SECTIONS,
-    RunConfig,
-    build_config,
-    derive_seed,
-    digest,
-    read_toml,
-)
+from pipeline.config.digests import derive_seed, digest
+from pipeline.config.reading import build_config, read_toml
+from pipeline.config.sections import DATASETS, DEVICES, MODELS, PRIORS
+from pipeline.config.settings import SECTIONS, RunConfig
 from pipeline.errors import ConfigError
-from pipeline.stages import (
-    audit_key,
-    evaluate_key,
-    expost_key,
-    judge_key,
-    prepare_key,
-    reference_key,
-    run_key,
-    score_key,
-    train_key,
-)
+from pipeline.stages.graph import AUDIT, EVALUATE, EXPOST, REFERENCE, SCORE, TRAIN, run_key
 
 KEYS = {
     "prepare": prepare_key,
     "judge": judge_key,
     "train": train_key,
-    "reference": lambda config: reference_key(config, "test"),
-    "evaluate": lambda config: evaluate_key(config, "test"),
-    "score": lambda config: score_key(config, "test"),
-    "expost": lambda config: expost_key(config, "test"),
-    "audit": lambda config: audit_key(config, "test"),
+    "reference": lambda config: REFERENCE.key(config, "test"),
+    "evaluate": lambda config: EVALUATE.key(config, "test"),
+    "score": lambda config: SCORE.key(config, "test"),
+    "expost": lambda config: EXPOST.key(config, "test"),
+    "audit": lambda config: AUDIT.key(config, "test"),
     "run": lambda config: run_key(config, "test"),
 }
 
@@ -307,7 +289,7 @@ def test_the_key_of_a_configuration_with_every_kind_of_value_is_what_it_was():
         {"data": {"dataset": "digits"}, "model": {"hidden": [512, 256], "condition_encoder": False}},
         sets=["train.learning_rate=3e-4", "train.beta=4"],
     )
-    assert train_key(config) == "9b2b8ce2c948c4055f21044bce6427634e7b089054a0c9b69db2a0c77b0d0087"
+    assert TRAIN.key(config) == "9b2b8ce2c948c4055f21044bce6427634e7b089054a0c9b69db2a0c77b0d0087"
 
 
 OWN_SECTIONS = {
@@ -356,7 +338,7 @@ def test_stages_that_a_run_leaves_out_are_not_in_its_key():
     assert run_key(RunConfig().with_settings({"sampling.prior": "gaussian"}), "test") != plain
     # the audit belongs to test, and is the same stage whether `run` or `audit` asked for it
     assert run_key(FULL, "val") == run_key(FULL.with_settings({"audit.enabled": False}), "val")
-    assert audit_key(FULL, "test") == audit_key(FULL.with_settings({"audit.enabled": False}), "test")
+    assert AUDIT.key(FULL, "test") == AUDIT.key(FULL.with_settings({"audit.enabled": False}), "test")
 
 
 def test_the_split_is_part_of_every_key_that_opens_one():

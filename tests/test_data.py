@@ -28,9 +28,10 @@ from hypothesis import strategies as st
 from torchvision import datasets as tv
 from torchvision.transforms.functional import pil_to_tensor, to_tensor
 
-from pipeline import data
-from pipeline.config import DataConfig
-from pipeline.data import PreparedData, Split, load_prepared, prepare, save_prepared, stratified_mask
+from pipeline.config.sections import DataConfig
+from pipeline.data.preparing import load_prepared, prepare, save_prepared
+from pipeline.data.sources.torchvision import MNIST_MD5, read_source, torchvision_source
+from pipeline.data.splits import PreparedData, Split, stratified_mask
 from pipeline.errors import DataError
 
 SPLITS = ("train", "val", "test")
@@ -637,9 +638,10 @@ def test_what_a_killed_download_left_behind_does_not_matter(published, tmp_path)
 def test_a_download_killed_at_any_moment_leaves_no_part_of_a_file(published, tmp_path):
     published.silent.add(f"/fashion/{IDX_NAMES[1]}.gz")
     code = (
-        "from torchvision import datasets as tv; from pipeline import data; from pathlib import Path\n"
+        "from torchvision import datasets as tv; from pathlib import Path; from pipeline.data import download\n"
+        "from pipeline.data.preparing import prepare; from pipeline.config.sections import DataConfig\n"
         f"tv.FashionMNIST.mirrors, tv.FashionMNIST.resources = {tv.FashionMNIST.mirrors}, {tv.FashionMNIST.resources}\n"
-        f"data.STALL_SECONDS = 60\ndata.prepare(data.DataConfig('fashion-mnist'), Path({str(tmp_path)!r}))"
+        f"download.STALL_SECONDS = 60\nprepare(DataConfig('fashion-mnist'), Path({str(tmp_path)!r}))"
     )
     child = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
@@ -669,7 +671,7 @@ def break_by_dying(server, monkeypatch, path):
 
 
 def break_by_silence(server, monkeypatch, path):
-    monkeypatch.setattr(data, "STALL_SECONDS", 0.3)
+    monkeypatch.setattr("pipeline.data.download.STALL_SECONDS", 0.3)
     server.silent.add(path)
     return f"{server.host}: timed out"
 
@@ -811,9 +813,9 @@ def test_mnist_validation_keeps_the_class_proportions_within_one_image(mnist):
 
 @pytest.mark.mnist
 def test_mnist_joined_again_has_the_published_md5_of_its_raw_files(mnist, mnist_root):
-    read = data._read(data._source("mnist"), mnist_root, download=False)
+    read = read_source(torchvision_source("mnist"), mnist_root, download=False)
     parts = [part for split in read for part in (split.images.numpy(), split.labels.numpy().astype(np.uint8))]
-    assert [md5(idx(part)) for part in parts] == list(data.MNIST_MD5.values())
+    assert [md5(idx(part)) for part in parts] == list(MNIST_MD5.values())
     by_hand = hashlib.sha256()
     for split in read:
         by_hand.update(split.images.numpy().tobytes() + split.labels.numpy().tobytes())

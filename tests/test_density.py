@@ -8,16 +8,18 @@ import sklearn.mixture
 import torch
 from conftest import quick_config
 
-from pipeline import stages
-from pipeline.config import SamplingConfig
-from pipeline.data import Split
-from pipeline.density import ClassPrior, fit_prior, sampled_codes
+from pipeline.config.sections import SamplingConfig
+from pipeline.data.splits import Split
 from pipeline.errors import ConfigError
-from pipeline.model import Autoencoder
-from pipeline.run import execute
-from pipeline.sampling import balanced_labels, conditional_samples, draw_z, fixed_noise, generation_grid
-from pipeline.scoring import EXPOST
-from pipeline.stages import Context
+from pipeline.evaluation.priors import ClassPrior, fit_prior, sampled_codes
+from pipeline.evaluation.scoring import EXPOST
+from pipeline.grids import read_grid
+from pipeline.models.autoencoder import Autoencoder
+from pipeline.models.sampling import balanced_labels, conditional_samples, draw_z, fixed_noise, generation_grid
+from pipeline.runs.execute import execute
+from pipeline.stages.context import Context
+from pipeline.stages.graph import SCORE, run_key
+from pipeline.stages.score import expost
 
 GAUSSIAN = SamplingConfig(prior="gaussian")
 ALMOST_ONE = 1 - 2**-24
@@ -227,7 +229,7 @@ def rescored(warm_root, tmp_path_factory):
     """Runs of one model of digits whose beta is far too low, by prior, and what was said meanwhile."""
     import shutil
 
-    from pipeline.store import Home
+    from pipeline.store.home import Home
 
     root = tmp_path_factory.mktemp("density") / "home"
     shutil.copytree(warm_root, root)
@@ -272,7 +274,7 @@ def test_another_prior_neither_trains_nor_scores_the_standard_way_again(rescored
 def test_a_run_under_a_fitted_prior_keeps_both_grids_and_they_differ(rescored):
     outcomes, _ = rescored
     assert set(outcomes["standard"].grids) == {"generated", "reconstructed"}
-    grids = {name: stages.read_grid(path) for name, path in outcomes["mixture"].grids.items()}
+    grids = {name: read_grid(path) for name, path in outcomes["mixture"].grids.items()}
     assert set(grids) == {"generated", "generated_expost", "reconstructed"}
     assert grids["generated"].shape == grids["generated_expost"].shape
     assert not np.array_equal(grids["generated"], grids["generated_expost"])
@@ -281,17 +283,17 @@ def test_a_run_under_a_fitted_prior_keeps_both_grids_and_they_differ(rescored):
 def test_a_run_is_named_by_its_prior_but_its_standard_score_is_shared():
     configs = [quick_config(sampling__prior=kind) for kind in ("standard", "gaussian", "mixture")]
     configs += [quick_config(**MIXTURE), quick_config(**MIXTURE, sampling__seed=1)]
-    assert len({stages.run_key(config, "test") for config in configs}) == len(configs)
-    assert len({stages.score_key(config, "test") for config in configs}) == 1
+    assert len({run_key(config, "test") for config in configs}) == len(configs)
+    assert len({SCORE.key(config, "test") for config in configs}) == 1
     unused = quick_config(sampling__seed=1)  # of the standard prior, which has nothing to seed
-    assert stages.run_key(unused, "test") == stages.run_key(configs[0], "test")
+    assert run_key(unused, "test") == run_key(configs[0], "test")
 
 
 def test_a_prior_changes_nothing_for_a_model_without_labels(warm_home):
     plain = quick_config(model__kind="vae", train__epochs=1)
     fitted = plain.with_settings({"sampling.prior": "mixture"})
-    assert stages.run_key(plain, "test") == stages.run_key(fitted, "test")
+    assert run_key(plain, "test") == run_key(fitted, "test")
     outcome = execute(Context(fitted, warm_home), "test")
     assert not any(name.endswith(("_expost", "prior_gap")) for name in outcome.metrics)
     with pytest.raises(ConfigError, match="score needs --model cvae: vae takes no label"):
-        stages.expost(Context(fitted, warm_home), "test")
+        expost(Context(fitted, warm_home), "test")

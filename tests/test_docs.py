@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.catalog import METRICS, markdown_table
-from pipeline.config import DATASETS
+from pipeline.config.sections import DATASETS
+from pipeline.evaluation.catalog import METRICS, markdown_table
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -29,7 +29,7 @@ def test_the_readme_names_the_two_commands():
 def test_every_command_line_of_the_readme_parses(line):
     from typer.main import get_command
 
-    from pipeline.cli import app
+    from pipeline.cli.main import app
 
     words = line.split()
     command = get_command(app).commands[words[0]]
@@ -39,7 +39,7 @@ def test_every_command_line_of_the_readme_parses(line):
 def test_the_readme_names_every_command_and_data_set():
     from typer.main import get_command
 
-    from pipeline.cli import app
+    from pipeline.cli.main import app
 
     for name in get_command(app).commands:
         assert f"cvae-pipe {name}" in README

@@ -22,25 +22,31 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import sweeps.driver
+import sweeps.jobs
 from conftest import mlflow_client, quick_config, quick_toml
 from optuna.trial import TrialState
 from safetensors.torch import load_file, save_file
+from sweeps.driver import rebuild_report, sweep
 
-import sweeps.driver
-import sweeps.jobs
-from pipeline import stages, tracking
-from pipeline.config import build_config, read_toml
+from pipeline import tracking
+from pipeline.config.reading import build_config, read_toml
 from pipeline.errors import StudyError
-from pipeline.store import Home
+from pipeline.stages.context import Context
+from pipeline.stages.graph import run_key
+from pipeline.stages.prepare import _loaded_data
+from pipeline.store.home import Home
 from pipeline.tracking import MlflowTracker
-from sweeps.driver import SweepView, rebuild_report, sweep
-from sweeps.executors import EpochDone, Event, Job, JobDone, JobFailed, LocalExecutor, _do
-from sweeps.jobs import TrackedJobs
-from sweeps.objective import chosen
-from sweeps.population_executor import PopulationExecutor
-from sweeps.space import DEFAULT_SPACE, build_space
-from sweeps.study import Ledger, StudyConfig, load_study
-from sweeps.summary import SweepResult
+from sweeps.analysis.summary import SweepResult
+from sweeps.execution.jobs import EpochDone, Event, Job, JobDone, JobFailed
+from sweeps.execution.local import LocalExecutor, _do
+from sweeps.execution.population import PopulationExecutor
+from sweeps.progress import SweepView
+from sweeps.study.config import StudyConfig
+from sweeps.study.ledger import Ledger, load_study
+from sweeps.study.objective import chosen
+from sweeps.study.space import DEFAULT_SPACE, build_space
+from sweeps.tracked import TrackedJobs
 
 pytestmark = pytest.mark.timeout(600)  # a fixture that starts the command three times counts with its first test
 EPOCHS = 4
@@ -101,7 +107,7 @@ def run_sweep(
     workers: int = 1,
 ) -> SweepResult:
     return sweep(
-        stages.Context(config.base, home),
+        Context(config.base, home),
         config,
         trials=trials,
         final_seeds=final_seeds,
@@ -276,7 +282,7 @@ def test_the_best_configuration_can_be_run_as_it_is(undisturbed):
     best = build_config(read_toml(undisturbed.result.best))
     assert best == undisturbed.result.summary.chosen_config
     assert best.train.seed == 0
-    key = stages.run_key(best, "test")
+    key = run_key(best, "test")
     assert undisturbed.home.store.has("run", key)  # it is the first of the finals
 
 
@@ -300,7 +306,7 @@ def test_garbage_labels_in_the_test_split_change_no_trial_and_every_final(
     arrays = load_file(tensors)
     arrays["test.labels"] = (arrays["test.labels"] + 1) % 10
     save_file(arrays, tensors)
-    stages._loaded_data.cache_clear()
+    _loaded_data.cache_clear()
     result = run_sweep(home, study(), 2, final_seeds=1)
     assert ledger_of(home) == ledger_of(undisturbed.home)[:2]
     [final] = result.summary.finals
@@ -787,7 +793,7 @@ def test_an_outage_of_the_tracking_server_stops_nothing_and_a_repeat_replays_wha
     ],
 )
 def test_a_bad_command_is_exit_code_2_and_one_line(arguments, message, warm_home, capfd, monkeypatch):
-    from pipeline import cli
+    from pipeline.cli import main as cli
 
     handler = signal.getsignal(signal.SIGTERM)
     quick = str(quick_toml(warm_home.root))

@@ -12,11 +12,14 @@ from pathlib import Path
 import pytest
 from conftest import quick_config
 
-from pipeline import stages
-from pipeline.outcome import load_outcome
-from pipeline.run import execute, set_up_process
-from pipeline.store import Home
-from sweeps.executors import MAX_RESTARTS, EpochDone, Event, Job, JobDone, JobFailed, JobStopped, LocalExecutor
+from pipeline.runs.execute import execute, set_up_process
+from pipeline.runs.outcome import load_outcome
+from pipeline.stages.context import Context
+from pipeline.stages.graph import TRAIN, run_key
+from pipeline.stages.train import CHECKPOINT
+from pipeline.store.home import Home
+from sweeps.execution.jobs import EpochDone, Event, Job, JobDone, JobFailed, JobStopped
+from sweeps.execution.local import MAX_RESTARTS, LocalExecutor
 
 
 def copy_of(warm_root: Path, root: Path) -> Home:
@@ -92,11 +95,11 @@ def one(warm_root, tmp_path_factory):
 def test_one_worker_two_workers_and_this_process_give_bit_equal_outcomes(one, two, warm_root, tmp_path):
     by_one = run_jobs(one[0], JOBS)
     by_two = run_jobs(two[0], JOBS)
-    assert by_one == by_two == {job.id: JobDone(job.id, stages.run_key(job.config, job.split)) for job in JOBS}
+    assert by_one == by_two == {job.id: JobDone(job.id, run_key(job.config, job.split)) for job in JOBS}
     for event in by_one.values():
         assert facts(load_outcome(one[1], event.key)) == facts(load_outcome(two[1], event.key))
     set_up_process(1)
-    here = execute(stages.Context(JOBS[1].config, copy_of(warm_root, tmp_path / "here")), "val")
+    here = execute(Context(JOBS[1].config, copy_of(warm_root, tmp_path / "here")), "val")
     assert facts(load_outcome(two[1], by_two["beta 4"].key)) == facts(here)
 
 
@@ -136,7 +139,7 @@ def test_a_killed_workers_job_goes_on_from_its_last_epoch_and_ends_with_the_same
     assert 5 <= max(heard[:again]) < 40, "the worker was killed after its last epoch: nothing was tested"
     assert heard[again:] == list(range(1, 41))
     set_up_process(1)
-    undisturbed = execute(stages.Context(config, copy_of(warm_root, tmp_path / "undisturbed")), "val")
+    undisturbed = execute(Context(config, copy_of(warm_root, tmp_path / "undisturbed")), "val")
     assert facts(load_outcome(home, ended.key)) == facts(undisturbed)
 
 
@@ -204,9 +207,9 @@ def test_a_diverged_job_says_why_and_leaves_its_worker_at_work(two):
 def test_a_bug_of_ours_fails_the_job_with_its_traceback(two, warm_root):
     executor, home = two
     broken = quick_config(train__seed=51)
-    folder = home.store.partial("train", stages.train_key(broken))
+    folder = home.store.partial("train", TRAIN.key(broken))
     folder.mkdir(parents=True)
-    (folder / stages.CHECKPOINT).write_bytes(b"not a checkpoint")
+    (folder / CHECKPOINT).write_bytes(b"not a checkpoint")
     ended = run_jobs(executor, [Job("broken", broken, "val")])["broken"]
     assert isinstance(ended, JobFailed)
     assert "Traceback (most recent call last)" in ended.details
@@ -228,10 +231,10 @@ def test_a_pruned_job_waits_for_the_answer_after_every_epoch_and_stops_at_no(two
 
     ended = run_jobs(executor, [Job("pruned", config, "val", (objective,))], answer)["pruned"]
     assert isinstance(ended, JobStopped)
-    assert ended.folder == home.store.partial("train", stages.train_key(config))
+    assert ended.folder == home.store.partial("train", TRAIN.key(config))
     assert len(quick) == 3
     assert all(list(scores) == [objective] for scores in quick)
-    assert not home.store.has("run", stages.run_key(config, "val"))
+    assert not home.store.has("run", run_key(config, "val"))
 
 
 def test_workers_do_not_outlive_a_driver_that_is_killed(warm_root, tmp_path):

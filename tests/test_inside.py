@@ -11,18 +11,32 @@ from conftest import quick_config
 from PIL import Image
 from sklearn.decomposition import PCA
 
-from pipeline import inside, stages
-from pipeline.inside import OFFSETS, STEPS, base_code, between_images, between_labels, image_pairs, misread, plane
-from pipeline.inside_report import inside_section
-from pipeline.metrics.latent import active_units
-from pipeline.model import Autoencoder
-from pipeline.outcome import load_outcome
-from pipeline.report import Figure, Report, Section, render_html, render_markdown
-from pipeline.run import execute, set_up_process
-from pipeline.run_report import run_report
-from pipeline.sampling import generation_grid, reconstructions
-from pipeline.stages import Context
-from pipeline.store import MANIFEST, read_json
+from pipeline.evaluation.inside import (
+    OFFSETS,
+    STEPS,
+    base_code,
+    between_images,
+    between_labels,
+    image_pairs,
+    misread,
+    plane,
+)
+from pipeline.evaluation.metrics.latent import active_units
+from pipeline.models.autoencoder import Autoencoder
+from pipeline.models.sampling import generation_grid, reconstructions
+from pipeline.reporting.blocks import Figure, Report, Section
+from pipeline.reporting.html import render_html
+from pipeline.reporting.markdown import render_markdown
+from pipeline.reporting.run import run_report
+from pipeline.reporting.sections.inside import inside_section
+from pipeline.runs.execute import execute, set_up_process
+from pipeline.runs.outcome import load_outcome
+from pipeline.stages.context import Context
+from pipeline.stages.graph import INSIDE
+from pipeline.stages.inside import inside
+from pipeline.stages.judge import judge
+from pipeline.store.files import read_json
+from pipeline.store.store import MANIFEST
 
 KINDS = ("ae", "vae", "cvae")
 
@@ -49,7 +63,7 @@ def test_a_traversal_at_0_is_the_base_code_and_elsewhere_one_dimension_alone_has
     model = build(kind)
     mu, _ = model.encode(digits.test.as_float(), digits.test.labels)
     base, unit = base_code(mu, stochastic=model.stochastic)
-    rows = inside.traversals(model, base, unit, [3, 0], 7).unflatten(0, (2, len(OFFSETS)))
+    rows = traversals(model, base, unit, [3, 0], 7).unflatten(0, (2, len(OFFSETS)))
     label = torch.tensor([7])
     for row in rows:
         torch.testing.assert_close(row[OFFSETS.index(0)], decode(model, base[None], label)[0])
@@ -94,7 +108,7 @@ def test_between_labels_each_end_is_its_label():
 
 def test_between_labels_starts_at_the_first_column_of_the_generated_grid(digits):
     model = build("cvae")
-    found = inside.look_inside(model, digits, digits.test, None, per_class=2, seed=0)
+    found = look_inside(model, digits, digits.test, None, per_class=2, seed=0)
     first = torch.from_numpy(np.array(found.sheets["between_labels"])[:, :8])
     grid = generation_grid(model).unflatten(0, (10, 10))[:, 0].view(10, 8, 8)
     expected = (grid * 255).round().to(torch.uint8)
@@ -102,7 +116,7 @@ def test_between_labels_starts_at_the_first_column_of_the_generated_grid(digits)
 
 
 def test_what_is_not_defined_is_left_out(digits):
-    found = {kind: inside.look_inside(build(kind), digits, digits.test, None, per_class=2, seed=0) for kind in KINDS}
+    found = {kind: look_inside(build(kind), digits, digits.test, None, per_class=2, seed=0) for kind in KINDS}
     always = {"traversals", "between_images"}
     assert {kind: set(f.sheets) - always for kind, f in found.items()} == {
         "ae": set(),
@@ -115,7 +129,7 @@ def test_what_is_not_defined_is_left_out(digits):
         "cvae": False,
     }
     assert found["vae"].facts["traversals"]["label"] is None
-    assert inside.look_inside(build("vae", 1), digits, digits.test, None, per_class=2, seed=0).points is None
+    assert look_inside(build("vae", 1), digits, digits.test, None, per_class=2, seed=0).points is None
 
 
 def test_traversed_are_the_active_dimensions_by_falling_variance(digits):
@@ -123,7 +137,7 @@ def test_traversed_are_the_active_dimensions_by_falling_variance(digits):
     with torch.no_grad():
         model.encoder[-1].weight[1] = 0  # the mean of dimension 1 no longer varies
         model.encoder[-1].weight[4] *= 9
-    facts = inside.look_inside(model, digits, digits.test, None, per_class=2, seed=0).facts
+    facts = look_inside(model, digits, digits.test, None, per_class=2, seed=0).facts
     mu, _ = model.encode(digits.test.as_float(), digits.test.labels)
     assert len(facts["traversals"]["dims"]) == active_units(mu) == 4
     assert facts["traversals"]["dims"] == mu.var(0).argsort(descending=True).tolist()[:4]
@@ -195,13 +209,13 @@ def test_the_stage_agrees_with_the_scores_of_the_run(context):
 
 def test_the_most_wrong_images_are_read_by_the_judge_as_said(context):
     ctx = context()
-    folder = stages.inside(ctx, "test")
+    folder = inside(ctx, "test").folder
     about = read_json(folder / "inside.json")["most_wrong"]
     with Image.open(folder / "most_wrong.png") as image:
         sheet = np.array(image)
     cells = [sheet[9 * (i // 4) :, 9 * (i % 4) :][:8, :8].flatten() for i in range(len(about["asked"]))]
     images = torch.from_numpy(np.stack(cells)).float() / 255
-    probability, read = stages.judge(ctx).judges.a(images).softmax(1).max(1)
+    probability, read = judge(ctx).judges.a(images).softmax(1).max(1)
     clear = probability > 0.6  # a PNG has 256 greys: a reading on the edge may turn
     assert read[clear].tolist() == torch.tensor(about["read"])[clear].tolist()
     assert all(a != r for a, r in zip(about["asked"], about["read"], strict=True))
@@ -215,7 +229,7 @@ def test_the_same_model_gives_the_same_files(context, kind):
     files = []
     for _ in range(2):
         ctx.force.add("inside")
-        files.append(read_json(stages.inside(ctx, "test") / MANIFEST)["files"])
+        files.append(read_json(inside(ctx, "test").folder / MANIFEST)["files"])
     assert files[0] == files[1]
     assert "traversals.png" in files[0]
 
@@ -230,7 +244,7 @@ def test_a_trial_is_not_looked_into_and_a_run_on_test_is(context, warm_home):
 def test_a_run_older_than_the_stage_loads_and_reports_and_has_it_once_it_is_repeated(context, warm_home):
     ctx = context()
     before = execute(ctx, "test")
-    shutil.rmtree(warm_home.store.path("inside", stages.inside_key(ctx.config, "test")))
+    shutil.rmtree(warm_home.store.path("inside", INSIDE.key(ctx.config, "test")))
     old = load_outcome(warm_home, before.key)
     assert old == replace(before, inside=None)
     assert inside_section(old).blocks == ()

@@ -11,21 +11,16 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import nn
 
-from pipeline import judge as judge_module
-from pipeline.config import GateConfig, JudgeConfig
+from pipeline.config.sections import GateConfig, JudgeConfig
 from pipeline.errors import JudgeError
-from pipeline.judge import (
+from pipeline.evaluation.judges.augmentation import augmented, blurred
+from pipeline.evaluation.judges.fitting import fit_judge
+from pipeline.evaluation.judges.gates import Gate, check_gates, gate_values, judge_gates
+from pipeline.evaluation.judges.networks import (
     ConvJudge,
-    Gate,
     MLPJudge,
-    augmented,
-    blurred,
     build_judge,
-    check_gates,
     extract_features,
-    fit_judge,
-    gate_values,
-    judge_gates,
     judge_outputs,
     predict_logits,
 )
@@ -132,7 +127,7 @@ def test_augmented_images_differ_from_each_other_and_stay_grey_values(generator,
 @pytest.mark.parametrize("size", [28, 8])
 def test_augmentation_shifts_by_at_most_two_pixels_at_28(size, generator, monkeypatch):
     for name in ("MAX_NOISE", "MAX_ROTATION"):
-        monkeypatch.setattr(judge_module, name, 0.0)
+        monkeypatch.setattr(f"pipeline.evaluation.judges.augmentation.{name}", 0.0)
     images = torch.zeros(2000, size, size)
     images[:, size // 2 - 1 : size // 2 + 1, size // 2 - 1 : size // 2 + 1] = 0.5
     out = augmented(images, generator)
@@ -144,7 +139,7 @@ def test_augmentation_shifts_by_at_most_two_pixels_at_28(size, generator, monkey
 
 def test_augmentation_turns_by_at_most_ten_degrees(generator, monkeypatch):
     for name in ("MAX_NOISE", "MAX_SHIFT", "MAX_BLUR"):
-        monkeypatch.setattr(judge_module, name, 0.0)
+        monkeypatch.setattr(f"pipeline.evaluation.judges.augmentation.{name}", 0.0)
     images = torch.zeros(2000, 28, 28)
     images[:, 13:15, 22:24] = 0.5  # 9 pixels right of the centre
     out = augmented(images, generator)
@@ -210,7 +205,7 @@ def test_augmentation_is_what_lets_a_judge_read_blurred_mnist(monkeypatch):
     assert values["blur_2"] >= 0.95
     assert values["ece"] <= 0.03
 
-    monkeypatch.setattr(judge_module, "augmented", lambda x, generator: x)
+    monkeypatch.setattr("pipeline.evaluation.judges.fitting.augmented", lambda x, generator: x)
     naive = fit_judge("a", images, labels, classes=10, config=replace(config, epochs=2))
     values = gate_values("a", naive, test_images, test_labels, means)
     assert values["clean"] >= 0.97

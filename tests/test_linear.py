@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline import linear
-from pipeline.linear import Linear, affine, product
+from pipeline.models import linear
+from pipeline.models.linear import Linear, affine, product
 
 
 @pytest.fixture(params=[True, False], ids=["oneDNN", "torch"])

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
-from pipeline.losses import (
+from pipeline.models.losses import (
     ElboTerms,
     bernoulli_bce,
     gaussian_kl,

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.metrics.diversity import (
+from pipeline.evaluation.metrics.diversity import (
     PixelPCA,
     pairwise_l2,
     pairwise_ssim,

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.metrics.frechet import covariance_root, frechet_distance
+from pipeline.evaluation.metrics.frechet import covariance_root, frechet_distance
 
 
 def normal(n, d, seed=0):

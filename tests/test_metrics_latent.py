@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from pipeline.losses import gaussian_kl_per_dim
-from pipeline.metrics.latent import active_units, is_collapsed, label_leak
+from pipeline.evaluation.metrics.latent import active_units, is_collapsed, label_leak
+from pipeline.models.losses import gaussian_kl_per_dim
 
 
 def normal(n, d, seed=0):

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import Bernoulli, Normal
 
-from pipeline.losses import bernoulli_bce, gaussian_kl
-from pipeline.metrics.likelihood import StreamingLogMeanExp, elbo_summary, iwae_nll, log_importance_weights
+from pipeline.evaluation.metrics.likelihood import StreamingLogMeanExp, elbo_summary, iwae_nll, log_importance_weights
+from pipeline.models.losses import bernoulli_bce, gaussian_kl
 
 
 def normal(*shape, seed=0):

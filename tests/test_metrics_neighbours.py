@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-import pipeline.metrics.neighbours as neighbours
-from pipeline.metrics.neighbours import (
+import pipeline.evaluation.metrics.neighbours as neighbours
+from pipeline.evaluation.metrics.neighbours import (
     class_coverage,
     coverage,
     covered,

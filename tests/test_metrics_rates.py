@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.metrics.rates import conditional_accuracy, expected_calibration_error, wilson_interval
+from pipeline.evaluation.metrics.rates import conditional_accuracy, expected_calibration_error, wilson_interval
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.metrics.diversity import PixelPCA, pairwise_l2, pairwise_ssim, vendi_ratio, vendi_score
-from pipeline.metrics.frechet import frechet_distance
-from pipeline.metrics.neighbours import class_coverage, coverage, expected_coverage, nearest_train_ratio
-from pipeline.metrics.per_class import per_class
-from pipeline.metrics.rates import conditional_accuracy
+from pipeline.evaluation.metrics.diversity import PixelPCA, pairwise_l2, pairwise_ssim, vendi_ratio, vendi_score
+from pipeline.evaluation.metrics.frechet import frechet_distance
+from pipeline.evaluation.metrics.neighbours import class_coverage, coverage, expected_coverage, nearest_train_ratio
+from pipeline.evaluation.metrics.per_class import per_class
+from pipeline.evaluation.metrics.rates import conditional_accuracy
 
 
 def mnist_images(name):

@@ -5,16 +5,17 @@ import urllib.parse
 
 import pytest
 from conftest import quick_config
+from sweeps.driver import sweep
 from test_tracking import Server
 
-from pipeline import stages, ui
-from pipeline.store import Home
+from pipeline.stages.context import Context
+from pipeline.store.home import Home
 from pipeline.tracking import MlflowTracker
-from sweeps.driver import sweep
-from sweeps.executors import LocalExecutor
-from sweeps.objective import chosen
-from sweeps.space import DEFAULT_SPACE
-from sweeps.study import StudyConfig
+from pipeline.tracking import serving as ui
+from sweeps.execution.local import LocalExecutor
+from sweeps.study.config import StudyConfig
+from sweeps.study.objective import chosen
+from sweeps.study.space import DEFAULT_SPACE
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.xdist_group("mlflow-ui")]
 
@@ -31,7 +32,7 @@ class Served:
     def __init__(self, home: Home, server: Server) -> None:
         config = StudyConfig(STUDY, quick_config(train__epochs=2), DEFAULT_SPACE, chosen((), "cvae"))
         self.result = sweep(
-            stages.Context(config.base, home),
+            Context(config.base, home),
             config,
             trials=3,
             final_seeds=1,

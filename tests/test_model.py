@@ -5,9 +5,9 @@ import torch
 from torch import nn
 from torch.distributions import Normal
 
-from pipeline.linear import Linear
-from pipeline.losses import elbo_terms
-from pipeline.model import Autoencoder, mlp, reparametrise
+from pipeline.models.autoencoder import Autoencoder, mlp, reparametrise
+from pipeline.models.linear import Linear
+from pipeline.models.losses import elbo_terms
 
 B, D, K, Z = 5, 12, 3, 2
 KINDS = ("ae", "vae", "cvae")

@@ -2,9 +2,9 @@
 
 import pytest
 
-from pipeline.catalog import METRICS
 from pipeline.errors import ConfigError
-from sweeps.objective import DEFAULT, OBJECTIVES, chosen, physical_range, values
+from pipeline.evaluation.catalog import METRICS
+from sweeps.study.objective import DEFAULT, OBJECTIVES, chosen, physical_range, values
 
 METRICS_OF_A_TRIAL = {
     "val/conditional_accuracy": 0.9,

@@ -7,11 +7,13 @@ import pytest
 import torch
 from conftest import mnist_root, quick_config
 
-from pipeline.config import DataConfig, ModelConfig, TrainConfig
-from pipeline.data import PreparedData, Split, prepare
+from pipeline.config.sections import DataConfig, ModelConfig, TrainConfig
+from pipeline.data.preparing import prepare
+from pipeline.data.splits import PreparedData, Split
 from pipeline.errors import DataError, DivergedError
-from pipeline.population import Population, capacity, member_bytes, stack_shape
-from pipeline.training import EpochRecord, fit, load_training, save_training, start
+from pipeline.training.fit import fit, start
+from pipeline.training.population import Population, capacity, member_bytes, stack_shape
+from pipeline.training.state import EpochRecord, load_training, save_training
 
 CPU = torch.device("cpu")
 EPOCHS = 3

@@ -9,14 +9,17 @@ import pytest
 from conftest import quick_config
 from test_executors import copy_of, run_jobs
 
-from pipeline import population_stage, stages
 from pipeline.errors import DivergedError, StudyError
-from pipeline.outcome import load_outcome
-from pipeline.population_stage import StoppedError, train_population
-from pipeline.stages import Context
-from sweeps.executors import EpochDone, Event, Job, JobDone, JobFailed, JobStopped, LocalExecutor
-from sweeps.placement import executor_kind, place
-from sweeps.population_executor import PopulationExecutor
+from pipeline.runs.outcome import load_outcome
+from pipeline.stages import populations as population_stage
+from pipeline.stages.context import Context
+from pipeline.stages.graph import TRAIN, run_key
+from pipeline.stages.populations import StoppedError, train_population
+from pipeline.stages.train import CHECKPOINT, train
+from sweeps.execution.jobs import EpochDone, Event, Job, JobDone, JobFailed, JobStopped
+from sweeps.execution.local import LocalExecutor
+from sweeps.execution.placement import executor_kind, place
+from sweeps.execution.population import PopulationExecutor
 
 EPOCHS = 4
 JOBS = [
@@ -47,7 +50,7 @@ def test_a_population_of_jobs_gives_the_outcomes_that_worker_processes_give(stac
     jobs = JOBS + OTHERS
     heard: list[EpochDone] = []
     ended = run_jobs(stacked[0], jobs, lambda e: heard.append(e) if isinstance(e, EpochDone) else None)
-    assert ended == {job.id: JobDone(job.id, stages.run_key(job.config, job.split)) for job in jobs}
+    assert ended == {job.id: JobDone(job.id, run_key(job.config, job.split)) for job in jobs}
     home = copy_of(warm_root, tmp_path / "home")
     local = LocalExecutor(home, 1)
     try:
@@ -64,7 +67,7 @@ def test_a_population_of_jobs_gives_the_outcomes_that_worker_processes_give(stac
         for row, expected in zip(own.history, reference.history, strict=True):
             for key in expected.keys() - {"train/images_per_second"}:
                 assert row[key] == pytest.approx(expected[key], rel=1e-4), key
-        folder, expected_folder = (h.store.path("train", stages.train_key(job.config)) for h in (stacked[1], home))
+        folder, expected_folder = (h.store.path("train", TRAIN.key(job.config)) for h in (stacked[1], home))
         assert sorted(p.name for p in folder.rglob("*")) == sorted(p.name for p in expected_folder.rglob("*"))
 
 
@@ -126,7 +129,7 @@ def test_equal_trainings_in_one_batch_are_one_training(stacked):
     config = quick_config(train__seed=41)
     jobs = [Job("on val", config, "val"), Job("on test", config, "test")]
     ended = run_jobs(stacked[0], jobs)
-    assert ended == {job.id: JobDone(job.id, stages.run_key(config, job.split)) for job in jobs}
+    assert ended == {job.id: JobDone(job.id, run_key(config, job.split)) for job in jobs}
 
 
 def test_a_finished_job_is_replayed_from_the_store(stacked):
@@ -154,7 +157,7 @@ def test_a_pruned_job_stops_where_it_is_told_and_the_others_go_on(stacked, objec
     ended = run_jobs(executor, jobs, answer)
     stopped = ended[f"stopped {objective}"]
     assert isinstance(stopped, JobStopped)
-    assert stopped.folder == home.store.partial("train", stages.train_key(jobs[0].config))
+    assert stopped.folder == home.store.partial("train", TRAIN.key(jobs[0].config))
     assert isinstance(ended[f"kept {objective}"], JobDone)
     assert isinstance(ended[f"free {objective}"], JobDone)
     assert sum(e.job.startswith("stopped") for e in quick) == 3
@@ -164,9 +167,9 @@ def test_a_pruned_job_stops_where_it_is_told_and_the_others_go_on(stacked, objec
 def test_a_bug_of_ours_fails_every_job_of_its_batch_with_the_traceback(stacked):
     executor, home = stacked
     broken = quick_config(train__seed=71)
-    folder = home.store.partial("train", stages.train_key(broken))
+    folder = home.store.partial("train", TRAIN.key(broken))
     folder.mkdir(parents=True)
-    (folder / stages.CHECKPOINT).write_bytes(b"not a checkpoint")
+    (folder / CHECKPOINT).write_bytes(b"not a checkpoint")
     ended = run_jobs(executor, [Job("broken", broken, "val")])["broken"]
     assert isinstance(ended, JobFailed)
     assert "Traceback (most recent call last)" in ended.details
@@ -215,14 +218,14 @@ def test_checkpoints_are_kept_and_a_resumed_population_ends_in_the_same_bits(
     with pytest.raises(Interrupted):
         train_population(ctxs, stop_after_two, at_once=8)
     for ctx in ctxs:
-        assert (warm_home.store.partial("train", stages.train_key(ctx.config)) / stages.CHECKPOINT).exists()
+        assert (warm_home.store.partial("train", TRAIN.key(ctx.config)) / CHECKPOINT).exists()
     heard = []
     train_population(ctxs, lambda ends: heard.append([e.record.epoch for e in ends]) or set(), at_once=8)
     assert heard == [[1] * 3, [2] * 3, [3] * 3, [4] * 3]
     undisturbed = copy_of(warm_root, tmp_path / "other")
     train_population(contexts(undisturbed), lambda ends: set(), at_once=8)
     for ctx in ctxs:
-        key = stages.train_key(ctx.config)
+        key = TRAIN.key(ctx.config)
         one, other = (h.store.path("train", key) / "model.safetensors" for h in (warm_home, undisturbed))
         assert one.read_bytes() == other.read_bytes()
 
@@ -232,7 +235,7 @@ def test_the_size_of_the_populations_moves_no_number_beyond_rounding(warm_home, 
     train_population(contexts(warm_home), lambda ends: set(), at_once=1)
     train_population(contexts(other), lambda ends: set(), at_once=3)
     for ctx in contexts(warm_home):
-        ours, theirs = stages.train(ctx).history, stages.train(Context(ctx.config, other)).history
+        ours, theirs = train(ctx).history, train(Context(ctx.config, other)).history
         for a, b in zip(ours, theirs, strict=True):
             assert a.metrics["val/neg_elbo"] == pytest.approx(b.metrics["val/neg_elbo"], rel=1e-4)
 
@@ -253,7 +256,7 @@ def test_out_of_memory_halves_the_population_and_everything_is_trained(warm_home
     assert train_population(contexts(warm_home), lambda ends: set(), at_once=8) == {}
     assert sizes == [3, 1, 1, 1]
     for ctx in contexts(warm_home):
-        assert warm_home.store.has("train", stages.train_key(ctx.config))
+        assert warm_home.store.has("train", TRAIN.key(ctx.config))
 
 
 def test_who_has_no_result_has_a_reason(warm_home):

@@ -12,19 +12,21 @@ import pandas as pd
 import pytest
 import torch
 from conftest import mlflow_client, quick_config
-
-from pipeline import stages, tracking
-from pipeline.outcome import setting_label
-from pipeline.sampling import balanced_labels, conditional_samples
-from pipeline.store import Home
-from pipeline.tracking import MlflowTracker, registered_name
 from sweeps.driver import sweep
-from sweeps.executors import LocalExecutor
-from sweeps.jobs import TrackedJobs
-from sweeps.objective import chosen
-from sweeps.projection import project, served_model, trial_title
-from sweeps.space import DEFAULT_SPACE, build_space
-from sweeps.study import StudyConfig
+
+from pipeline import tracking
+from pipeline.experiments.record import setting_label
+from pipeline.models.sampling import balanced_labels, conditional_samples
+from pipeline.stages.context import Context
+from pipeline.stages.train import train
+from pipeline.store.home import Home
+from pipeline.tracking import MlflowTracker, registered_name
+from sweeps.execution.local import LocalExecutor
+from sweeps.record import project, served_model, trial_title
+from sweeps.study.config import StudyConfig
+from sweeps.study.objective import chosen
+from sweeps.study.space import DEFAULT_SPACE, build_space
+from sweeps.tracked import TrackedJobs
 
 CONFIG = StudyConfig('it\'s a "study"', quick_config(train__epochs=2), DEFAULT_SPACE, chosen((), "cvae"))
 NAME = registered_name(CONFIG.name)
@@ -32,7 +34,7 @@ NAME = registered_name(CONFIG.name)
 
 def run_sweep(home: Home, *, trials: int = 3, final_seeds: int = 1):
     return sweep(
-        stages.Context(CONFIG.base, home),
+        Context(CONFIG.base, home),
         CONFIG,
         trials=trials,
         final_seeds=final_seeds,
@@ -65,7 +67,7 @@ def jobs_of(home: Home, on_warning=print) -> TrackedJobs:
     tracker = MlflowTracker.connect(home, "cvae-pipe", on_warning=on_warning)
     [parent] = runs_of(home, "tags.kind = 'study'")
     run = tracking.MlflowRun(tracker._link, parent)
-    return TrackedJobs(stages.Context(CONFIG.base, home), tracker, None, run, CONFIG.name, float("inf"))
+    return TrackedJobs(Context(CONFIG.base, home), tracker, None, run, CONFIG.name, float("inf"))
 
 
 def runs_of(home: Home, query: str):
@@ -182,7 +184,7 @@ def test_the_champion_loads_by_its_alias_and_generates_exactly_our_samples(swept
     model = f"models:/{NAME}@champion"
     subprocess.run([sys.executable, "-c", program, uri, model, *files], check=True, env=environment, cwd=home.root)
     [final] = result.summary.finals
-    trained = stages.train(stages.Context(final.config, home))
+    trained = train(Context(final.config, home))
     ours, y = conditional_samples(trained.model, per_class=3, seed=5)
     assert torch.equal(y, balanced_labels(3, 10))
     for file in files:
@@ -258,8 +260,8 @@ def test_the_architecture_that_is_registered_is_the_models_own(swept):
     home, result = swept
     [final] = result.summary.finals
     model = served_model(final, home)
-    trained = stages.train(stages.Context(final.config, home)).model
-    from pipeline.model import Autoencoder
+    trained = train(Context(final.config, home)).model
+    from pipeline.models.autoencoder import Autoencoder
 
     built = Autoencoder(**model.architecture)
     assert {k: v.shape for k, v in built.state_dict().items()} == {k: v.shape for k, v in trained.state_dict().items()}

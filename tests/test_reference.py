@@ -9,10 +9,18 @@ import pytest
 from conftest import QUICK, mlflow_client
 from test_ablation import Here
 
-from pipeline.run import set_up_process
-from pipeline.store import Home
-from sweeps import reference
-from sweeps.reference import REFERENCE_TEST, REFERENCE_TRAIN, SEEDS, TARGETS, VALUES, _all_three, _both, _curve, main
+from pipeline.runs.execute import set_up_process
+from pipeline.store.home import Home
+from sweeps.reference import SEEDS, VALUES, main
+from sweeps.reporting.reference import (
+    REFERENCE_TEST,
+    REFERENCE_TRAIN,
+    TARGETS,
+    all_three_section,
+    claims_section,
+    curve_section,
+    reported_loss_section,
+)
 
 OVERRIDES = (
     *(f"{section}.{key}={value}" for section, table in QUICK.items() for key, value in table.items()),
@@ -41,7 +49,7 @@ def made(warm_root, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CVAE_PIPE_HOME", str(root))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        patch.setattr(reference, "LocalExecutor", lambda home, workers: Here(home))
+        patch.setattr("sweeps.reference.LocalExecutor", lambda home, workers: Here(home))
         html = main((0.5, 4.0), 1, 1, OVERRIDES, (("train.epochs", 3),))
         again = main((0.5, 4.0), 1, 1, OVERRIDES, (("train.epochs", 3),))
     assert again == html
@@ -103,7 +111,7 @@ READINGS = {
 @pytest.mark.parametrize("reading", READINGS)
 def test_the_reading_that_is_named_is_the_nearest_one(reading):
     far = {"neg_elbo": 140.0, "kl": 50.0, "bce": 77.0, "bce_at_mean": 70.0}
-    table, text = reference._test_loss(outcome(**(far | READINGS[reading])))
+    table, text = reported_loss_section(outcome(**(far | READINGS[reading])))
     assert [row[0] for row in table.rows] == list(READINGS)
     assert [table.rows[i][0] for i in table.highlight] == [reading]
     nearest = next(row for row in table.rows if row[0] == reading)
@@ -116,7 +124,7 @@ def test_the_reading_that_is_named_is_the_nearest_one(reading):
 def test_the_curve_stands_beside_the_references_epochs_that_there_are(epochs):
     run = outcome()
     run.history = run.history[:epochs]
-    _, table, text = _curve(run)
+    _, table, text = curve_section(run)
     assert [int(row[0]) for row in table.rows] == [epoch for epoch in REFERENCE_TRAIN if epoch <= epochs]
     assert table.rows[0][1:] == ("91.00", "153.11")
     assert "55,000 images" in text.text
@@ -131,7 +139,7 @@ def test_what_is_said_of_low_beta_follows_from_the_means_over_seeds():
     ]
     config = SimpleNamespace(key="beta", seeds=2, base=SimpleNamespace(train=SimpleNamespace(epochs=7)))
     grid = SimpleNamespace(frame=pd.DataFrame(rows), config=config)
-    table, text = _both(grid)
+    table, text = claims_section(grid)
     assert [row[0] for row in table.rows] == ["0.1", "2", "8"]
     assert table.rows[0][1] == "0.3000"
     assert table.caption == "Means over 2 seeds, 7 epochs."
@@ -142,7 +150,7 @@ def test_what_is_said_of_low_beta_follows_from_the_means_over_seeds():
 
 @pytest.fixture
 def larger(monkeypatch):
-    monkeypatch.setattr(reference, "grid_figure", lambda *arguments: None)
+    monkeypatch.setattr("sweeps.reporting.reference.grid_figure", lambda *arguments: None)
     config = SimpleNamespace(
         model=SimpleNamespace(hidden=(600, 400), latent_dim=16),
         train=SimpleNamespace(beta=1.0, epochs=60),
@@ -167,7 +175,7 @@ def larger(monkeypatch):
 
 
 def test_targets_are_met_only_where_all_of_them_are(larger):
-    text, table, *_ = _all_three(larger())
+    text, table, *_ = all_three_section(larger())
     assert "All targets met at once" in text.text
     assert [row[0] for row in table.rows] == list(TARGETS)
     assert {row[4] for row in table.rows} == {"met"}
@@ -184,7 +192,7 @@ def test_targets_are_met_only_where_all_of_them_are(larger):
     ],
 )
 def test_one_missed_target_is_named_and_the_sentence_says_so(larger, missed):
-    text, table, *_ = _all_three(larger(**missed))
+    text, table, *_ = all_three_section(larger(**missed))
     assert "All targets not met at once" in text.text
     [name] = missed
     assert [row[0] for row in table.rows if row[4] == "missed"] == [name.removesuffix("_expost")]

@@ -16,25 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from pipeline.report import (
-    Code,
-    Facts,
-    Figure,
-    File,
-    Gallery,
-    Link,
-    Report,
-    Section,
-    Table,
-    Text,
-    Tile,
-    Wall,
-    escape_markdown,
-    render_html,
-    render_markdown,
-    write_report,
-)
-from pipeline.sources import Number, Phrase, Source
+from pipeline.reporting.blocks import Code, Facts, Figure, File, Gallery, Link, Report, Section, Table, Text, Tile, Wall
+from pipeline.reporting.citation import Number, Phrase, Source
+from pipeline.reporting.html import render_html
+from pipeline.reporting.markdown import escape_markdown, render_markdown
+from pipeline.reporting.writing import write_report
 
 HOSTILE = (
     "<script>alert('x')</script> \"quoted\" & &amp; `code` | **bold** _it_ [a](javascript:b) {{ 7*7 }} 😀" + "x" * 300

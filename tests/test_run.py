@@ -8,21 +8,16 @@ import tomllib
 import pytest
 from conftest import mlflow_client, quick_config
 
-from pipeline import stages
-from pipeline.config import build_config, read_toml
+from pipeline.config.reading import build_config, read_toml
+from pipeline.environment import environment_text
 from pipeline.errors import DataError, DivergedError, TrackingError
-from pipeline.outcome import find_run, load_outcome
-from pipeline.run import (
-    closing,
-    environment_text,
-    execute,
-    history_csv,
-    prerequisites,
-    run,
-    write_run_report,
-)
-from pipeline.stages import Context
-from pipeline.store import KEY_LENGTH
+from pipeline.experiments.record import closing, history_csv
+from pipeline.experiments.run import prerequisites, run, write_run_report
+from pipeline.runs.execute import execute
+from pipeline.runs.outcome import find_run, load_outcome
+from pipeline.stages.context import Context
+from pipeline.stages.graph import run_key
+from pipeline.store.store import KEY_LENGTH
 from pipeline.tracking import MlflowTracker, uninterrupted
 
 EXPERIMENT = "cvae-pipe"
@@ -88,7 +83,7 @@ def test_a_run_is_recorded_with_all_that_it_is(context, connect, warm_home):
         "model": "cvae",
         "split": "test",
     }
-    assert tracked.data.tags["run_key"] == stages.run_key(ctx.config, "test")[:KEY_LENGTH]
+    assert tracked.data.tags["run_key"] == run_key(ctx.config, "test")[:KEY_LENGTH]
     (dataset,) = tracked.inputs.dataset_inputs
     assert dataset.dataset.name == "digits"
 
@@ -137,7 +132,7 @@ def test_the_summary_is_the_json_document(context, connect):
     result = run(context(), connect)
     document = json.loads(json.dumps(result.summary(), allow_nan=False))
     assert sorted(document) == ["metrics", "name", "report", "run_id", "run_key"]
-    assert document["run_key"] == stages.run_key(quick_config(), "test")[:KEY_LENGTH]
+    assert document["run_key"] == run_key(quick_config(), "test")[:KEY_LENGTH]
     assert document["metrics"]["test/bce"] > 0
     assert all(isinstance(v, float) for v in document["metrics"].values())
 
@@ -211,7 +206,7 @@ def test_an_interrupted_run_is_killed_and_goes_on_in_the_same_run_to_the_same_re
 
 def test_an_interruption_after_the_training_keeps_it(context, connect, warm_home, monkeypatch):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.stages.score_model", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("pipeline.stages.score.score_model", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             run(context(), connect)
     assert recorded(warm_home)[0].info.status == "KILLED"

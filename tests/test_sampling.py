@@ -5,16 +5,15 @@ import pytest
 import torch
 from scipy.stats import kstest
 
-from pipeline.model import Autoencoder
-from pipeline.sampling import (
+from pipeline.grids import paired_rows, tile
+from pipeline.models.autoencoder import Autoencoder
+from pipeline.models.sampling import (
     balanced_labels,
     conditional_samples,
     decode_means,
     fixed_noise,
     generation_grid,
-    paired_rows,
     reconstructions,
-    tile,
 )
 
 K, D, Z = 3, 12, 4

@@ -7,18 +7,11 @@ import pytest
 import torch
 from conftest import quick_config
 
-from pipeline import stages
-from pipeline.scoring import (
-    build_reference,
-    largest_per_class,
-    per_class_table,
-    quick_scores,
-    score_metrics,
-    score_model,
-    stratified_indices,
-)
-from pipeline.stages import Context
-from pipeline.store import Home
+from pipeline.evaluation.reference import build_reference, largest_per_class, stratified_indices
+from pipeline.evaluation.scoring import per_class_table, quick_scores, score_metrics, score_model
+from pipeline.stages.context import Context
+from pipeline.stages.judge import judge
+from pipeline.store.home import Home
 
 SCORE = quick_config().score
 
@@ -46,7 +39,7 @@ class Replay(torch.nn.Module):
 
 @pytest.fixture(scope="module")
 def judges(warm_root):
-    return stages.judge(Context(quick_config(), Home(warm_root, warm_root / "data"))).judges
+    return judge(Context(quick_config(), Home(warm_root, warm_root / "data"))).judges
 
 
 @pytest.fixture(scope="module")

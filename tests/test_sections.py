@@ -10,17 +10,20 @@ import pytest
 from conftest import quick_config
 from PIL import Image
 
-from pipeline.config import build_config
-from pipeline.per_class_report import class_heat_figure, per_class_section
-from pipeline.report import Figure, Report, Section, Table, Text, render_html
-from pipeline.run import execute
-from pipeline.stages import Context
-from sweeps.hypervolume import hypervolume
-from sweeps.objective import chosen
-from sweeps.sections import curves, gains, importances, per_class, trade_off, why
-from sweeps.space import DEFAULT_SPACE
-from sweeps.study import StudyConfig
-from sweeps.summary import Summary, balanced, pareto_front
+from pipeline.config.reading import build_config
+from pipeline.reporting.blocks import Figure, Report, Section, Table, Text
+from pipeline.reporting.html import render_html
+from pipeline.reporting.sections.classes import class_heat_figure, per_class_section
+from pipeline.runs.execute import execute
+from pipeline.stages.context import Context
+from sweeps.analysis.front import balanced, pareto_front
+from sweeps.analysis.hypervolume import hypervolume
+from sweeps.analysis.importances import importances
+from sweeps.analysis.summary import Summary, gains
+from sweeps.reporting.trade_off import curves, per_class, trade_off, why
+from sweeps.study.config import StudyConfig
+from sweeps.study.objective import chosen
+from sweeps.study.space import DEFAULT_SPACE
 
 BASE = build_config(flags={"data.dataset": "digits", "train.epochs": 5})
 CONFIG = StudyConfig("s", BASE, DEFAULT_SPACE, chosen((), "cvae"))

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from markupsafe import escape
 from scipy import stats
 
-from pipeline.config import build_config
+from pipeline.config.reading import build_config
 from pipeline.errors import ReportError
-from pipeline.sources import Number, Phrase, Source, cited, cited_interval, cited_spread, derive, written
+from pipeline.reporting.citation import Number, Phrase, Source, cited, cited_interval, cited_spread, derive, written
 
 
 @dataclass

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config import RunConfig, build_config
+from pipeline.config.reading import build_config
+from pipeline.config.settings import RunConfig
 from pipeline.errors import ConfigError
-from sweeps.space import DEFAULT_SPACE, Dimension, build_space, suggest
+from sweeps.study.space import DEFAULT_SPACE, Dimension, build_space, suggest
 
 NAMES = ("train.beta", "model.latent_dim", "train.learning_rate")
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from pipeline import spread
+from pipeline.evaluation import statistics as spread
 
 numbers = st.lists(st.floats(-1e6, 1e6, allow_subnormal=False), min_size=2, max_size=8)
 

@@ -11,7 +11,9 @@ import pytest
 from filelock import Timeout
 
 from pipeline.errors import HomeError
-from pipeline.store import MANIFEST, Home, Store, read_json, sha256, try_lock, write_atomically, write_json
+from pipeline.store.files import read_json, sha256, try_lock, write_atomically, write_json
+from pipeline.store.home import Home
+from pipeline.store.store import MANIFEST, Store
 
 KEY = "ab" * 32
 

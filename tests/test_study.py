@@ -10,11 +10,14 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from pipeline.config import RunConfig, build_config
+from pipeline.config.reading import build_config
+from pipeline.config.settings import RunConfig
 from pipeline.errors import HomeError, StudyError
-from sweeps.objective import OBJECTIVES, chosen
-from sweeps.space import DEFAULT_SPACE, build_space
-from sweeps.study import Ledger, Proposals, StudyConfig, load_study, stored_config, study_names
+from sweeps.study.config import StudyConfig, stored_config
+from sweeps.study.ledger import Ledger, load_study, study_names
+from sweeps.study.objective import OBJECTIVES, chosen
+from sweeps.study.proposals import Proposals
+from sweeps.study.space import DEFAULT_SPACE, build_space
 
 BASE = build_config(flags={"data.dataset": "digits", "train.epochs": 5})
 TWO = StudyConfig("two", BASE, DEFAULT_SPACE, chosen(("conditional_accuracy", "neg_elbo"), "cvae"), window=4)
@@ -160,7 +163,7 @@ def test_a_trials_training_seed_depends_on_study_seed_and_number_alone():
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory):
     """A home with study `one`, its driver dead: trials 0 to 3 are complete, pruned, failed and running."""
-    from pipeline.store import Home
+    from pipeline.store.home import Home
 
     home = Home(tmp_path_factory.mktemp("ledger"), tmp_path_factory.mktemp("data"))
     ledger = Ledger(home, ONE)

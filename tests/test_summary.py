@@ -12,19 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.trial import TrialState, create_trial
 
-from pipeline.config import build_config, read_toml
-from sweeps.objective import chosen
-from sweeps.space import DEFAULT_SPACE, build_space
-from sweeps.study import StudyConfig, quiet_optuna
-from sweeps.summary import (
-    Summary,
-    balanced,
-    pareto_front,
-    summarise,
-    trial_frame,
-    write_best,
-)
-from sweeps.sweep_report import sweep_command
+from pipeline.config.reading import build_config, read_toml
+from sweeps.analysis.front import balanced, pareto_front
+from sweeps.analysis.summary import Summary, summarise, trial_frame, write_best
+from sweeps.reporting.study import sweep_command
+from sweeps.study.config import StudyConfig
+from sweeps.study.objective import chosen
+from sweeps.study.space import DEFAULT_SPACE, build_space
+from sweeps.study.storage import quiet_optuna
 
 BASE = build_config(flags={"data.dataset": "digits", "train.epochs": 5})
 CONFIG = StudyConfig("s", BASE, DEFAULT_SPACE, chosen((), "cvae"))
@@ -237,7 +232,7 @@ def test_a_study_without_trials_can_be_summed_up(home):
     ids=["defaults", "seed and window", "pruner", "a dimension off", "another dimension", "settings", "vae on mnist"],
 )
 def test_the_command_of_a_study_parses_back_to_the_same_study(config, summary, home, monkeypatch):
-    from pipeline import cli
+    from pipeline.cli import main as cli
 
     parsed = {}
 

@@ -11,21 +11,26 @@ import pytest
 from conftest import quick_config, watched_page
 from optuna.trial import TrialState, create_trial
 from PIL import Image
-
-from pipeline import stages
-from pipeline.errors import ReportError
-from pipeline.outcome import Outcome
-from pipeline.report import Wall
-from pipeline.run import execute
-from pipeline.stages import Context
 from sweeps.driver import rebuild_report
-from sweeps.objective import chosen
-from sweeps.objective import values as objective_values
-from sweeps.space import build_space
-from sweeps.study import Ledger, StudyConfig
-from sweeps.summary import busy_seconds, pareto_front, summarise, trial_frame
-from sweeps.sweep_report import beta_sentence, sweep_report, write_sweep_report
-from sweeps.verify import read_numbers, verify
+
+from pipeline.errors import ReportError
+from pipeline.grids import read_grid
+from pipeline.reporting.blocks import Wall
+from pipeline.runs.execute import execute
+from pipeline.runs.outcome import Outcome
+from pipeline.stages.context import Context
+from pipeline.stages.graph import TRAIN
+from pipeline.stages.train import epoch_grid_path
+from sweeps.analysis.front import pareto_front
+from sweeps.analysis.summary import busy_seconds, summarise, trial_frame
+from sweeps.reporting.answer import beta_sentence
+from sweeps.reporting.study import sweep_report, write_sweep_report
+from sweeps.reporting.verify import read_numbers, verify
+from sweeps.study.config import StudyConfig
+from sweeps.study.ledger import Ledger
+from sweeps.study.objective import chosen
+from sweeps.study.objective import values as objective_values
+from sweeps.study.space import build_space
 
 CONFIG = StudyConfig(
     "kept <b>",
@@ -47,8 +52,8 @@ def ledger(warm_home):
         ledger.note(trial, run_key=outcome.key, metrics=outcome.metrics)
         ledger.tell(trial, objective_values(CONFIG.objectives, outcome.metrics))
     pruned = ledger.begin({"beta": 9.0, "latent_dim": 2})
-    key = stages.train_key(CONFIG.trial_config(5, optuna.trial.FixedTrial(pruned.params)))
-    grid = stages.epoch_grid_path(warm_home.store.partial("train", key), 1)
+    key = TRAIN.key(CONFIG.trial_config(5, optuna.trial.FixedTrial(pruned.params)))
+    grid = epoch_grid_path(warm_home.store.partial("train", key), 1)
     grid.parent.mkdir(parents=True)
     Image.fromarray(np.full((89, 89), 7, np.uint8)).save(grid)
     ledger.note(pruned, reason="stopped by the median pruner after epoch 1")
@@ -77,7 +82,7 @@ def test_every_trial_is_on_the_wall_with_its_picture_or_why_there_is_none(ledger
     assert [dict(tile.values)["beta"] for tile in wall.tiles] == ["0.1", "0.2", "0.5", "1", "3", "8", "9"]
     for n, outcome in summary.outcomes.items():
         shown = np.asarray(Image.open(io.BytesIO(tiles[f"trial-{n}"].picture.png)))
-        stored = stages.read_grid(outcome.grids["generated"])
+        stored = read_grid(outcome.grids["generated"])
         assert (shown[1::3, 1::3] == stored).all()  # digits are enlarged three times
     assert tiles["trial-5"].picture is not None
     assert tiles["trial-5"].note == "pruned (images after epoch 1): stopped by the median pruner after epoch 1"
@@ -89,8 +94,8 @@ def test_every_trial_is_on_the_wall_with_its_picture_or_why_there_is_none(ledger
 
 def test_a_trial_that_still_runs_has_no_picture_yet(ledger, warm_home):
     running = ledger.begin({"beta": 5.0, "latent_dim": 3})
-    key = stages.train_key(CONFIG.trial_config(7, optuna.trial.FixedTrial(running.params)))
-    grid = stages.epoch_grid_path(warm_home.store.partial("train", key), 1)
+    key = TRAIN.key(CONFIG.trial_config(7, optuna.trial.FixedTrial(running.params)))
+    grid = epoch_grid_path(warm_home.store.partial("train", key), 1)
     grid.parent.mkdir(parents=True)
     Image.fromarray(np.full((89, 89), 7, np.uint8)).save(grid)
     [tile] = [
@@ -102,8 +107,8 @@ def test_a_trial_that_still_runs_has_no_picture_yet(ledger, warm_home):
 def test_real_images_of_the_same_layout_stand_beside_the_trials(ledger, warm_home, digits):
     summary = rebuild_report(warm_home, CONFIG.name).summary
     outcome = summary.outcomes[0]
-    assert stages.read_grid(outcome.real).shape == stages.read_grid(outcome.grids["generated"]).shape
-    first = stages.read_grid(outcome.real)[:8, :8]
+    assert read_grid(outcome.real).shape == read_grid(outcome.grids["generated"]).shape
+    first = read_grid(outcome.real)[:8, :8]
     zeros = digits.val.images[digits.val.labels == 0].view(-1, 8, 8).numpy()
     assert any((first == zero).all() for zero in zeros)
     assert wall_of(sweep_report(summary)).reference.title == "real images"

@@ -18,19 +18,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import tracking, ui
+from pipeline import environment as surroundings
+from pipeline import tracking
 from pipeline.errors import ConfigError, TrackingError
-from pipeline.store import Home
-from pipeline.tracking import (
-    DatasetInfo,
-    MlflowTracker,
-    RunSpec,
-    RunsView,
-    comparison_url,
-    run_url,
-    surroundings,
-    tracking_uri,
-)
+from pipeline.store.home import Home
+from pipeline.tracking import DatasetInfo, MlflowTracker, RunSpec, RunsView, comparison_url, run_url, tracking_uri
+from pipeline.tracking import serving as ui
 from pipeline.tracking.views import view_state
 
 DATASET = DatasetInfo("digits", "ab" * 32, "train", "scikit-learn", (1200, 8, 8), 10)

@@ -8,21 +8,17 @@ import pytest
 import torch
 from conftest import quick_config
 
-from pipeline import stages
-from pipeline.config import ModelConfig, TrainConfig, derive_seed
-from pipeline.data import PreparedData, Split
+from pipeline.config.digests import derive_seed
+from pipeline.config.sections import ModelConfig, TrainConfig
+from pipeline.data.splits import PreparedData, Split
 from pipeline.errors import DataError, DivergedError
-from pipeline.losses import warmed_beta
-from pipeline.stages import Context
-from pipeline.training import (
-    EpochRecord,
-    build_model,
-    elbo_per_image,
-    fit,
-    load_training,
-    save_training,
-    start,
-)
+from pipeline.models.losses import warmed_beta
+from pipeline.stages.context import Context
+from pipeline.stages.graph import TRAIN
+from pipeline.stages.train import train
+from pipeline.training.fit import build_model, fit, start
+from pipeline.training.state import EpochRecord, load_training, save_training
+from pipeline.training.validation import elbo_per_image
 
 CPU = torch.device("cpu")
 CVAE = ModelConfig(hidden=(32,), latent_dim=3)
@@ -284,8 +280,8 @@ def test_a_diverging_training_says_so_and_leaves_nothing_in_the_store(warm_home)
     with pytest.raises(
         DivergedError, match=r"loss is (nan|inf) at epoch 1 \(learning_rate=1e\+30, beta=1\); try --lr 0.001"
     ):
-        stages.train(Context(config, warm_home))
-    assert not warm_home.store.has("train", stages.train_key(config))
+        train(Context(config, warm_home))
+    assert not warm_home.store.has("train", TRAIN.key(config))
     assert list(warm_home.store.keys("train")) == []
 
 

@@ -7,13 +7,14 @@ import shutil
 import pytest
 from conftest import quick_config
 
-from pipeline.compare import compare_runs
-from pipeline.compare_report import write_comparison
 from pipeline.errors import ReportError
-from pipeline.run import execute, write_run_report
-from pipeline.stages import Context
-from pipeline.store import read_json, write_json
-from sweeps.verify import read_numbers, verify
+from pipeline.experiments.run import write_run_report
+from pipeline.reporting.comparison import write_comparison
+from pipeline.runs.comparison import compare_runs
+from pipeline.runs.execute import execute
+from pipeline.stages.context import Context
+from pipeline.store.files import read_json, write_json
+from sweeps.reporting.verify import read_numbers, verify
 
 
 @pytest.fixture

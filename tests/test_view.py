@@ -16,12 +16,15 @@ from conftest import quick_config
 from PIL import Image
 from rich.console import Console
 
-from pipeline import preview, view
-from pipeline.sampling import tile
-from sweeps.driver import SweepView, TrialView
-from sweeps.objective import chosen
-from sweeps.space import DEFAULT_SPACE
-from sweeps.study import StudyConfig
+from pipeline.cli.terminal import preview
+from pipeline.cli.terminal.console import redraws
+from pipeline.cli.terminal.preview import PREVIEW_ROWS
+from pipeline.cli.terminal.sweep import SweepDisplay
+from pipeline.grids import tile
+from sweeps.progress import SweepView, TrialView
+from sweeps.study.config import StudyConfig
+from sweeps.study.objective import chosen
+from sweeps.study.space import DEFAULT_SPACE
 
 CONFIG = StudyConfig("a [bold]name[/bold]", quick_config(), DEFAULT_SPACE, chosen((), "cvae"))
 PARAMS = {"beta": 0.1234567, "latent_dim": 64, "learning_rate": 0.000123456}
@@ -40,8 +43,8 @@ def busy_view(trials: int = 40, running: int = 4) -> SweepView:
     return sweep
 
 
-def display(**console) -> tuple[view.SweepDisplay, io.StringIO]:
-    shown = view.SweepDisplay(CONFIG)
+def display(**console) -> tuple[SweepDisplay, io.StringIO]:
+    shown = SweepDisplay(CONFIG)
     out = io.StringIO()
     shown._console = Console(file=out, highlight=False, **console)
     return shown, out
@@ -74,7 +77,7 @@ def test_through_a_pipe_an_event_is_one_line_without_control_characters():
 
 def test_a_dumb_terminal_and_a_pipe_with_forced_colours_are_not_drawn_over():
     for environment in ({"TERM": "dumb"}, {"TERM": "xterm-256color", "FORCE_COLOR": "1"}):
-        assert not view.redraws(Console(file=io.StringIO(), force_terminal=True, _environ=environment))
+        assert not redraws(Console(file=io.StringIO(), force_terminal=True, _environ=environment))
 
 
 def test_a_character_of_the_preview_is_two_pixels():
@@ -105,9 +108,9 @@ def test_the_preview_takes_the_first_image_of_each_class_and_fits(tmp_path, clas
     if max(shape) <= preview.PIXELS:
         expected = (x[::3] * 255).round().to(torch.uint8).view(-1, *shape).numpy()
         np.testing.assert_array_equal(np.stack(images), expected)
-    text = preview.half_blocks(images, width=80, rows=view.PREVIEW_ROWS)
+    text = preview.half_blocks(images, width=80, rows=PREVIEW_ROWS)
     rows = text.plain.splitlines()
-    assert len(rows) <= view.PREVIEW_ROWS
+    assert len(rows) <= PREVIEW_ROWS
     assert max(map(len, rows)) <= 80
 
 
@@ -174,7 +177,7 @@ def test_a_real_terminal_gets_a_bar_and_a_preview(tmp_path):
     assert "\x1b[" in written
     assert "▀" in written
     blocks = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line).rstrip("\r") for line in written.split("\n") if "▀" in line]
-    assert len(blocks) <= view.PREVIEW_ROWS
+    assert len(blocks) <= PREVIEW_ROWS
     assert max(map(len, blocks)) <= 80
 
 

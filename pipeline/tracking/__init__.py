@@ -26,7 +26,6 @@ from pipeline.tracking.links import (
 from pipeline.tracking.notes import note_table
 from pipeline.tracking.registry import registered_name
 from pipeline.tracking.runs import MlflowRun
-from pipeline.tracking.surroundings import code_version, environment_text, git_commit
 from pipeline.tracking.tracker import MlflowTracker
 
 __all__ = [
@@ -43,10 +42,7 @@ __all__ = [
     "Tracker",
     "artifact_file_url",
     "artifact_url",
-    "code_version",
     "comparison_url",
-    "environment_text",
-    "git_commit",
     "mlflow_module",
     "model_url",
     "note_table",

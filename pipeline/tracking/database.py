@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from pipeline.errors import TrackingError
-from pipeline.store import Home
+from pipeline.store.home import Home
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

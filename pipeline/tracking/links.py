@@ -5,7 +5,7 @@ import sys
 from urllib.parse import quote, urlencode
 
 from pipeline.errors import TrackingError
-from pipeline.store import Home
+from pipeline.store.home import Home
 from pipeline.tracking.database import is_server, tracking_uri
 from pipeline.tracking.registry import registered_name
 from pipeline.tracking.tracker import MlflowTracker

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.config import digest
+from pipeline.config.digests import digest
 from pipeline.tracking.contract import ServedModel
 from pipeline.tracking.database import mlflow_module
 

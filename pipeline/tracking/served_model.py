@@ -13,8 +13,8 @@ import pandas as pd
 import torch
 from safetensors.torch import load_file
 
-from pipeline.model import Autoencoder
-from pipeline.sampling import decode_means, fixed_noise
+from pipeline.models.autoencoder import Autoencoder
+from pipeline.models.sampling import decode_means, fixed_noise
 
 
 class ConditionalSampler(mlflow.pyfunc.PythonModel):

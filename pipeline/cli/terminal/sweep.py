@@ -1,0 +1,156 @@
+"""The live table of a sweep, and what is left of it at the end."""
+
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.cli.terminal.console import console, duration, heading, redraws
+from pipeline.cli.terminal.preview import show_preview
+from pipeline.evaluation.catalog import HEADLINES, METRICS, show, show_spread
+
+if TYPE_CHECKING:
+    from sweeps.analysis.summary import Summary
+    from sweeps.progress import SweepView, TrialView
+    from sweeps.study.config import StudyConfig
+
+
+ROWS = 12
+"""Trials in the live table: the best, the latest finished, the running; a terminal of 24 lines holds them."""
+
+
+class SweepDisplay:
+    """A live table of the sweep on a terminal; a line per finished trial elsewhere."""
+
+    def __init__(self, config: "StudyConfig") -> None:
+        self._config = config
+        self._console = console()
+        self._live: Live | None = None
+        self._reported: set[str] = set()
+
+    def __enter__(self) -> "SweepDisplay":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def update(self, view: "SweepView") -> None:
+        if redraws(self._console):
+            if self._live is None:
+                self._live = Live(console=self._console, refresh_per_second=4, transient=True)
+                self._live.start()
+            self._live.update(self._render(view))
+        else:
+            self._print_news(view)
+
+    def _print_news(self, view: "SweepView") -> None:
+        for trial in view.trials.values():
+            if trial.state != "running" and f"{trial.number}" not in self._reported:
+                self._reported.add(f"{trial.number}")
+                self._console.print(f"{self._cells_text(trial)}   {self._status(view)}", markup=False, soft_wrap=True)
+        for name, state in view.finals.items():
+            if state == "complete" and name not in self._reported:
+                self._reported.add(name)
+                self._console.print(f"{name}: complete", markup=False)
+
+    def _cells_text(self, trial: "TrialView") -> str:
+        params = " ".join(f"{name}={value:.3g}" for name, value in trial.params.items())
+        values = " ".join(
+            f"{o.name}={show(value)}" for o, value in zip(self._config.objectives, trial.values or [], strict=False)
+        )
+        return f"trial {trial.number:02d} {trial.state}: {params} {values} {trial.note}".rstrip()
+
+    def _status(self, view: "SweepView") -> str:
+        eta = view.eta_seconds
+        left = f", about {duration(eta)} left" if eta else ""
+        return f"[{view.finished}/{view.target} finished{left}]"
+
+    def _render(self, view: "SweepView") -> Group:
+        table = Table(box=None, pad_edge=False)
+        table.add_column("trial", justify="right")
+        table.add_column("state", no_wrap=True)
+        for dimension in self._config.space:
+            table.add_column(heading(dimension.name), justify="right")
+        for objective in self._config.objectives:
+            table.add_column(heading(objective.name), justify="right")
+        best = self._best(view)
+        for trial in self._shown(view, {number for _, number in best}):
+            state = f"epoch {trial.epoch}" if trial.state == "running" else trial.state
+            params = [d.show(trial.params[d.name]) for d in self._config.space]
+            values = [f"{show(v)}{'*' if (i, trial.number) in best else ' '}" for i, v in enumerate(trial.values or [])]
+            values += ["- "] * (len(self._config.objectives) - len(values))
+            table.add_row(str(trial.number), state, *params, *values)
+        finals = ", ".join(f"{name}: {state}" for name, state in view.finals.items())
+        epochs = self._config.base.train.epochs
+        title = f"sweep {self._config.name} {self._status(view)} {view.workers} workers, {epochs} epochs; * best so far"
+        failed = [f"trial {t.number} failed: {t.note}" for t in view.trials.values() if t.state == "failed"]
+        footer = [*failed[-1:], finals or "Ctrl-C stops it; the same command goes on."]
+        # Text, not markup: names and reasons may hold brackets.
+        return Group(Text(title), table, *(Text(line, overflow="ellipsis", no_wrap=True) for line in footer))
+
+    def _shown(self, view: "SweepView", best: set[int]) -> list["TrialView"]:
+        """The trials there is room for: the best so far, the latest of the others, and what is running."""
+        running = [t for t in view.trials.values() if t.state == "running"]
+        leading = [t for t in view.trials.values() if t.number in best]
+        others = [t for t in view.trials.values() if t.state != "running" and t.number not in best]
+        room = max(0, ROWS - len(leading) - len(running))
+        return [*leading, *others[len(others) - min(room, len(others)) :], *running][:ROWS]
+
+    def _best(self, view: "SweepView") -> set[tuple[int, int]]:
+        """(objective, trial) of the best value of each objective so far."""
+        done = [t for t in view.trials.values() if t.values]
+        found = set()
+        for i, objective in enumerate(self._config.objectives):
+            pick = max if objective.maximise else min
+            if done:
+                found.add((i, pick(done, key=lambda t: t.values[i] if t.values else 0.0).number))
+        return found
+
+    def summary(self, summary: "Summary") -> None:
+        """The Pareto front, the choice, its test numbers, and what it generates."""
+        from sweeps.reporting.cells import cells
+
+        self.stop()
+        config = self._config
+        several = len(config.objectives) > 1
+        table = Table(box=None, pad_edge=False)
+        table.add_column("trial", justify="right")
+        for name in (*(d.name for d in config.space), *(o.name for o in config.objectives)):
+            table.add_column(heading(name), justify="right")
+        for number in summary.front:
+            mark = "* " if number == summary.chosen else ""
+            table.add_row(f"{mark}{number}", *cells(config, summary.row(number)))
+        title = f"Pareto front of {config.name}" if several else f"Best trial of {config.name}"
+        self._console.print(f"{title}, on validation images", markup=False, soft_wrap=True)
+        self._console.print(table)
+        if summary.chosen is not None and several:
+            self._console.print(f"* the balanced trial: {summary.chosen}", markup=False)
+        if summary.finals:
+            n = len(summary.finals)
+            over = f"over {n} seeds (mean ± sd)" if n > 1 else "one seed"
+            self._console.print(f"\nThe choice on test, {over}")
+            self._console.print(_test_table(summary.final_spread(), seeds=n))
+        if summary.champion is not None:
+            show_preview(summary.champion, self._console)
+
+
+def _test_table(spread: dict[str, tuple[float, float]], *, seeds: int) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    for name in HEADLINES:
+        if f"test/{name}" in spread:
+            mean, deviation = spread[f"test/{name}"]
+            value = show_spread(mean, deviation) if seeds > 1 else show(mean)
+            table.add_row(f"test/{name} {METRICS[name].arrow}".strip(), value)
+    return table

@@ -1,0 +1,23 @@
+"""Keys and seeds: SHA-256 of the canonical JSON of plain values and settings."""
+
+import dataclasses
+import hashlib
+import json
+from typing import Any
+
+
+def digest(*parts: Any) -> str:
+    """SHA-256 (hex) of the canonical JSON of `parts`; dataclasses count as {field: value}."""
+
+    def plain(value: Any) -> Any:
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return dataclasses.asdict(value)
+        raise TypeError(f"{value!r} has no canonical form")
+
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=plain, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def derive_seed(*parts: Any) -> int:
+    """A seed in [0, 2**31) that depends on every part, for use where one seed must become several."""
+    return int(digest("seed", *parts)[:8], 16) >> 1

@@ -1,0 +1,251 @@
+"""The sections of a configuration: frozen, one per stage, each setting with its meaning, unit and range.
+
+A section is a unit of the cache key: a stage's key is the digest of the sections it reads and the keys it builds on.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+
+from pipeline.config.values import finite, require, require_seed
+
+DATASETS = ("mnist", "fashion-mnist", "kmnist", "emnist-balanced", "qmnist", "usps", "digits")
+
+MODELS = ("ae", "vae", "cvae")
+
+PRIORS = ("standard", "gaussian", "mixture")
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images, and how they are split. Read by `prepare`."""
+
+    dataset: str = "mnist"
+    """Name of the data set; `digits` ships with scikit-learn, the others are torchvision's."""
+    val_fraction: float = 1 / 12
+    """Share of the official training images held out for validation, stratified; 1/12 is 5,000 of MNIST's 60,000."""
+    train_limit: int = 0
+    """Keep only this many training images (train and val together), stratified; 0 keeps all."""
+    test_limit: int = 0
+    """Keep only this many test images, stratified; 0 keeps all."""
+    split_seed: int = 0
+    """Seed of the split. Kept apart from the training seed, so that runs over seeds share one split."""
+
+    def __post_init__(self) -> None:
+        require(self.dataset in DATASETS, "data.dataset", self.dataset, f"one of {', '.join(DATASETS)}")
+        require(0 < self.val_fraction <= 0.5, "data.val_fraction", self.val_fraction, "above 0 and at most 0.5")
+        require(self.train_limit >= 0, "data.train_limit", self.train_limit, "0 (all) or a number of images")
+        require_seed(self.split_seed, "data.split_seed")
+        require(self.test_limit >= 0, "data.test_limit", self.test_limit, "0 (all) or a number of images")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The autoencoder. Read by `train`."""
+
+    kind: str = "cvae"
+    """ae: deterministic autoencoder; vae: Kingma & Welling 2014; cvae: label-conditional (Sohn et al. 2015)."""
+    latent_dim: int = 20
+    """Number of latent dimensions Z; 2 makes the latent map a picture."""
+    hidden: tuple[int, ...] = (400,)
+    """Widths of the encoder's hidden layers, input side first; the decoder mirrors them."""
+    condition_encoder: bool = True
+    """Whether a cvae's encoder sees the label too: q(z|x,c) rather than q(z|x)."""
+
+    def __post_init__(self) -> None:
+        require(self.kind in MODELS, "model.kind", self.kind, f"one of {', '.join(MODELS)}")
+        require(self.latent_dim >= 1, "model.latent_dim", self.latent_dim, "1 or more")
+        require(
+            len(self.hidden) >= 1 and all(w >= 1 for w in self.hidden),
+            "model.hidden",
+            list(self.hidden),
+            "one or more widths of 1 or more, e.g. 400 or 512,256",
+        )
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training. Read by `train`."""
+
+    beta: float = 1.0
+    """Weight of the KL term (Higgins et al. 2017, eq. 4). 1 gives the ELBO."""
+    warmup_epochs: float = 0.0
+    """Epochs over which beta rises linearly from 0 (Bowman et al. 2016); 0 switches warm-up off."""
+    learning_rate: float = 1e-3
+    """Adam's step size (Kingma & Ba 2015)."""
+    batch_size: int = 64
+    """Images per step."""
+    epochs: int = 20
+    """Passes over the training images."""
+    seed: int = 0
+    """Seed of the initial weights, the batch order and the sampled z of this training."""
+
+    def __post_init__(self) -> None:
+        require(
+            finite(self.beta) and self.beta >= 0,
+            "train.beta",
+            self.beta,
+            "a finite number, 0 or more",
+            hint="1 gives the ELBO",
+        )
+        require(
+            finite(self.warmup_epochs) and self.warmup_epochs >= 0,
+            "train.warmup_epochs",
+            self.warmup_epochs,
+            "0 or more",
+        )
+        require(
+            finite(self.learning_rate) and self.learning_rate > 0,
+            "train.learning_rate",
+            self.learning_rate,
+            "a finite number above 0",
+            hint="try 1e-3",
+        )
+        require(self.batch_size >= 1, "train.batch_size", self.batch_size, "1 or more")
+        require(self.epochs >= 1, "train.epochs", self.epochs, "1 or more")
+        require_seed(self.seed, "train.seed")
+
+
+@dataclass(frozen=True)
+class JudgeConfig:
+    """The two evaluation classifiers. Read by `judge`."""
+
+    epochs: int = 5
+    """Training epochs of judge A, the CNN that drives every score."""
+    mlp_epochs: int = 12
+    """Training epochs of judge B, the MLP classifier held out for reports."""
+    batch_size: int = 256
+    """Images per step."""
+    learning_rate: float = 1e-2
+    """Peak rate of the OneCycle schedule of judge A."""
+    mlp_learning_rate: float = 5e-3
+    """Peak rate of the OneCycle schedule of judge B."""
+    seed: int = 0
+    """Seed of both judges; B adds one to it."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "mlp_epochs"):
+            require(getattr(self, name) >= 1, f"judge.{name}", getattr(self, name), "1 or more")
+        require(self.batch_size >= 2, "judge.batch_size", self.batch_size, "2 or more: batch norm needs two images")
+        require_seed(self.seed, "judge.seed")
+        for name in ("learning_rate", "mlp_learning_rate"):
+            value = getattr(self, name)
+            require(finite(value) and value > 0, f"judge.{name}", value, "a finite number above 0")
+
+
+@dataclass(frozen=True)
+class GateConfig:
+    """What a judge must reach on real test images before it may be used. Checked at use, never part of a cache key:
+    another bound does not retrain a judge."""
+
+    clean: float = 0.994
+    """Least accuracy of judge A on clean images."""
+    blur_1: float = 0.992
+    """Least accuracy of judge A on images blurred with sigma 1 pixel (at 28 x 28)."""
+    blur_1_5: float = 0.988
+    """The same at sigma 1.5."""
+    blur_2: float = 0.980
+    """The same at sigma 2."""
+    ece: float = 0.01
+    """Largest expected calibration error of judge A on clean images."""
+    mlp_clean: float = 0.985
+    """Least accuracy of judge B on clean images."""
+    mlp_blur_1_5: float = 0.97
+    """Least accuracy of judge B at sigma 1.5."""
+    enforce: bool = True
+    """Whether a judge below its gate is refused. Off for data sets too small to reach the gates, which flag it."""
+
+    def __post_init__(self) -> None:
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            require(isinstance(value, bool) or 0 <= value <= 1, f"gates.{f.name}", value, "a rate between 0 and 1")
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """The likelihood numbers. Read by `evaluate`."""
+
+    draws: int = 5
+    """Samples z per image for bce and neg_elbo."""
+    seed: int = 0
+    """Seed of the evaluation noise, the same for every model, so that two runs are compared as pairs."""
+
+    def __post_init__(self) -> None:
+        require(self.draws >= 1, "evaluate.draws", self.draws, "1 or more")
+        require_seed(self.seed, "evaluate.seed")
+
+
+@dataclass(frozen=True)
+class ScoreConfig:
+    """The sample scores. Read by `score`."""
+
+    per_class: int = 1000
+    """Generated images per class."""
+    neighbours: int = 5
+    """k of the k-nearest-neighbour balls of coverage (Naeem et al. 2020)."""
+    seed: int = 0
+    """Seed of the sampled z and of the reference images, the same for every model."""
+
+    def __post_init__(self) -> None:
+        require(self.per_class >= 2, "score.per_class", self.per_class, "2 or more")
+        require(self.neighbours >= 1, "score.neighbours", self.neighbours, "1 or more")
+        require_seed(self.seed, "score.seed")
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """The prior that generated images are drawn from. Read by `expost`, which scores a second time under it."""
+
+    prior: str = "standard"
+    """standard: N(0, I) alone. gaussian, mixture: scores under a density per class as well, fitted after training on
+    sampled codes of the training images."""
+    components: int = 10
+    """Gaussians per class of a mixture."""
+    codes_per_class: int = 2500
+    """Training images per class, at most, whose codes the density is fitted on."""
+    seed: int = 0
+    """Seed of the codes and of the fit."""
+
+    def __post_init__(self) -> None:
+        require(self.prior in PRIORS, "sampling.prior", self.prior, f"one of {', '.join(PRIORS)}")
+        require(self.components >= 1, "sampling.components", self.components, "1 or more")
+        require(self.codes_per_class >= 2, "sampling.codes_per_class", self.codes_per_class, "2 or more")
+        require(0 <= self.seed < 2**32, "sampling.seed", self.seed, "0 or more, below 2**32")
+
+
+@dataclass(frozen=True)
+class AuditConfig:
+    """The secondary suite for models that are reported. Read by `audit`."""
+
+    enabled: bool = False
+    """Whether a run that is opened on test has it too: minutes, against the seconds of `score`."""
+    iwae_draws: int = 5000
+    """K of the importance-weighted bound (Burda et al. 2016)."""
+    iwae_images: int = 2000
+    """Stratified images the bound is averaged over."""
+    cas_images: int = 10_000
+    """Generated images that the classifier of the classification accuracy score is trained on."""
+    cas_steps: int = 300
+    """Its training steps, of 128 images each."""
+
+    def __post_init__(self) -> None:
+        for name in ("iwae_draws", "iwae_images", "cas_images", "cas_steps"):
+            require(getattr(self, name) >= 1, f"audit.{name}", getattr(self, name), "1 or more")
+
+
+@dataclass(frozen=True)
+class RuntimeConfig:
+    """How things run, never what they compute: outside every digest."""
+
+    device: str = "auto"
+    """Where tensors live: cpu, cuda, or auto (cuda if there is one)."""
+    threads: int = 1
+    """CPU threads per process. 1 by default: the same numbers for any number of workers."""
+    grid_every: int = 5
+    """Epochs between two logged grids of generated images; the last epoch always has one."""
+
+    def __post_init__(self) -> None:
+        require(self.device in DEVICES, "runtime.device", self.device, f"one of {', '.join(DEVICES)}")
+        require(self.threads >= 1, "runtime.threads", self.threads, "1 or more")
+        require(self.grid_every >= 1, "runtime.grid_every", self.grid_every, "1 or more")

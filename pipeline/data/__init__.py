@@ -1,0 +1,1 @@
+"""Data sets as uint8 tensors in memory, split into train, val and test. Does not know models, nor the store."""

@@ -1,0 +1,54 @@
+"""Raw files: idx arrays read to the byte, MD5s checked. Knows formats; no data set."""
+
+import hashlib
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pipeline.data.splits import Split
+from pipeline.errors import DataError
+
+IDX_IMAGES, IDX_LABELS, IDX_QMNIST_LABELS = 0x0803, 0x0801, 0x0C02
+"""Magic numbers: type (8 is uint8, C is int32) and number of dimensions."""
+
+
+def as_split(images: np.ndarray, labels: np.ndarray) -> Split:
+    return Split(
+        torch.from_numpy(np.ascontiguousarray(images, np.uint8)),
+        torch.from_numpy(np.ascontiguousarray(labels, np.int64)),
+    )
+
+
+def read_idx(file: Path, magic: int) -> np.ndarray:
+    """An idx file: big-endian magic number, one 32-bit size per dimension, values, and not a byte more.
+
+    Not torchvision's reader, which passes over missing and trailing bytes.
+    """
+    raw = np.fromfile(file, np.uint8)
+    head = 4 * (1 + magic % 256)
+    found, *shape = (int(n) for n in raw[:head].view(">u4")) if len(raw) >= head else (None,)
+    if found != magic:
+        raise corrupt(file, f"it does not begin with the magic number {magic} and {magic % 256} sizes")
+    dtype = np.dtype(np.uint8) if magic // 256 == 8 else np.dtype(">i4")
+    expected = head + math.prod(shape) * dtype.itemsize
+    if len(raw) != expected:
+        raise corrupt(file, f"it has {len(raw):,} bytes where its header promises {expected:,}")
+    return raw[head:].view(dtype).reshape(shape)
+
+
+def check_md5(file: Path, md5: str | None) -> None:
+    """DataError if the file cannot be read, or is not the one with this MD5 (None: any)."""
+    try:
+        with open(file, "rb") as opened:
+            if md5 and (found := hashlib.file_digest(opened, "md5").hexdigest()) != md5:
+                raise corrupt(file, f"its MD5 is {found} and must be {md5}")
+    except OSError as error:
+        raise DataError(
+            f"{file} cannot be read ({error.strerror}); make it readable, or set CVAE_PIPE_DATA_DIR"
+        ) from None
+
+
+def corrupt(file: Path, what: str) -> DataError:
+    return DataError(f"{file} is corrupt: {what}; delete it and run again, or copy a good one there")

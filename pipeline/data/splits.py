@@ -1,0 +1,130 @@
+"""Images and labels in memory, and stratified splits of them. Knows tensors; no files, no sources."""
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int, Int64, UInt8
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images and their labels, on one device."""
+
+    images: UInt8[Tensor, "N H W"]
+    """Grey values 0 .. 255, background 0."""
+    labels: Int64[Tensor, " N"]
+    """Class indices 0 .. K-1."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def pixels(self) -> int:
+        """D = H * W."""
+        return self.images[0].numel()
+
+    def to(self, device: torch.device | str) -> "Split":
+        return Split(self.images.to(device), self.labels.to(device))
+
+    def as_float(self, index: Int[Tensor, " B"] | slice = slice(None)) -> Float[Tensor, "B D"]:
+        """The images at `index`, flat, in [0, 1] (255 is exactly 1)."""
+        if isinstance(index, slice):
+            return _unit_range(self.images[index].flatten(1))
+        # ten times faster than images[index] on a CPU
+        return _unit_range(self.images.flatten(1).index_select(0, index))
+
+    def batches(
+        self, batch_size: int, generator: torch.Generator | None
+    ) -> Iterator[tuple[Float[Tensor, "B D"], Int64[Tensor, " B"]]]:
+        """One epoch: every image once, flat and in [0, 1], with its label; the last batch may be smaller.
+
+        The order comes from `generator`, or is the stored one without. A generator on the CPU gives the same order
+        for a split on any device.
+        """
+        images, labels = self.images.flatten(1), self.labels
+        if generator is not None:
+            # One gather for the whole epoch, of bytes, a quarter of the floats; images[order] would take twice as long.
+            order = torch.randperm(len(self), generator=generator, device=generator.device).to(labels.device)
+            images, labels = images.index_select(0, order), labels.index_select(0, order)
+        for x, y in zip(images.split(batch_size), labels.split(batch_size), strict=True):
+            yield _unit_range(x), y
+
+
+def _unit_range(pixels: UInt8[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+    return pixels / 255
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedData:
+    """A data set, split and ready to train on."""
+
+    train: Split
+    val: Split
+    test: Split
+    class_names: tuple[str, ...]
+    """One name per class index."""
+    name: str
+    """The data set, as in `data.dataset`."""
+    source_sha256: str
+    """Hash of all images and labels as read, whatever the split: names the data in keys and reports."""
+
+    @property
+    def height(self) -> int:
+        return self.train.images.shape[1]
+
+    @property
+    def width(self) -> int:
+        return self.train.images.shape[2]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width) of an image."""
+        return self.height, self.width
+
+    @property
+    def pixels(self) -> int:
+        """D = height * width."""
+        return self.train.pixels
+
+    @property
+    def classes(self) -> int:
+        """K."""
+        return len(self.class_names)
+
+    def split(self, name: str) -> Split:
+        """train, val or test."""
+        return {"train": self.train, "val": self.val, "test": self.test}[name]
+
+    def to(self, device: torch.device | str) -> "PreparedData":
+        return dataclasses.replace(
+            self, train=self.train.to(device), val=self.val.to(device), test=self.test.to(device)
+        )
+
+
+def stratified_mask(labels: Int64[Tensor, " N"], count: int, generator: torch.Generator) -> Bool[Tensor, " N"]:
+    """True at `count` random items, each class within one item of its share of them (largest remainder method).
+
+    What is left has its classes within one item of their share too.
+    """
+    n, sizes = len(labels), labels.bincount()
+    take = sizes * count // n  # (K,) whole numbers throughout: no share is lost to rounding
+    largest_remainders = (sizes * count % n).argsort(descending=True, stable=True)
+    take[largest_remainders[: count - int(take.sum())]] += 1
+    order = torch.randperm(n, generator=generator)
+    order = order[labels[order].argsort(stable=True)]  # (N,) class by class, random within a class
+    rank = torch.arange(n) - (sizes.cumsum(0) - sizes).repeat_interleave(sizes)  # (N,) 0 1 2 .. within each class
+    mask = torch.zeros(n, dtype=torch.bool)
+    mask[order[rank < take.repeat_interleave(sizes)]] = True
+    return mask
+
+
+def where(split: Split, mask: Bool[Tensor, " N"]) -> Split:
+    return Split(split.images[mask], split.labels[mask])
+
+
+def limited(split: Split, limit: int, generator: torch.Generator) -> Split:
+    """A stratified subset of `limit` images; all of them if the limit is 0 or larger than the data."""
+    return where(split, stratified_mask(split.labels, limit, generator)) if 0 < limit < len(split) else split

@@ -1,0 +1,262 @@
+"""The secondary suite for models that are reported: likelihood bound, diversity, latent health, memorisation.
+
+Knows tensors; no files, stages or trackers. Too slow for every trial of a sweep (a minute or more on one core), so it
+is for finals. The generated images are those of `scoring`: the same z, labels and reference images for every model.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from pipeline.config.digests import derive_seed
+from pipeline.config.sections import AuditConfig, ScoreConfig
+from pipeline.data.splits import PreparedData, Split
+from pipeline.evaluation.judges.networks import Judges, extract_features, predict_logits
+from pipeline.evaluation.metrics.diversity import pairwise_l2, pairwise_ssim
+from pipeline.evaluation.metrics.frechet import frechet_distance
+from pipeline.evaluation.metrics.latent import active_units, is_collapsed, label_leak
+from pipeline.evaluation.metrics.likelihood import StreamingLogMeanExp, log_importance_weights
+from pipeline.evaluation.metrics.neighbours import manifold_scores, nearest_train_ratio
+from pipeline.evaluation.reference import Reference, stratified_indices
+from pipeline.models.autoencoder import Autoencoder, reparametrise
+from pipeline.models.losses import gaussian_kl_per_dim
+from pipeline.models.sampling import conditional_samples, decode_means
+
+IWAE_IMAGES, IWAE_DRAWS = 50, 100
+"""Images and draws of z decoded at once: 5,000 x 784 logits are 16 MB, which stays near the cache."""
+PROBE_IMAGES = 10_000
+CAS_BATCH = 128
+MEMORISATION_IMAGES = 1_000
+
+MEMORISED = 0.5
+"""Generated images half as far from the training images as held-out ones are taken for copies; copies have 0, blurred
+samples of a VAE about 1."""
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Numbers by name (without their split), and the KL of each latent dimension in nats."""
+
+    metrics: dict[str, float]
+    kl_per_dim: list[float]
+
+
+def audit_model(
+    model: Autoencoder,
+    judges: Judges,
+    reference: Reference,
+    data: PreparedData,
+    split: Split,
+    config: AuditConfig,
+    score: ScoreConfig,
+    progress: Progress = lambda what, done, total: None,
+) -> Audit:
+    """Every secondary score of a label-conditional model on one split."""
+    real = stratified_indices(split.labels, reference.per_class, data.classes, seed=score.seed)  # (K, R)
+    sample = stratified_indices(data.train.labels, reference.per_class, data.classes, seed=score.seed)
+    images, _ = conditional_samples(model, per_class=score.per_class, seed=score.seed)
+    generated = images.unflatten(0, (data.classes, score.per_class))[:, : reference.per_class]  # (K, R, D)
+    real_images = split.as_float(real.flatten()).unflatten(0, (data.classes, -1))
+    train_images = data.train.as_float(sample.flatten()).unflatten(0, (data.classes, -1))
+
+    progress("diversity", 0, 6)
+    found = diversity(generated, real_images, data)
+    progress("distance to real images", 1, 6)
+    found |= feature_distances(judges, reference, generated, train_images, neighbours=score.neighbours)
+    progress("latent space", 2, 6)
+    health, kl_per_dim = latent_health(model, judges, data, split)
+    found |= health
+    progress("memorisation", 3, 6)
+    found |= memorisation(generated, data, split)
+    progress("classifier trained on generated images", 4, 6)
+    found |= classification_scores(model, data, split, config)
+    progress("importance-weighted bound", 5, 6)
+    found |= importance_weighted(
+        model, split, config, lambda done, total: progress("importance-weighted bound", done, total)
+    )
+    return Audit(found, kl_per_dim)
+
+
+def diversity(generated: Float[Tensor, "K R D"], real: Float[Tensor, "K R D"], data: PreparedData) -> dict[str, float]:
+    """Mean within-class distance and structural similarity of random pairs, generated and real."""
+
+    def mean(score: Callable[[Tensor], float], images: Tensor) -> float:
+        return sum(score(part) for part in images) / len(images)
+
+    def l2(images: Tensor) -> float:
+        return pairwise_l2(images, generator=torch.Generator().manual_seed(0))
+
+    def ssim(images: Tensor) -> float:
+        pixels = images.unflatten(1, (data.height, data.width))
+        return pairwise_ssim(pixels, generator=torch.Generator().manual_seed(0))
+
+    found = {"pairwise_l2": mean(l2, generated), "pairwise_l2_real": mean(l2, real)}
+    if min(data.height, data.width) >= SSIM_LEAST:
+        found |= {"pairwise_ssim": mean(ssim, generated), "pairwise_ssim_real": mean(ssim, real)}
+    return found
+
+
+SSIM_LEAST = 6
+"""Pixels of a side that the reflected border of the 11-pixel window (Wang et al. 2004) needs."""
+
+
+def feature_distances(
+    judges: Judges,
+    reference: Reference,
+    generated: Float[Tensor, "K R D"],
+    train: Float[Tensor, "K R D"],
+    *,
+    neighbours: int = 5,
+) -> dict[str, float]:
+    """Frechet distance, precision, recall and density in judge A's features; the real value is a train sample's."""
+    features = torch.stack([extract_features(judges.a, images) for images in generated])  # (K, R, F)
+    train_features = torch.stack([extract_features(judges.a, images) for images in train])
+
+    def intra(candidate: Tensor) -> float:
+        pairs = zip(candidate, reference.features, strict=True)
+        return sum(frechet_distance(own, real) for own, real in pairs) / len(candidate)
+
+    k = min(neighbours, reference.per_class - 1)
+    manifold = [manifold_scores(real, own, k=k) for real, own in zip(reference.features, features, strict=True)]
+    return {
+        "frechet_intra": intra(features),
+        "frechet_intra_real": intra(train_features),
+        "frechet_pooled": frechet_distance(features.flatten(0, 1), reference.features.flatten(0, 1)),
+        "precision": sum(m.precision for m in manifold) / len(manifold),
+        "recall": sum(m.recall for m in manifold) / len(manifold),
+        "density": sum(m.density for m in manifold) / len(manifold),
+    }
+
+
+@torch.inference_mode()
+def posterior(
+    model: Autoencoder, split: Split, indices: Int[Tensor, " N"]
+) -> tuple[Float[Tensor, "N Z"], Float[Tensor, "N Z"]]:
+    """Mean and log-variance of q(z|x,c) of some images."""
+    model.eval()
+    mu, logvar = model.encode(split.as_float(indices), split.labels[indices])
+    assert logvar is not None
+    return mu, logvar
+
+
+def latent_health(
+    model: Autoencoder, judges: Judges, data: PreparedData, split: Split
+) -> tuple[dict[str, float], list[float]]:
+    """Active units, collapse, what probes read of the label from sampled z, and whether a swapped label is drawn."""
+    device = split.labels.device
+    fit = _some(data.train, PROBE_IMAGES).to(device)
+    held = _some(split, PROBE_IMAGES).to(device)
+    generator = torch.Generator().manual_seed(derive_seed("audit z"))
+    codes = []
+    for part, indices in ((data.train, fit), (split, held)):
+        mu, logvar = posterior(model, part, indices)
+        codes.append(reparametrise(mu, logvar, torch.randn(mu.shape, generator=generator).to(device)))
+    kl = gaussian_kl_per_dim(mu, logvar).mean(0)  # of the split: (Z,)
+    active = active_units(mu)
+    leak = label_leak(codes[0], data.train.labels[fit], codes[1], split.labels[held], classes=data.classes, seed=0)
+    shift = torch.randint(1, data.classes, (len(held),), generator=generator).to(device)
+    swapped = (split.labels[held] + shift) % data.classes
+    read = predict_logits(judges.a, decode_means(model, codes[1], swapped)).argmax(-1)
+    return (
+        {
+            "active_units": float(active),
+            "collapsed": float(is_collapsed(kl, active)),
+            "label_leak_linear": leak.linear_accuracy,
+            "label_leak_mlp": leak.mlp_accuracy,
+            "label_information": leak.information_nats,
+            "swap_accuracy": float((read == swapped).double().mean()),
+        },
+        kl.tolist(),
+    )
+
+
+def memorisation(generated: Float[Tensor, "K R D"], data: PreparedData, split: Split) -> dict[str, float]:
+    """How much nearer generated images are to training images than held-out real ones are."""
+    per_class = min(generated.shape[1], max(1, MEMORISATION_IMAGES // data.classes))
+    held_out = split.as_float(stratified_indices(split.labels, per_class, data.classes, seed=0).flatten())
+    train = data.train.as_float(slice(None))
+    ratio = nearest_train_ratio(generated[:, :per_class].flatten(0, 1), train, held_out)
+    return {"nearest_train_ratio": ratio, "memorised": float(ratio < MEMORISED)}
+
+
+def classification_scores(
+    model: Autoencoder, data: PreparedData, split: Split, config: AuditConfig
+) -> dict[str, float]:
+    """Accuracy on real images of a CNN trained on generated ones, and on as many real ones (Ravuri & Vinyals 2019)."""
+    smallest = int(torch.bincount(data.train.labels.cpu()).min())
+    per_class = min(max(1, config.cas_images // data.classes), smallest)
+    images, labels = conditional_samples(model, per_class=per_class, seed=derive_seed("cas"))
+    real = stratified_indices(data.train.labels, per_class, data.classes, seed=0).flatten()
+    x, y = split.as_float(slice(None)), split.labels
+    found = {}
+    for name, own_x, own_y in (
+        ("classification_accuracy_score", images, labels),
+        ("classification_accuracy_score_real", data.train.as_float(real), data.train.labels[real]),
+    ):
+        classifier = _small_cnn(own_x, own_y.to(own_x.device), data, steps=config.cas_steps)
+        read = torch.cat([classifier(part).argmax(-1) for part in x.split(500)])
+        found[name] = float((read == y).double().mean())
+    return found
+
+
+def _small_cnn(x: Float[Tensor, "N D"], y: Int[Tensor, " N"], data: PreparedData, *, steps: int) -> nn.Module:
+    """Two convolutions and a linear layer, trained with Adam; the same initial weights and order every time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed("cas weights"))
+        model = nn.Sequential(
+            nn.Unflatten(1, (1, data.height, data.width)),
+            *(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+            *(nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+            nn.Flatten(),
+            nn.Linear(32 * (data.height // 4) * (data.width // 4), data.classes),
+        ).to(x.device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+    generator = torch.Generator().manual_seed(derive_seed("cas order"))
+    for _ in range(steps):
+        part = torch.randint(len(x), (CAS_BATCH,), generator=generator).to(x.device)
+        loss = nn.functional.cross_entropy(model(x[part]), y[part])
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+    return model.eval().requires_grad_(False)
+
+
+@torch.inference_mode()
+def importance_weighted(
+    model: Autoencoder,
+    split: Split,
+    config: AuditConfig,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, float]:
+    """The K-sample bound on -log p(x|c) of stratified images, with its standard error (Burda et al. 2016)."""
+    indices = _some(split, config.iwae_images)
+    generator = torch.Generator().manual_seed(derive_seed("iwae"))
+    values = []
+    for number, part in enumerate(indices.split(IWAE_IMAGES)):
+        part = part.to(split.labels.device)
+        mu, logvar = posterior(model, split, part)
+        x, y = split.as_float(part), split.labels[part]
+        total = StreamingLogMeanExp()
+        while total.draws < config.iwae_draws:
+            k = min(IWAE_DRAWS, config.iwae_draws - total.draws)
+            eps = torch.randn(k, *mu.shape, generator=generator).to(mu.device)
+            z = reparametrise(mu, logvar, eps)  # (k, B, Z)
+            logits = model.decode(z.flatten(0, 1), y.repeat(k)).unflatten(0, (k, len(y)))
+            total.update(log_importance_weights(logits, x, z, mu, logvar))
+        values.append(-total.value())
+        progress(min(len(indices), (number + 1) * IWAE_IMAGES), len(indices))
+    nll = torch.cat(values)
+    return {"nll_iw": float(nll.mean()), "nll_iw_sem": float(nll.std() / len(nll) ** 0.5)}
+
+
+def _some(split: Split, limit: int) -> Int[Tensor, " N"]:
+    """At most `limit` images of a split, as many of each class, the same for every model."""
+    labels = split.labels.cpu()
+    counts = torch.bincount(labels)
+    per_class = min(max(1, limit // len(counts)), int(counts.min()))
+    return stratified_indices(labels, per_class, len(counts), seed=0).flatten()

@@ -1,0 +1,126 @@
+"""Scores of a model's conditional samples against real reference images. Knows tensors; no files, stages or trackers.
+
+Coverage and diversity are taken per class, with as many generated images as real ones (N = M): the largest number that
+every class of the reference split has. Mixing sizes would compare different quantities.
+"""
+
+from dataclasses import dataclass
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from pipeline.config.sections import ScoreConfig
+from pipeline.evaluation.judges.networks import Judges, judge_outputs, predict_logits
+from pipeline.evaluation.metrics.rates import ConditionalAccuracy, conditional_accuracy
+from pipeline.evaluation.reference import (
+    Reference,
+    covered_per_class,
+    vendi_per_class,
+)
+from pipeline.models.autoencoder import Autoencoder
+from pipeline.models.sampling import Prior, conditional_samples
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores of one model and, for paired comparison, the facts behind each rate."""
+
+    accuracy: ConditionalAccuracy
+    accuracy_b: float
+    coverage: Float[Tensor, " K"]
+    vendi: Float[Tensor, " K"]
+    predicted: Int[Tensor, " N"]
+    """Judge A's reading of each generated image; labels are 0 0 .. 1 1 .. ."""
+    covered: Bool[Tensor, "K R"]
+    """Whether each reference image has a generated one in its ball."""
+
+
+def score_model(
+    model: Autoencoder, judges: Judges, reference: Reference, config: ScoreConfig, prior: Prior | None = None
+) -> Scores:
+    """Conditional accuracy, coverage and Vendi score of `per_class` samples per class; prior None is N(0, I)."""
+    images, labels = conditional_samples(model, per_class=config.per_class, seed=config.seed, prior=prior)
+    logits, features = judge_outputs(judges.a, images)
+    predicted = logits.argmax(-1).cpu()
+    predicted_b = predict_logits(judges.b, images).argmax(-1).cpu()
+    n, classes = reference.per_class, model.classes
+    by_class = images.unflatten(0, (classes, config.per_class))[:, :n]  # (K, R, D)
+    inside = covered_per_class(reference.features, reference.radii, features.unflatten(0, (classes, -1))[:, :n])
+    return Scores(
+        accuracy=conditional_accuracy(predicted, labels, classes=classes),
+        accuracy_b=conditional_accuracy(predicted_b, labels, classes=classes).macro,
+        coverage=inside.double().mean(1),
+        vendi=vendi_per_class(reference.pca, by_class),
+        predicted=predicted,
+        covered=inside,
+    )
+
+
+def quick_scores(model: Autoencoder, judges: Judges, reference: Reference, config: ScoreConfig) -> dict[str, float]:
+    """A tenth of the samples, for a pruner between epochs. Not comparable with the full scores: the sizes differ."""
+    per_class = max(2, min(config.per_class, reference.per_class) // 10)
+    images, labels = conditional_samples(model, per_class=per_class, seed=config.seed)
+    logits, features = judge_outputs(judges.a, images)
+    inside = covered_per_class(reference.features, reference.radii, features.unflatten(0, (model.classes, per_class)))
+    accuracy = conditional_accuracy(logits.argmax(-1).cpu(), labels, classes=model.classes)
+    return {
+        "conditional_accuracy": accuracy.macro,
+        "conditional_accuracy_worst_class": accuracy.worst_class,
+        "coverage_relative": float(inside.double().mean() / reference.coverage.mean()),
+    }
+
+
+def score_metrics(scores: Scores, reference: Reference, split: str) -> dict[str, float]:
+    """Every number of `scores` under its key, with the real value that bounds it beside it."""
+    accuracy = scores.accuracy
+    values = {
+        "conditional_accuracy": accuracy.macro,
+        "conditional_accuracy_low": accuracy.interval[0],
+        "conditional_accuracy_high": accuracy.interval[1],
+        "conditional_accuracy_worst_class": accuracy.worst_class,
+        "conditional_accuracy_b": scores.accuracy_b,
+        "judge_accuracy": reference.judge_accuracy,
+        "judge_b_accuracy": reference.judge_b_accuracy,
+        "coverage": float(scores.coverage.mean()),
+        "coverage_real": float(reference.coverage.mean()),
+        "coverage_relative": float(scores.coverage.mean() / reference.coverage.mean()),
+        "vendi": float(scores.vendi.mean()),
+        "vendi_real": float(reference.vendi.mean()),
+        "vendi_ratio": float((scores.vendi / reference.vendi).mean()),
+    }
+    return {f"{split}/{key}": value for key, value in values.items()}
+
+
+EXPOST = (
+    "conditional_accuracy",
+    "conditional_accuracy_low",
+    "conditional_accuracy_high",
+    "conditional_accuracy_worst_class",
+    "conditional_accuracy_b",
+    "coverage",
+    "coverage_relative",
+    "vendi_ratio",
+)
+"""Scores that are given a second time under an ex-post prior, with `_expost` behind their name."""
+
+
+def expost_metrics(scores: Scores, standard: dict[str, float], reference: Reference, split: str) -> dict[str, float]:
+    """The scores under an ex-post prior, and how much accuracy N(0, I) loses against it: the mismatch of the two."""
+    own = score_metrics(scores, reference, split)
+    found = {f"{split}/{name}_expost": own[f"{split}/{name}"] for name in EXPOST}
+    gap = own[f"{split}/conditional_accuracy"] - standard[f"{split}/conditional_accuracy"]
+    return found | {f"{split}/prior_gap": gap}
+
+
+def per_class_table(scores: Scores, reference: Reference, class_names: tuple[str, ...]) -> dict[str, list]:
+    """One row per class: accuracy with its Wilson interval, coverage and Vendi score beside the real ones."""
+    return {
+        "class": list(class_names),
+        "conditional_accuracy": scores.accuracy.per_class,
+        "low": [low for low, _ in scores.accuracy.intervals_per_class],
+        "high": [high for _, high in scores.accuracy.intervals_per_class],
+        "coverage": scores.coverage.tolist(),
+        "coverage_real": reference.coverage.tolist(),
+        "vendi": scores.vendi.tolist(),
+        "vendi_real": reference.vendi.tolist(),
+    }

@@ -1,0 +1,57 @@
+"""The systems of the reference report side by side: AE, VAE, CVAE and the MLP classifier, under one configuration."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from pipeline.config.sections import MODELS
+from pipeline.evaluation.catalog import show
+from pipeline.experiments.run import prerequisites, run
+from pipeline.reporting.blocks import Table
+from pipeline.runs.outcome import Outcome
+from pipeline.stages.context import Context
+from pipeline.tracking import Tracker
+
+COLUMNS = ("bce", "kl", "neg_elbo", "conditional_accuracy")
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """One system; None where a quantity is not defined for it."""
+
+    system: str
+    bce: float | None = None
+    kl: float | None = None
+    neg_elbo: float | None = None
+    conditional_accuracy: float | None = None
+    classifier_accuracy: float | None = None
+
+
+def baselines(ctx: Context, connect: Callable[[], Tracker]) -> list[Baseline]:
+    """Every system trained under the context's settings and opened on test; what is there already is reused."""
+    outcomes: dict[str, Outcome] = {}
+    for kind in MODELS:
+        config = ctx.config.with_settings({"model.kind": kind})
+        own = replace(ctx, config=config)
+        prerequisites(own, ("test",))
+        outcomes[kind] = run(own, connect).outcome
+    rows = [
+        Baseline(kind, **{name: outcome.metrics.get(f"test/{name}") for name in COLUMNS})
+        for kind, outcome in outcomes.items()
+    ]
+    judge_b = outcomes["cvae"].metrics["test/judge_b_accuracy"]
+    return [*rows, Baseline("MLP classifier", classifier_accuracy=judge_b)]
+
+
+def baseline_table(rows: list[Baseline]) -> Table:
+    """The systems as a table; a dash where a quantity is not defined."""
+    columns = ("system", *COLUMNS, "classifier_accuracy")
+
+    def cell(value: Any) -> str:
+        return value if isinstance(value, str) else "-" if value is None else show(value)
+
+    return Table(
+        ("system", *(f"test/{c}" for c in COLUMNS), "classifier accuracy"),
+        tuple(tuple(cell(asdict(row)[column]) for column in columns) for row in rows),
+        caption="Nats per image with sampled z; an ae has no rate and no bound, and only a cvae takes a label.",
+    )

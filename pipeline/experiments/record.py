@@ -1,0 +1,144 @@
+"""What a tracker shows of a run: name, params, curves, grids, tables, status. A record replayed adds nothing twice."""
+
+from pathlib import Path
+from typing import Any
+
+from pipeline.config.settings import RunConfig, setting_type
+from pipeline.environment import environment_text
+from pipeline.errors import CvaePipeError
+from pipeline.evaluation.catalog import HEADLINES, METRICS, show
+from pipeline.grids import read_grid
+from pipeline.runs.outcome import Outcome, run_name
+from pipeline.stages.context import Context
+from pipeline.stages.graph import run_key
+from pipeline.stages.prepare import result_facts
+from pipeline.store.store import KEY_LENGTH
+from pipeline.tracking import DatasetInfo, RunSpec, TrackedRun, note_table, uninterrupted
+from pipeline.training.state import EpochRecord
+
+INTERRUPTED = "interrupted; repeat the command to go on"
+"""Why a run is KILLED that Ctrl-C or a termination signal stopped."""
+
+
+def data_info(config: RunConfig, facts: dict[str, Any]) -> DatasetInfo:
+    """The data set as a tracker shows it."""
+    return DatasetInfo(
+        name=config.data.dataset,
+        digest=facts["source_sha256"][:16],
+        context="training",
+        source="scikit-learn" if config.data.dataset == "digits" else "torchvision",
+        shape=(facts["images"]["train"], *facts["shape"]),
+        classes=facts["classes"],
+    )
+
+
+def run_spec(
+    ctx: Context, split: str, *, name: str = "", parent_id: str | None = None, tags: dict[str, str] | None = None
+) -> RunSpec:
+    """How a tracker knows a run: its key, every setting as a param, tags to filter by."""
+    config = ctx.config
+    key = run_key(config, split)
+    return RunSpec(
+        name=name or run_name(config, key),
+        key=key[:KEY_LENGTH],
+        params=config.flat(),
+        tags={
+            "kind": "run",
+            "dataset": config.data.dataset,
+            "model": config.model.kind,
+            "split": split,
+            **(tags or {}),
+        },
+        parent_id=parent_id,
+        dataset=data_info(config, result_facts(ctx)),
+    )
+
+
+def log_outcome(tracked: TrackedRun, outcome: Outcome) -> None:
+    """Everything a finished run shows in MLflow; replaying it adds nothing twice."""
+    for row in outcome.history:
+        record = EpochRecord.from_row(row)
+        tracked.log_epoch(record.epoch, record.metrics)
+    log_epoch_grids(tracked, outcome.epoch_grids)
+    tracked.log_metrics(outcome.metrics)
+    tracked.set_description(describe(outcome))
+    for kind, path in outcome.grids.items():
+        tracked.log_image(f"final/{kind}", read_grid(path), step=0)
+    if outcome.per_class:
+        tracked.log_table("per_class.json", outcome.per_class["table"])
+        tracked.log_table("judge_gates.json", gate_columns(outcome))
+        tracked.set_tags({"judge_sha256": outcome.facts["judge_sha256"][:16]})
+    tracked.log_text(outcome.config.to_toml(), "config.toml")
+    tracked.log_text(history_csv(outcome.history), "history.csv")
+    tracked.log_text(environment_text(), "environment.txt")
+
+
+def gate_columns(outcome: Outcome) -> dict[str, list[Any]]:
+    """The judges' gates as columns."""
+    rows = [gate for gates in outcome.facts["gates"].values() for gate in gates]
+    return {name: [row[i] for row in rows] for i, name in enumerate(("gate", "value", "bound", "passed"))}
+
+
+def log_epoch_grids(tracked: TrackedRun, grids: dict[int, Path]) -> None:
+    for epoch, path in grids.items():
+        tracked.log_image("generated", read_grid(path), step=epoch)
+
+
+def history_csv(history: list[dict[str, float]]) -> str:
+    """One line per epoch."""
+    columns = list(history[0])
+    lines = [",".join(columns), *(",".join(repr(row[c]) for c in columns) for row in history)]
+    return "\n".join(lines) + "\n"
+
+
+class closing:
+    """Closes a tracked run with its true status, whatever happens inside."""
+
+    def __init__(self, tracked: TrackedRun) -> None:
+        self.tracked = tracked
+        self.unfinished = ""
+        """Why the run is not finished although nothing went wrong, e.g. a time limit; set inside."""
+
+    def __enter__(self) -> "closing":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
+        if self.tracked.finished:
+            return
+        with uninterrupted():
+            if error is None and self.unfinished:
+                self.tracked.close("KILLED", self.unfinished)
+            elif error is None:
+                self.tracked.close("FINISHED")
+            elif isinstance(error, CvaePipeError):
+                self.tracked.close("FAILED", str(error))
+            elif isinstance(error, Exception):
+                self.tracked.close("FAILED", f"{type(error).__name__}: {error}")
+            else:  # Ctrl-C or a termination signal
+                self.tracked.close("KILLED", INTERRUPTED)
+
+
+SHORT = {"train.beta": "β", "model.latent_dim": "z", "train.learning_rate": "lr"}
+"""What the settings that matter most are called where a line has to hold several."""
+
+
+def setting_label(setting: str, value: float) -> str:
+    """A setting and its value in a few characters: β1.6, z9, lr0.0047."""
+    name = SHORT.get(setting, f"{setting.partition('.')[2].replace('_', ' ')} ")
+    return f"{name}{int(value) if setting_type(setting) is int else f'{value:.2g}'}"
+
+
+def describe(outcome: Outcome) -> str:
+    """A run in markdown: its settings on one line, then the scores that a reader wants first."""
+    config, split = outcome.config, outcome.split
+    values = config.flat()
+    settings = [
+        setting_label(name, values[name]) for name in SHORT if name != "train.beta" or config.model.kind != "ae"
+    ]
+    rows = [
+        (f"{split}/{name} {METRICS[name].arrow}".strip(), show(outcome.metrics[f"{split}/{name}"]))
+        for name in HEADLINES
+        if f"{split}/{name}" in outcome.metrics
+    ]
+    head = f"**{config.model.kind} {' '.join(settings)}**, {config.train.epochs} epochs, seed {config.train.seed}"
+    return "\n".join([head, "", *note_table(("metric", "value"), rows)])

@@ -1,0 +1,1 @@
+"""The models, their losses and gradients, and samples drawn from them. Tensors only: no files, no runs."""

@@ -1,0 +1,86 @@
+"""Conditional samples, reconstructions and grids as tensors. No drawing, no files.
+
+Every noise here depends on a seed and a dimension's index alone, so that models of any latent size see the same z in
+their shared dimensions: two grids are compared cell by cell.
+"""
+
+from typing import Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from pipeline.config.digests import derive_seed
+from pipeline.models.autoencoder import Autoencoder
+
+DECODE_BATCH = 2000
+
+
+def fixed_noise(n: int, latent_dim: int, *, seed: int) -> Float[Tensor, "n Z"]:
+    """z ~ N(0, I), not truncated; column d is the same for every latent size above d."""
+    columns = [
+        torch.randn(n, generator=torch.Generator().manual_seed(derive_seed("z", seed, d))) for d in range(latent_dim)
+    ]
+    return torch.stack(columns, dim=1)
+
+
+def balanced_labels(per_class: int, classes: int) -> Int[Tensor, " N"]:
+    """0 0 .. 1 1 .. : each class `per_class` times."""
+    return torch.arange(classes).repeat_interleave(per_class)
+
+
+@torch.inference_mode()
+def decode_means(
+    model: Autoencoder, z: Float[Tensor, "N Z"], y: Int[Tensor, " N"], *, batch: int = DECODE_BATCH
+) -> Float[Tensor, "N D"]:
+    """Bernoulli means in [0, 1] of p(x|z,c), on the model's device."""
+    model.eval()
+    device = next(model.parameters()).device
+    return torch.cat(
+        [
+            model.decode(z_part.to(device), y_part.to(device)).sigmoid()
+            for z_part, y_part in zip(z.split(batch), y.split(batch), strict=True)
+        ]
+    )
+
+
+class Prior(Protocol):
+    """Turns noise into z of a class: N(0, I) leaves it as it is, a fitted density moves it."""
+
+    def draw(self, eps: Float[Tensor, "N Z"], u: Float[Tensor, " N"], y: Int[Tensor, " N"]) -> Float[Tensor, "N Z"]:
+        """z from standard normal `eps` and uniform `u`."""
+        ...
+
+
+def draw_z(y: Int[Tensor, " N"], eps: Float[Tensor, "N Z"], prior: Prior | None, *, seed: int) -> Tensor:
+    """z of these labels under a prior; None is N(0, I). The noise is the same for every prior."""
+    if prior is None:
+        return eps
+    u = torch.rand(len(y), generator=torch.Generator().manual_seed(derive_seed("component", seed)))
+    return prior.draw(eps, u, y)
+
+
+def conditional_samples(
+    model: Autoencoder, *, per_class: int, seed: int, prior: Prior | None = None
+) -> tuple[Float[Tensor, "N D"], Int[Tensor, " N"]]:
+    """`per_class` samples of every class: c given, z from the prior (None: N(0, I)). N = K * per_class, by class."""
+    y = balanced_labels(per_class, model.classes)
+    eps = fixed_noise(len(y), model.latent_dim, seed=seed)
+    return decode_means(model, draw_z(y, eps, prior, seed=seed), y), y
+
+
+def generation_grid(
+    model: Autoencoder, *, columns: int = 10, seed: int = 0, prior: Prior | None = None
+) -> Float[Tensor, "N D"]:
+    """One row per class, one column per noise, the same in every run and every class. Row-major, N = K * columns."""
+    y = balanced_labels(columns, model.classes)
+    eps = fixed_noise(columns, model.latent_dim, seed=seed).repeat(model.classes, 1)
+    return decode_means(model, draw_z(y, eps, prior, seed=seed), y)
+
+
+@torch.inference_mode()
+def reconstructions(model: Autoencoder, x: Float[Tensor, "B D"], y: Int[Tensor, " B"]) -> Float[Tensor, "B D"]:
+    """Bernoulli means decoded from the mean of q(z|x,c)."""
+    model.eval()
+    mu, _ = model.encode(x, y)
+    return model.decode(mu, y).sigmoid()

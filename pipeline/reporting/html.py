@@ -1,0 +1,73 @@
+"""A report as one self-contained html file."""
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from pipeline.reporting.blocks import (
+    Report,
+    Section,
+)
+
+
+# --- html ---------------------------------------------------------------------------------------------------------
+def render_html(report: Report) -> str:
+    """One html file that needs nothing else: pictures as data URIs, style and script inline.
+
+    Its content security policy forbids every request, and every script but ours (known by its hash), so that a
+    report can be opened without a second thought.
+    """
+    script = _asset("report.js") + _asset("wall.js")
+    return (
+        _templates()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            sections=[(anchor, section) for anchor, section in _anchored(report)],
+            style=Markup(_asset("report.css")),
+            script=Markup(script),
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        )
+    )
+
+
+@cache
+def _templates() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("pipeline"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["breakable"] = _breakable
+    environment.filters["plain"] = str  # a text without the page form it may have: for attributes
+    return environment
+
+
+def _breakable(name: str) -> Markup:
+    """Escaped, and with leave to go on to the next line inside val/conditional_accuracy; a page form stays as it is."""
+    if hasattr(name, "__html__"):
+        return escape(name)
+    return Markup("<wbr>").join(re.split(r"(?<=[/_])(?=\w)", name))
+
+
+def _asset(name: str) -> str:
+    return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
+
+
+def _anchored(report: Report) -> Iterator[tuple[str, Section]]:
+    """The sections that say something, each with an id of its own made from its title."""
+    taken: set[str] = {"top", "contents"}
+    for number, section in enumerate(report.sections, start=1):
+        if section.blocks:
+            slug = re.sub(r"[^a-z0-9]+", "-", section.title.lower()).strip("-")[:40]
+            anchor = slug if slug and slug not in taken else f"section-{number}"
+            taken.add(anchor)
+            yield anchor, section

@@ -1,0 +1,127 @@
+"""What a report says per class: one stored outcome, or several side by side, -> blocks. Measures nothing."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from PIL import Image
+
+from pipeline import plots
+from pipeline.reporting.blocks import Block, Figure, Section, Table, Text
+from pipeline.reporting.citation import Phrase, cited
+from pipeline.runs.outcome import Outcome
+
+ROW_WIDTH = 600
+"""Pixels that a row of generated images is enlarged to, at most."""
+
+
+def per_class_section(outcome: Outcome) -> Section:
+    """Accuracy and coverage per class, the worst class with its images; empty for a model without labels."""
+    if outcome.per_class is None:
+        return Section("Per class", ())
+    table = outcome.per_class["table"]
+    classes = [str(c) for c in table["class"]]
+    accuracy = table["conditional_accuracy"]
+    worst = min(range(len(classes)), key=lambda i: accuracy[i])
+    blocks: list[Block] = [
+        Text(Phrase(f"The worst class is {classes[worst]}: ", _read_as(outcome, classes, worst), "."))
+    ]
+
+    def of(column: str, label: int, form: str) -> str:
+        return cited(outcome, f"per_class/{column}/{label}", form=form)
+
+    if "generated" in outcome.grids:
+        blocks.append(
+            Figure(
+                "worst-class",
+                _grid_row(outcome, worst),
+                f"Images generated for class {classes[worst]}",
+                f"the row of the worst class, {classes[worst]}, in the generated grid",
+            )
+        )
+    rows = tuple(
+        (
+            name,
+            Phrase(of("conditional_accuracy", i, ".3f"), " [", of("low", i, ".3f"), ", ", of("high", i, ".3f"), "]"),
+            of("coverage", i, ".3f"),
+            of("coverage_real", i, ".3f"),
+            of("vendi", i, ".1f"),
+            of("vendi_real", i, ".1f"),
+        )
+        for i, name in enumerate(classes)
+    )
+    blocks += [
+        Table(
+            ("class", "conditional accuracy [95 %]", "coverage", "of real", "vendi", "of real"),
+            rows,
+            highlight=frozenset({worst}),
+            caption=f"{outcome.name}, {outcome.split} split. The worst class stands out.",
+        ),
+        Figure(
+            "per-class",
+            plots.per_class_bars(
+                classes,
+                accuracy,
+                list(zip(table["low"], table["high"], strict=True)),
+                ceiling=outcome.metrics[f"{outcome.split}/judge_accuracy"],
+            ),
+            "Conditional accuracy of each class",
+            "conditional accuracy with Wilson 95 % intervals; the line is the judge on real images",
+        ),
+        Figure(
+            "confusion",
+            plots.confusion_matrix(outcome.per_class["confusion"], classes),
+            "Label asked for against label read",
+            "rows: label asked for; columns: label read by judge A",
+        ),
+    ]
+    return Section("Per class", tuple(blocks))
+
+
+def _read_as(outcome: Outcome, classes: list[str], label: int) -> Phrase:
+    """How often a class is read right, and what it is taken for most often."""
+    assert outcome.per_class is not None
+    counts = np.asarray(outcome.per_class["confusion"], dtype=float)[label]
+    right = cited(outcome, f"confusion/{label}/{label}", form=".1%")
+    counts[label] = 0
+    other = int(counts.argmax())
+    if not counts[other]:
+        return Phrase(right, " are read right")
+    taken = cited(outcome, f"confusion/{label}/{other}", form=".1%")
+    return Phrase(right, " are read right; ", taken, f" are taken for {classes[other]}")
+
+
+def _grid_row(outcome: Outcome, label: int) -> bytes:
+    """One class of the generated grid as a PNG."""
+    height = outcome.facts["shape"][0]
+    with Image.open(outcome.grids["generated"]) as image:
+        grid = np.asarray(image)
+    top = label * (height + 1)  # a pixel between rows
+    return plots.image_png(grid[top : top + height], scale=max(1, ROW_WIDTH // grid.shape[1]))
+
+
+def class_heat_figure(name: str, outcomes: Mapping[str, Outcome], what: str) -> list[Block]:
+    """Accuracy and coverage per class of several outcomes of one split side by side; nothing for fewer than two.
+
+    The keys are the columns' labels, `what` says what they are.
+    """
+    tables = {label: o.per_class["table"] for label, o in outcomes.items() if o.per_class is not None}
+    if len(tables) < 2:
+        return []
+    splits = {outcome.split for outcome in outcomes.values()}
+    assert len(splits) == 1, f"numbers of {splits} are not compared"
+    scores = {
+        label: np.column_stack([table[column] for table in tables.values()])
+        for column, label in (
+            ("conditional_accuracy", "conditional accuracy (images read as asked), %"),
+            ("coverage", "coverage (real images with a generated one nearby), %"),
+        )
+    }
+    classes = [str(c) for c in next(iter(tables.values()))["class"]]
+    return [
+        Figure(
+            f"classes-{name}",
+            plots.class_heat(classes, list(tables), scores, what),
+            f"Heat map of accuracy and coverage, class by {what}",
+            f"per cent on the {splits.pop()} split; dark is high, each map on a scale of its own",
+        )
+    ]

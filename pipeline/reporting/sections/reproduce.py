@@ -1,0 +1,23 @@
+"""How to repeat a run, and what identifies it."""
+
+from pipeline.environment import environment_text
+from pipeline.reporting.blocks import Code, Section, Table
+from pipeline.runs.outcome import Outcome
+from pipeline.store.store import KEY_LENGTH
+
+
+def reproduce_section(command: str, outcome: Outcome) -> Section:
+    """The command, the configuration, and what identifies the data and the judges."""
+    return Section("Reproduce", (Code(command, "sh"), identity(outcome), Code(outcome.config.to_toml(), "toml")))
+
+
+def identity(outcome: Outcome) -> Table:
+    """What identifies a run, its data, judges and code, and what this report was written with."""
+    facts = [("run key", outcome.key[:KEY_LENGTH]), ("data SHA-256", outcome.facts["source_sha256"])]
+    if "judge_sha256" in outcome.facts:
+        facts.append(("judge A weights SHA-256", outcome.facts["judge_sha256"]))
+    facts.append(("code", outcome.facts.get("code", "not recorded")))
+    shown = ("python", "torch", "mlflow", "optuna")
+    versions = [line for line in environment_text().splitlines() if line.partition(" ")[0] in shown]
+    facts.append(("written with", ", ".join(versions)))
+    return Table(("what", "which"), tuple(facts))

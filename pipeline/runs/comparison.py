@@ -1,0 +1,154 @@
+"""Runs as pairs: differences of their metrics with 95 % intervals over images, and a verdict. Reads stored results.
+
+Every run sees the same evaluation noise, labels and reference images, so what differs between two runs, item by item,
+is the model. That is a statement about these two trained models; whether a *setting* helps rests on the spread over
+training seeds.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from pipeline.errors import ConfigError, ReportError
+from pipeline.evaluation.catalog import METRICS, show
+from pipeline.models.sampling import balanced_labels
+from pipeline.runs.outcome import Outcome
+from pipeline.stages.graph import EVALUATE, PREPARE, REFERENCE, SCORE
+from pipeline.store.home import Home
+
+Z95 = 1.959964
+PAIRED = {"paired difference": "mean", "paired difference low": "low", "paired difference high": "high"}
+"""Aggregates of a number's source that are of two runs as pairs -> the field of `Difference`."""
+CAVEAT = (
+    "Differences are to the first run, in pairs over the same images and noise, with 95 % intervals. They speak of "
+    "these trained models; a claim about a setting needs several training seeds."
+)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Second minus first, over paired items."""
+
+    mean: float
+    low: float
+    high: float
+    verdict: str
+    """better, worse, undecided; higher, lower where neither is better in itself."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One metric of every run; None where a run does not have it."""
+
+    key: str
+    values: tuple[float | None, ...]
+    differences: tuple[Difference | None, ...]
+    """To the first run, of every other run; None where there are no pairs."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Every metric of every run, the first being the one the others are held against."""
+
+    names: tuple[str, ...]
+    rows: tuple[Row, ...]
+    caveat: str = CAVEAT
+
+    def document(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def markdown(comparison: Comparison) -> str:
+    """The comparison as a markdown table, for an issue or a pull request."""
+    lines = ["| metric | " + " | ".join(comparison.names) + " |", "|---|" + "---:|" * len(comparison.names)]
+    lines += ["| " + " | ".join([row.key, *cells(row)]) + " |" for row in comparison.rows]
+    return "\n".join([*lines, "", comparison.caveat])
+
+
+def cells(row: Row) -> list[str]:
+    """A metric of every run as people read it, the others with their difference to the first and its verdict."""
+    texts = ["-" if value is None else show(value) for value in row.values]
+    for i, d in enumerate(row.differences, start=1):
+        if d is not None:
+            texts[i] += f" ({d.mean:+.3g} [{d.low:+.3g}, {d.high:+.3g}] {d.verdict})"
+    return texts
+
+
+def compare_runs(home: Home, runs: list[Outcome]) -> Comparison:
+    """Runs of one split of one data set, compared; ConfigError if they are not."""
+    if len(runs) < 2:
+        raise ConfigError("compare needs two runs or more; `cvae-pipe run` makes one")
+    first = runs[0]
+    for other in runs[1:]:
+        if PREPARE.key(other.config) != PREPARE.key(first.config) or other.split != first.split:
+            raise ConfigError(
+                f"{other.name} ({other.config.data.dataset}, {other.split}) and {first.name} "
+                f"({first.config.data.dataset}, {first.split}) were not opened on the same images"
+            )
+    items = [paired_items(home, run) for run in runs]
+    rows = []
+    for key in dict.fromkeys(key for run in runs for key in run.metrics):
+        metric = METRICS[key.partition("/")[2]]
+        values = tuple(run.metrics.get(key) for run in runs)
+        differences = tuple(
+            difference(items[0][metric.paired], other[metric.paired], metric.better)
+            if key in first.metrics and key in run.metrics and metric.paired in paired_names(first, run)
+            else None
+            for run, other in zip(runs[1:], items[1:], strict=True)
+        )
+        rows.append(Row(key, values, differences))
+    return Comparison(tuple(run.name for run in runs), tuple(rows))
+
+
+def paired_value(comparison: Comparison, key: str, aggregate: str) -> float:
+    """A paired difference of the second run of a comparison to the first, or one of its ends."""
+    found = [row.differences[0] for row in comparison.rows if row.key == key]
+    if not found or found[0] is None:
+        raise ReportError(f"{' and '.join(comparison.names)} are no pairs in {key}")
+    return float(getattr(found[0], PAIRED[aggregate]))
+
+
+def paired_names(first: Outcome, other: Outcome) -> set[str]:
+    """Which per-item numbers of two runs are pairs: the same evaluation noise, the same judge and reference images."""
+    names = set()
+    if first.config.evaluate == other.config.evaluate:
+        names |= {"bce", "kl", "neg_elbo"}
+    if REFERENCE.key(first.config, first.split) == REFERENCE.key(other.config, other.split):
+        names |= {"accuracy", "coverage"}
+    return names
+
+
+def paired_items(home: Home, run: Outcome) -> dict[str, Tensor]:
+    """The per-image and per-sample numbers of a run: bce, kl, neg_elbo (N,), accuracy (S,), coverage (K R,)."""
+    folder = home.store.path("evaluate", EVALUATE.key(run.config, run.split))
+    terms = {name: value.double() for name, value in load_file(folder / "per_image.safetensors").items()}
+    items = {**terms, "neg_elbo": terms["bce"] + terms["kl"]}
+    scored: Path = home.store.path("score", SCORE.key(run.config, run.split))
+    if run.per_class is not None:
+        samples = load_file(scored / "per_sample.safetensors")
+        labels = balanced_labels(run.config.score.per_class, run.facts["classes"])
+        items["accuracy"] = (samples["predicted"] == labels).double()
+        items["coverage"] = samples["covered"].double().flatten()
+    return items
+
+
+def difference(first: Tensor, second: Tensor, better: str) -> Difference | None:
+    """Mean paired difference with its normal 95 % interval; None if the items are not pairs."""
+    if first.shape != second.shape:
+        return None
+    delta = second - first
+    mean = float(delta.mean())
+    half = Z95 * float(delta.std()) / len(delta) ** 0.5
+    low, high = mean - half, mean + half
+    if low <= 0 <= high:
+        verdict = "undecided"
+    elif better:
+        verdict = "better" if (mean > 0) == (better == "higher") else "worse"
+    else:
+        verdict = "higher" if mean > 0 else "lower"
+    assert torch.isfinite(delta).all()
+    return Difference(mean, low, high, verdict)

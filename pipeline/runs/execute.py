@@ -1,0 +1,53 @@
+"""One configuration opened on a split: stages in order, the outcome stored. Pure: configuration in, stored outcome out.
+
+Equal configurations opened on the same split are the same run: one store entry. A sweep's workers call this; the
+ledger is `experiments`' affair.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from pipeline.environment import code_version
+from pipeline.models.autoencoder import Autoencoder
+from pipeline.runs.outcome import Outcome, load_outcome
+from pipeline.stages.context import Context, Result
+from pipeline.stages.graph import TRAIN, parts_of_run, run_key
+from pipeline.stages.prepare import result_facts
+from pipeline.stages.train import train
+from pipeline.store.files import write_json
+from pipeline.training.state import EpochRecord
+
+OnEpoch = Callable[[EpochRecord, Autoencoder, Path], None]
+
+
+def set_up_process(threads: int) -> None:
+    """Threads and denormals, once per process: the same arithmetic wherever a run happens."""
+    torch.set_num_threads(threads)
+    # Dying ReLU units leave denormal Adam moments behind, which CPUs compute with up to a hundred times slower.
+    torch.set_flush_denormal(True)
+
+
+def execute(ctx: Context, split: str, on_epoch: OnEpoch = lambda record, model, folder: None) -> Outcome:
+    """Train, evaluate and score on a split, reusing every stage that is there; the outcome is stored and returned."""
+    config = ctx.config
+    key = run_key(config, split)
+    force = bool(ctx.force)  # each stage takes itself out of it
+    trained = train(ctx, on_epoch)
+    folders = {TRAIN.name: TRAIN.key(config)}
+    metrics: dict[str, float] = {}
+    facts = result_facts(ctx) | {"code": code_version()}
+    for stage in parts_of_run(config, split):
+        part: Result = stage.build(ctx, split, trained)
+        metrics |= part.metrics
+        facts |= part.facts
+        if stage.in_run_key != "never":
+            folders[stage.name] = stage.key(config, split)
+
+    def make(work: Path) -> None:
+        write_json(work / "run.json", {"split": split, "metrics": metrics, "facts": facts, "stages": folders})
+        write_json(work / "config.json", config.flat())
+
+    ctx.home.store.build("run", key, make, inputs=folders, force=force)
+    return load_outcome(ctx.home, key)

@@ -1,0 +1,104 @@
+"""A finished run as the store has it: read back, and found by name or key. Measures nothing, writes nothing."""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.config.reading import build_config
+from pipeline.config.settings import RunConfig
+from pipeline.errors import ConfigError
+from pipeline.evaluation.catalog import in_order
+from pipeline.stages.graph import CALIBRATION, INSIDE
+from pipeline.stages.reference import REAL_GRID
+from pipeline.store.files import read_json
+from pipeline.store.home import Home
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished run as the store has it."""
+
+    key: str
+    split: str
+    config: RunConfig
+    metrics: dict[str, float]
+    facts: dict[str, Any]
+    """Of the data set (sizes, hash), of the judges (gates, hash of their weights)."""
+    history: list[dict[str, float]]
+    per_class: dict[str, Any] | None
+    """Columns of the per-class table, and the confusion matrix; None where a model takes no label."""
+    grids: dict[str, Path]
+    """generated, reconstructed, generated_expost -> PNG."""
+    epoch_grids: dict[int, Path]
+    real: Path | None = None
+    """Real images of the split in the layout of the generated ones; None where that was never drawn."""
+    inside: Path | None = None
+    """The folder of the stage `inside`; None for a trial of a sweep, and for a run that is older than the stage."""
+
+    @property
+    def name(self) -> str:
+        return run_name(self.config, self.key)
+
+
+def run_name(config: RunConfig, key: str) -> str:
+    """What people call a run: its data set, model, the two settings that matter most, and the start of its key."""
+    beta = "" if config.model.kind == "ae" else f"-beta{config.train.beta:.3g}"
+    return f"{config.data.dataset}-{config.model.kind}{beta}-z{config.model.latent_dim}-{key[:8]}"
+
+
+def load_outcome(home: Home, key: str) -> Outcome:
+    """A finished run read back from the store."""
+    folder = home.store.path("run", key)
+    stored = read_json(folder / "run.json")
+    paths = {stage: home.store.path(stage, stage_key) for stage, stage_key in stored["stages"].items()}
+    config = _config(folder)
+    real = home.store.path("calibration", CALIBRATION.key(config, stored["split"])) / REAL_GRID
+    inside = INSIDE.key(config, stored["split"])
+    grids = {"reconstructed": paths["evaluate"] / "reconstructed.png"}
+    if "score" in paths:
+        grids["generated"] = paths["score"] / "generated.png"
+    if "expost" in paths:
+        grids["generated_expost"] = paths["expost"] / "generated.png"
+    return Outcome(
+        key=key,
+        split=stored["split"],
+        config=config,
+        metrics=in_order(stored["metrics"]),
+        facts=stored["facts"],
+        history=read_json(paths["train"] / "history.json"),
+        per_class=read_json(paths["score"] / "per_class.json") if "score" in paths else None,
+        grids=grids,
+        epoch_grids=epoch_grids(paths["train"]),
+        real=real if real.exists() else None,
+        inside=home.store.path("inside", inside) if home.store.has("inside", inside) else None,
+    )
+
+
+def _config(folder: Path) -> RunConfig:
+    if (folder / "config.json").exists():
+        return RunConfig().with_settings(read_json(folder / "config.json"))
+    return build_config(tomllib.loads((folder / "config.toml").read_text(encoding="utf-8")))  # stored before 2026-11-25
+
+
+def epoch_grids(folder: Path) -> dict[int, Path]:
+    """The grids that a training, finished or not, has left in its folder: epoch -> PNG."""
+    return {int(path.stem.removeprefix("epoch-")): path for path in sorted((folder / "grids").glob("epoch-*.png"))}
+
+
+def find_runs(home: Home, name: str) -> list[str]:
+    """Keys of the stored runs whose key or name begins with `name`."""
+    return [
+        key for key in home.store.keys("run") if key.startswith(name) or load_outcome(home, key).name.startswith(name)
+    ]
+
+
+def find_run(home: Home, name: str) -> Outcome:
+    """The one stored run of that name, key, or the beginning of either; ConfigError if there is none, or several."""
+    keys = find_runs(home, name)
+    if len(keys) == 1:
+        return load_outcome(home, keys[0])
+    if not keys:
+        known = [load_outcome(home, key).name for key in list(home.store.keys("run"))[:8]]
+        raise ConfigError(f"there is no run {name!r}; finished runs are {', '.join(known) or 'none yet'}")
+    raise ConfigError(f"{name!r} fits {len(keys)} runs; write more of one of {', '.join(k[:12] for k in keys[:8])}")

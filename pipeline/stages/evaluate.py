@@ -1,0 +1,53 @@
+"""The stage `evaluate`: bce, kl and neg_elbo on a split, per image, with the reconstruction grid."""
+
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from pipeline.evaluation.bounds import bce_bounds
+from pipeline.evaluation.catalog import in_order
+from pipeline.evaluation.reference import stratified_indices
+from pipeline.grids import GRID_COLUMNS, paired_rows, save_grid
+from pipeline.models.sampling import reconstructions
+from pipeline.stages.context import Context, Result
+from pipeline.stages.graph import EVALUATE
+from pipeline.stages.prepare import prepare
+from pipeline.stages.train import Trained, train
+from pipeline.store.files import read_json, write_json
+from pipeline.training.validation import elbo_per_image
+
+
+def evaluate(ctx: Context, split: str, trained: Trained | None = None) -> Result:
+    """bce, kl and neg_elbo with sampled z, bce at the mean of q, the entropy floor; the reconstruction grid."""
+    config = ctx.config
+    trained = trained or train(ctx)
+    data = prepare(ctx)
+    part = data.split(split)
+    model = trained.model
+
+    def make(work: Path) -> None:
+        draws = 1 if not model.stochastic else config.evaluate.draws
+        terms = elbo_per_image(model, part, seed=config.evaluate.seed, draws=draws)
+        at_mean = elbo_per_image(model, part, seed=0, at_mean=True)
+        bounds = bce_bounds(data, split)
+        bce = float(terms.bce.double().mean())
+        values = {"bce": bce, "excess_bce": bce - bounds["entropy_floor"], **bounds}
+        if model.stochastic:
+            neg_elbo = terms.neg_elbo.double()
+            values |= {
+                "kl": float(terms.kl.double().mean()),
+                "neg_elbo": float(neg_elbo.mean()),
+                "neg_elbo_sem": float(neg_elbo.std() / len(neg_elbo) ** 0.5),
+                "bce_at_mean": float(at_mean.bce.double().mean()),
+            }
+        write_json(work / "metrics.json", {f"{split}/{key}": value for key, value in values.items()})
+        save_file({"bce": terms.bce.cpu(), "kl": terms.kl.cpu().contiguous()}, work / "per_image.safetensors")
+        per_class = max(1, GRID_COLUMNS // data.classes)
+        chosen = stratified_indices(part.labels.cpu(), per_class, data.classes, seed=0).flatten()[: 2 * GRID_COLUMNS]
+        chosen = chosen[: len(chosen) // GRID_COLUMNS * GRID_COLUMNS].to(part.labels.device)
+        real = part.as_float(chosen)
+        rows = paired_rows(real, reconstructions(model, real, part.labels[chosen]), GRID_COLUMNS)
+        save_grid(rows, work / "reconstructed.png", GRID_COLUMNS, data.shape)
+
+    folder = ctx.build(EVALUATE, make, split)
+    return Result(folder, in_order(read_json(folder / "metrics.json")))

@@ -1,0 +1,176 @@
+"""The table of stages: what each is called, what its key is made of, when it applies, who builds it. Needs no torch.
+
+    prepare ──> judge ──> reference(split) ──┬──────────────┐
+        └─────> train ──> evaluate(split)    v              v
+                   ├────────────────────> score(split)   audit(split)      score ──> expost(split)
+                   ├────────────────────────────────────────^
+                   └────────────────────> inside(split) <── judge
+
+Asking for a stage builds whatever is missing before it, like a make target, and says what it did. A new stage is a
+function in a file of its own and a row here: a run, a sweep, `--force` and the lines on stderr read this table.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Literal
+
+from pipeline.config.digests import digest
+from pipeline.config.settings import RunConfig
+
+Parts = Callable[[RunConfig, str], tuple[Any, ...]]
+
+
+def _always(config: RunConfig, split: str) -> bool:
+    return True
+
+
+def _with_labels(config: RunConfig, split: str) -> bool:
+    return config.model.kind == "cvae"
+
+
+def _split_name(config: RunConfig, split: str) -> str:
+    return split
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a run."""
+
+    name: str
+    version: int
+    """Raised when the stage's code changes its results: old results then simply stop being found."""
+    made_of: Parts
+    """What the key is made of besides name and version: the keys before it, the sections it reads, the split."""
+    built_by: str
+    """module:function that is given (ctx, split, trained); loaded when asked for."""
+    when: Callable[[RunConfig, str], bool] = _always
+    """Whether it applies to a configuration opened on a split."""
+    label: Callable[[RunConfig, str], str] = _split_name
+    """What is said of it in parentheses."""
+    in_run: bool = True
+    """Whether a run consists of it, rather than building it on the way to another."""
+    in_run_key: Literal["always", "when it applies", "never"] = "never"
+    """Whether having it makes a run another run."""
+    shared: bool = False
+    """Whether it belongs to the data set rather than to a model: `run --force` leaves it alone."""
+    resumable: bool = False
+    """Whether it goes on from what an interrupted build has left."""
+
+    def key(self, config: RunConfig, split: str = "") -> str:
+        """SHA-256 (hex) that names its result in the store."""
+        return digest(self.name, self.version, *self.made_of(config, split))
+
+    def title(self, config: RunConfig, split: str) -> str:
+        """What people are told of, e.g. "score (test)"."""
+        label = self.label(config, split)
+        return f"{self.name} ({label})" if label else self.name
+
+    @property
+    def build(self) -> Callable[..., Any]:
+        """The function that builds it."""
+        module, _, function = self.built_by.partition(":")
+        return getattr(import_module(module), function)
+
+
+PREPARE = Stage(
+    "prepare",
+    1,
+    lambda c, s: (c.data,),
+    "pipeline.stages.prepare:prepare",
+    label=lambda c, s: c.data.dataset,
+    in_run=False,
+    shared=True,
+)
+JUDGE = Stage(
+    "judge",
+    1,
+    lambda c, s: (PREPARE.key(c), c.judge),
+    "pipeline.stages.judge:judge",
+    when=_with_labels,
+    label=lambda c, s: "",
+    in_run=False,
+    shared=True,
+)
+REFERENCE = Stage(
+    "reference",
+    1,
+    lambda c, s: (JUDGE.key(c), c.score, s),
+    "pipeline.stages.reference:reference",
+    when=_with_labels,
+    in_run=False,
+    shared=True,
+)
+TRAIN = Stage(
+    "train",
+    2,
+    lambda c, s: (PREPARE.key(c), c.model, c.train),
+    "pipeline.stages.train:train",
+    label=lambda c, s: f"{c.model.kind}, {c.train.epochs} epochs",
+    in_run=False,
+    resumable=True,
+)
+EVALUATE = Stage(
+    "evaluate",
+    1,
+    lambda c, s: (TRAIN.key(c), c.evaluate, s),
+    "pipeline.stages.evaluate:evaluate",
+    in_run_key="always",
+)
+SCORE = Stage(
+    "score",
+    1,
+    lambda c, s: (TRAIN.key(c), REFERENCE.key(c, s)),
+    "pipeline.stages.score:score",
+    when=_with_labels,
+    in_run_key="always",
+)
+EXPOST = Stage(
+    "expost",
+    1,
+    lambda c, s: (SCORE.key(c, s), c.sampling),
+    "pipeline.stages.score:expost",
+    when=lambda c, s: c.sampling.prior != "standard" and _with_labels(c, s),
+    label=lambda c, s: f"{s}, {c.sampling.prior} prior",
+    in_run_key="when it applies",
+)
+AUDIT = Stage(
+    "audit",
+    1,
+    # The same suite whether asked for by `run` or by `audit`.
+    lambda c, s: (TRAIN.key(c), REFERENCE.key(c, s), dataclasses.replace(c.audit, enabled=True)),
+    "pipeline.stages.audit:audit",
+    when=lambda c, s: c.audit.enabled and s == "test" and _with_labels(c, s),
+    in_run_key="when it applies",
+)
+CALIBRATION = Stage(
+    "calibration",
+    2,
+    lambda c, s: (REFERENCE.key(c, s),),
+    "pipeline.stages.reference:calibration",
+    when=_with_labels,
+)
+INSIDE = Stage(
+    "inside",
+    1,
+    lambda c, s: (TRAIN.key(c), *((JUDGE.key(c), c.score) if _with_labels(c, s) else ()), s),
+    "pipeline.stages.inside:inside",
+    when=lambda c, s: s == "test",  # a sweep's trials are many, and nobody looks inside of each
+)
+
+STAGES = (PREPARE, JUDGE, REFERENCE, TRAIN, EVALUATE, SCORE, EXPOST, AUDIT, CALIBRATION, INSIDE)
+"""In the order in which a run has them."""
+
+
+def run_key(config: RunConfig, split: str) -> str:
+    """One key for one run: equal configurations opened on the same split are the same run."""
+    always = [s for s in STAGES if s.in_run_key == "always"]
+    asked = [s for s in STAGES if s.in_run_key == "when it applies" and s.when(config, split)]
+    asked.sort(key=lambda s: s.name)
+    return digest("run", *(s.key(config, split) for s in (*always, *asked)))
+
+
+def parts_of_run(config: RunConfig, split: str) -> list[Stage]:
+    """What a run consists of beyond its training, in order."""
+    return [s for s in STAGES if s.in_run and s.when(config, split)]

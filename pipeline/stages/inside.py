@@ -1,0 +1,37 @@
+"""The stage `inside`: what the model has learnt, as pictures."""
+
+from pathlib import Path
+
+from PIL import Image
+from safetensors.torch import save_file
+
+from pipeline.evaluation.inside import look_inside
+from pipeline.stages.context import Context, Result
+from pipeline.stages.graph import INSIDE
+from pipeline.stages.judge import judge
+from pipeline.stages.prepare import prepare
+from pipeline.stages.train import Trained, train
+from pipeline.store.files import write_json
+
+
+def inside(ctx: Context, split: str, trained: Trained | None = None) -> Result:
+    """Traversals, interpolations, the latent map, KL per dimension, the most wrong samples: the folder that has them.
+
+    A sheet of images is <name>.png; inside.json says what its rows are; map.safetensors has points and labels.
+    """
+    config = ctx.config
+    trained = trained or train(ctx)
+    data = prepare(ctx)
+    judge_a = judge(ctx).judges.a if config.model.kind == "cvae" else None
+
+    def make(work: Path) -> None:
+        part = data.split(split)
+        samples = config.score
+        found = look_inside(trained.model, data, part, judge_a, per_class=samples.per_class, seed=samples.seed)
+        for name, sheet in found.sheets.items():
+            Image.fromarray(sheet).save(work / f"{name}.png", optimize=True)
+        if found.points is not None:
+            save_file({"points": found.points.contiguous(), "labels": found.labels}, work / "map.safetensors")
+        write_json(work / "inside.json", found.facts)
+
+    return Result(ctx.build(INSIDE, make, split))

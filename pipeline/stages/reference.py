@@ -1,0 +1,84 @@
+"""The stages `reference` and `calibration`: what real images of a split score, and the rows a score is read against."""
+
+from functools import lru_cache
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+
+from pipeline.evaluation.metrics.diversity import PixelPCA
+from pipeline.evaluation.reference import Reference, build_reference, reference_rows, stratified_indices
+from pipeline.grids import GRID_COLUMNS, save_grid
+from pipeline.stages.context import Context, Result
+from pipeline.stages.graph import CALIBRATION, REFERENCE
+from pipeline.stages.judge import judge
+from pipeline.stages.prepare import prepare
+from pipeline.store.files import read_json, write_json
+
+REAL_GRID = "real.png"
+
+
+def reference(ctx: Context, split: str) -> Reference:
+    """What real images of a split score; what generated ones are held against."""
+    config = ctx.config
+    stage = judge(ctx)
+    data = prepare(ctx)
+
+    def make(work: Path) -> None:
+        ref = build_reference(stage.judges, data, data.split(split), config.score)
+        save_file(
+            {
+                "features": ref.features.contiguous().cpu(),
+                "radii": ref.radii.contiguous().cpu(),
+                "coverage": ref.coverage.contiguous().cpu(),
+                "vendi": ref.vendi.contiguous().cpu(),
+                "pca_mean": ref.pca.mean.contiguous().cpu(),
+                "pca_components": ref.pca.components.contiguous().cpu(),
+            },
+            work / "reference.safetensors",
+        )
+        write_json(
+            work / "reference.json",
+            {
+                "judge_accuracy": ref.judge_accuracy,
+                "judge_b_accuracy": ref.judge_b_accuracy,
+                "per_class": ref.per_class,
+            },
+        )
+
+    folder = ctx.build(REFERENCE, make, split)
+    return _loaded_reference(folder, str(ctx.device))
+
+
+@lru_cache(maxsize=2)
+def _loaded_reference(folder: Path, device: str) -> Reference:
+    tensors = {k: v.to(device) for k, v in load_file(folder / "reference.safetensors").items()}
+    facts = read_json(folder / "reference.json")
+    return Reference(
+        features=tensors["features"],
+        radii=tensors["radii"],
+        pca=PixelPCA(tensors["pca_mean"], tensors["pca_components"]),
+        judge_accuracy=facts["judge_accuracy"],
+        judge_b_accuracy=facts["judge_b_accuracy"],
+        coverage=tensors["coverage"].cpu(),
+        vendi=tensors["vendi"].cpu(),
+    )
+
+
+def calibration(ctx: Context, split: str, trained: object = None) -> Result:
+    """What real, mislabelled and mean images score: the rows that a model's scores are read against.
+
+    Beside them a grid of real images of the split, laid out like the generated ones: a row per class. No model is
+    looked at: `trained` stands here because every part of a run is given it.
+    """
+    judges, ref = judge(ctx).judges, reference(ctx, split)
+    data = prepare(ctx)
+
+    def make(work: Path) -> None:
+        part = data.split(split)
+        write_json(work / "rows.json", reference_rows(judges, ref, data, part, ctx.config.score))
+        columns = min(GRID_COLUMNS, ref.per_class)
+        chosen = stratified_indices(part.labels.cpu(), columns, data.classes, seed=0).flatten()
+        save_grid(part.as_float(chosen.to(part.labels.device)), work / REAL_GRID, columns, data.shape)
+
+    folder = ctx.build(CALIBRATION, make, split)
+    return Result(folder, facts={"calibration": read_json(folder / "rows.json")})

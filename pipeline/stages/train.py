@@ -1,0 +1,101 @@
+"""The stage `train`: one model, resumable after every epoch."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+
+from pipeline.config.settings import RunConfig
+from pipeline.data.splits import PreparedData
+from pipeline.grids import GRID_COLUMNS, save_grid
+from pipeline.models.autoencoder import Autoencoder
+from pipeline.models.sampling import generation_grid
+from pipeline.stages.context import Context
+from pipeline.stages.graph import TRAIN
+from pipeline.stages.prepare import prepare
+from pipeline.store.files import read_json, write_json
+from pipeline.training.fit import build_model, fit, start
+from pipeline.training.state import EpochRecord, Training, load_training, save_training
+
+CHECKPOINT = "checkpoint.pt"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model, its history, and its grids by epoch."""
+
+    model: Autoencoder
+    history: list[EpochRecord]
+    folder: Path
+
+
+def epoch_grid_path(folder: Path, epoch: int) -> Path:
+    return folder / "grids" / f"epoch-{epoch:04d}.png"
+
+
+def train(
+    ctx: Context,
+    on_epoch: Callable[[EpochRecord, Autoencoder, Path], None] = lambda record, model, folder: None,
+) -> Trained:
+    """The trained model; continues from the last finished epoch of an interrupted training.
+
+    `on_epoch(record, model, folder)` hears every epoch once, old ones first: those of a finished or interrupted
+    training are replayed from its history, with the model as it is now.
+    """
+    config = ctx.config
+    data = prepare(ctx)
+    heard = 0
+
+    def tell(record: EpochRecord, model: Autoencoder, folder: Path) -> None:
+        nonlocal heard
+        if record.epoch > heard:
+            heard = record.epoch
+            on_epoch(record, model, folder)
+
+    def make(work: Path) -> None:
+        training = begun(ctx, data, work)
+        for record in training.history:
+            tell(record, training.model, work)
+        for record in fit(training, data, config.train):
+            save_epoch_grid(training, record.epoch, config, data, work)
+            save_training(training, work / CHECKPOINT)
+            ctx.progress("train", record.epoch, config.train.epochs, f"val bce {record.metrics['val/bce']:.2f}")
+            tell(record, training.model, work)
+        save_trained(training, config, work)
+
+    folder = ctx.build(TRAIN, make)
+    model = build_model(config.model, data, seed=0)
+    model.load_state_dict(load_file(folder / "model.safetensors"))
+    model.eval().to(ctx.device)
+    history = [EpochRecord.from_row(row) for row in read_json(folder / "history.json")]
+    for record in history:
+        tell(record, model, folder)
+    return Trained(model, history, folder)
+
+
+def begun(ctx: Context, data: PreparedData, work: Path) -> Training:
+    """The training at its start, or at the checkpoint that an interrupted one has left."""
+    training = start(ctx.config.model, ctx.config.train, data, ctx.device)
+    if (work / CHECKPOINT).exists():
+        load_training(training, work / CHECKPOINT)
+        ctx.say(f"train: going on after epoch {training.epoch}")
+    return training
+
+
+def save_epoch_grid(training: Training, epoch: int, config: RunConfig, data: PreparedData, work: Path) -> None:
+    if training.model.stochastic and _grid_is_due(epoch, config):
+        save_grid(generation_grid(training.model), epoch_grid_path(work, epoch), GRID_COLUMNS, data.shape)
+
+
+def save_trained(training: Training, config: RunConfig, work: Path) -> None:
+    """What a finished training keeps: weights, history, configuration, and no checkpoint."""
+    weights = {k: v.contiguous().cpu() for k, v in training.model.state_dict().items()}
+    save_file(weights, work / "model.safetensors")
+    write_json(work / "history.json", [record.row() for record in training.history])
+    write_json(work / "config.json", config.flat())
+    (work / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _grid_is_due(epoch: int, config: RunConfig) -> bool:
+    return epoch % config.runtime.grid_every == 0 or epoch in (1, config.train.epochs)

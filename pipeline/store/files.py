@@ -1,0 +1,47 @@
+"""Files written so that a reader, or a process killed half-way, sees the old or the new. Knows bytes and JSON."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from pipeline.errors import HomeError
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Write a file so that a reader, or a process killed half-way, sees the old one or the new one, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with open(temporary, "wb") as file:
+        file.write(content if isinstance(content, bytes) else content.encode())
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """JSON with sorted keys, written atomically; nan and infinity are refused."""
+    write_atomically(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def sha256(path: Path) -> str:
+    """Hex SHA-256 of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def try_lock(path: Path, busy: str) -> FileLock:
+    """Take the lock file `path` at once; HomeError with the text `busy` if another process holds it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise HomeError(busy) from None
+    return lock

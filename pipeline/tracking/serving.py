@@ -1,0 +1,83 @@
+"""Starts MLflow's web interface and says where to look. Knows addresses and processes; nothing of what is recorded."""
+
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+import webbrowser
+from collections.abc import Callable
+from pathlib import Path
+
+from pipeline.errors import ConfigError, TrackingError
+from pipeline.evaluation.catalog import METRICS
+from pipeline.store.home import Home
+from pipeline.tracking import ui_base, ui_command, ui_environment, ui_links
+
+START_SECONDS = 60
+
+
+def links(
+    home: Home, experiment: str, *, port: int = 5055, study: str | None = None, metric: str | None = None
+) -> dict[str, str]:
+    """Deep links by what they show; the first is the whole interface. Nothing needs to be running."""
+    base = ui_base(home, port=port)
+    key = metric_key(metric) if metric else ""
+    ascending = not key or METRICS[key.partition("/")[2]].better != "higher"
+    return {"all": base} | ui_links(home, experiment, base, study=study, metric=key, ascending=ascending)
+
+
+def metric_key(name: str) -> str:
+    """`val/neg_elbo` as it is, `neg_elbo` as val/neg_elbo; ConfigError for what is measured nowhere."""
+    split, _, quantity = name.rpartition("/")
+    if quantity not in METRICS or split not in ("", "train", "val", "test"):
+        raise ConfigError(f"--metric is {name!r}; it must be one of {', '.join(METRICS)}, or e.g. test/neg_elbo")
+    return f"{split or 'val'}/{quantity}"
+
+
+def serve(home: Home, found: dict[str, str], *, port: int = 5055, open_: str = "", say: Callable[[str], None]) -> int:
+    """Serve until interrupted and say where to look; the exit code. `open_` names the link to open in a browser.
+
+    Where MLFLOW_TRACKING_URI is a server, there is nothing to start.
+    """
+    command = ui_command(home, port=port)
+    if not command:
+        _show(found, open_, say)
+        return 0
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise TrackingError(f"port {port} is taken, perhaps by another `cvae-pipe ui`; use --port {port + 1}")
+    say("starting MLflow's interface ...")
+    log = home.mlruns / "ui.log"
+    with open(log, "wb") as output:
+        process = subprocess.Popen(command, env=ui_environment(), stdout=output, stderr=output)
+    try:
+        _wait_until_ready(process, found["all"], log)
+        _show(found, open_, say)
+        say("Ctrl-C stops it")
+        return process.wait()
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def _wait_until_ready(process: "subprocess.Popen[bytes]", base: str, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise TrackingError(f"MLflow's interface stopped with code {process.returncode}; its log is {log}")
+        try:
+            with urllib.request.urlopen(f"{base}/health", timeout=2):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.3)
+    raise TrackingError(f"MLflow's interface did not answer at {base} within {START_SECONDS} s; its log is {log}")
+
+
+def _show(found: dict[str, str], open_: str, say: Callable[[str], None]) -> None:
+    for name, link in found.items():
+        say(f"{name + ':':<8}{link}")
+    if open_ and not webbrowser.open(found.get(open_, found["all"])):
+        say("no web browser could be started; open one of the addresses above")

@@ -1,0 +1,32 @@
+"""ELBO terms of every image of a split, under noise that depends on a seed and no model."""
+
+import torch
+from torch import Tensor
+
+from pipeline.data.splits import Split
+from pipeline.models.autoencoder import Autoencoder
+from pipeline.models.losses import ElboTerms, decoded_terms
+
+EVALUATION_BATCH = 1000
+
+
+@torch.inference_mode()
+def elbo_per_image(
+    model: Autoencoder, split: Split, *, seed: int, draws: int = 1, at_mean: bool = False, batch: int = EVALUATION_BATCH
+) -> ElboTerms:
+    """Both ELBO terms of every image of a split, in nats, averaged over `draws` samples of z from q(z|x,c).
+
+    The noise depends on the seed alone, never on the model: two models of one latent size see the same draws.
+    `at_mean` puts z at the mean instead, which is no bound (see `elbo_terms`).
+    """
+    model.eval()
+    device = split.images.device
+    generator = None if at_mean else torch.Generator(device).manual_seed(seed)
+    bce: list[Tensor] = []
+    kl: list[Tensor] = []
+    for x, y in split.batches(batch, None):
+        codes = model.encode(x, y)
+        terms = [decoded_terms(model, x, y, *codes, generator) for _ in range(draws)]
+        bce.append(torch.stack([t.bce for t in terms]).mean(0))
+        kl.append(terms[0].kl)
+    return ElboTerms(torch.cat(bce), torch.cat(kl))

@@ -1,0 +1,1 @@
+"""Where trials run: jobs in, events out, whichever executor. Knows no ledger."""

@@ -1,0 +1,79 @@
+"""Jobs and the events of their execution, and the protocol of whatever executes them."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from pipeline.config.settings import RunConfig
+
+
+@dataclass(frozen=True)
+class Job:
+    """One configuration to be opened on a split."""
+
+    id: str
+    config: RunConfig
+    split: str
+    pruned_by: tuple[str, ...] = ()
+    """Objectives that a pruner wants after every epoch; the worker then waits for its answer. Empty: nobody asks."""
+
+
+@dataclass(frozen=True)
+class EpochDone:
+    """An epoch of a job; `quick` holds the objectives asked for by `pruned_by`."""
+
+    job: str
+    epoch: int
+    metrics: dict[str, float]
+    quick: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class JobDone:
+    """A job's outcome is in the store under `key`."""
+
+    job: str
+    key: str
+
+
+@dataclass(frozen=True)
+class JobStopped:
+    """The pruner stopped the job; `folder` holds what it had written."""
+
+    job: str
+    folder: Path
+
+
+@dataclass(frozen=True)
+class JobFailed:
+    """The job cannot be finished: a diverged loss, or a bug of ours with its traceback."""
+
+    job: str
+    reason: str
+    details: str = ""
+
+
+Event = EpochDone | JobDone | JobStopped | JobFailed
+
+
+class Executor(Protocol):
+    """Runs jobs; whichever it is, the same jobs give the same outcomes."""
+
+    @property
+    def free(self) -> int:
+        """How many jobs can be submitted now."""
+        ...
+
+    def submit(self, job: Job) -> None: ...
+
+    def events(self, timeout: float) -> list[Event]:
+        """What has happened since the last call; waits up to `timeout` seconds for something to happen."""
+        ...
+
+    def answer(self, job: str, go_on: bool) -> None:
+        """The pruner's answer to an EpochDone of a job with `pruned_by`."""
+        ...
+
+    def close(self) -> None:
+        """Stop every worker now; unfinished jobs keep their checkpoints."""
+        ...

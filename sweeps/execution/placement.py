@@ -1,0 +1,43 @@
+"""Which executor a command gets: worker processes on the cores, or one population on the GPU. Starts neither."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pipeline.errors import StudyError
+from pipeline.stages.context import Context
+from pipeline.store.home import Home
+from sweeps.execution.jobs import Executor
+from sweeps.execution.local import LocalExecutor
+from sweeps.execution.population import PopulationExecutor
+
+EXECUTORS = ("auto", "local", "population")
+WINDOW = {"local": 8, "population": 16}
+"""Default proposal window. A population trains a window at a time: a wider one is faster and lets the sampler learn
+less between two batches."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the jobs of one command run."""
+
+    kind: str
+    """local or population."""
+    workers: int
+    """Processes."""
+    make: Callable[[Home], Executor]
+
+
+def executor_kind(ctx: Context, name: str) -> str:
+    """local or population; auto is a population where there is a GPU to train on."""
+    if name not in EXECUTORS:
+        raise StudyError(f"--executor is {name!r}; it must be one of {', '.join(EXECUTORS)}")
+    if name == "auto":
+        return "population" if ctx.device.type == "cuda" else "local"
+    return name
+
+
+def place(kind: str, *, workers: int, at_once: int) -> Placement:
+    """`workers` processes of one job each, or one process with `at_once` stacked jobs."""
+    if kind == "population":
+        return Placement(kind, 1, lambda home: PopulationExecutor(home, at_once))
+    return Placement(kind, workers, lambda home: LocalExecutor(home, workers))

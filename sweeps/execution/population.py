@@ -1,0 +1,170 @@
+"""Where trials run on one GPU: a worker process that trains all the jobs it has as populations of stacked models.
+
+Jobs are collected and handed over together, and more are taken when the last of them is done: the driver's proposals
+come in batches. Each job's records, checkpoint, store entry and events are those it would have had alone.
+"""
+
+import contextlib
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.store.home import Home
+from sweeps.execution.jobs import EpochDone, Event, Job, JobDone, JobFailed, JobStopped
+from sweeps.execution.local import MAX_RESTARTS
+from sweeps.execution.worker import die_with_driver, epoch_done, failure, start_worker
+
+if TYPE_CHECKING:
+    from pipeline.models.autoencoder import Autoencoder
+    from pipeline.stages.context import Context
+    from pipeline.training.state import EpochRecord
+
+
+class PopulationExecutor:
+    """One worker process; up to `at_once` jobs in lock-step."""
+
+    def __init__(self, home: Home, at_once: int) -> None:
+        self._home, self._at_once = home, at_once
+        self._waiting: list[Job] = []
+        self._running: dict[str, Job] = {}
+        self._worker: tuple[BaseProcess, Connection] | None = None  # started when first needed
+        self._restarts = 0
+
+    @property
+    def free(self) -> int:
+        """How many more jobs the next batch takes; none while a batch is under way."""
+        return 0 if self._running else self._at_once - len(self._waiting)
+
+    def submit(self, job: Job) -> None:
+        self._waiting.append(job)
+
+    def answer(self, job: str, go_on: bool) -> None:
+        if self._worker is not None:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it died; events() finds out
+                self._worker[1].send((job, go_on))
+
+    def events(self, timeout: float) -> list[Event]:
+        if self._waiting and not self._running:
+            self._running = {job.id: job for job in self._waiting}
+            self._waiting, self._restarts = [], 0
+            self._send()
+        if self._worker is None:
+            return []
+        connection = self._worker[1]
+        happened: list[Event] = []
+        try:
+            if wait([connection], timeout):
+                while connection.poll():
+                    happened.append(self._heard(connection.recv()))
+        except (EOFError, ConnectionResetError):
+            happened += self._replace()
+        return happened
+
+    def _heard(self, event: Event) -> Event:
+        if not isinstance(event, EpochDone):
+            del self._running[event.job]
+        return event
+
+    def _send(self) -> None:
+        if self._worker is None:
+            self._worker = start_worker(_work, self._home, self._at_once)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self._worker[1].send(list(self._running.values()))
+
+    def _replace(self) -> list[Event]:
+        """The worker died: another gets the jobs that are left, which go on from their checkpoints."""
+        code = self._end_worker()
+        self._restarts += 1
+        if self._restarts > MAX_RESTARTS:
+            reason = f"the worker process of its population died {self._restarts} times (exit code {code})"
+            failed: list[Event] = [JobFailed(job, reason) for job in self._running]
+            self._running = {}
+            return failed
+        if self._running:
+            self._send()
+        return []
+
+    def _end_worker(self) -> int | None:
+        assert self._worker is not None
+        process, connection = self._worker
+        self._worker = None
+        process.kill()  # safe at any moment: what counts is written atomically
+        process.join()
+        connection.close()
+        return process.exitcode
+
+    @property
+    def pids(self) -> list[int]:
+        """The worker's process id, if it is there."""
+        return [self._worker[0].pid] if self._worker and self._worker[0].pid else []
+
+    def close(self) -> None:
+        """Stop the worker now; unfinished jobs keep their checkpoints."""
+        if self._worker is not None:
+            self._end_worker()
+
+
+def _work(connection: Connection, home: Home, at_once: int) -> None:
+    """The worker process: batches of jobs in, events out, until the driver closes the connection or dies."""
+    die_with_driver()
+    from pipeline.runs.execute import set_up_process
+
+    while True:
+        try:
+            jobs: list[Job] = connection.recv()
+        except (EOFError, OSError):
+            return
+        set_up_process(jobs[0].config.runtime.threads)
+        _do(jobs, home, connection, at_once)
+
+
+def _do(jobs: list[Job], home: Home, connection: Connection, at_once: int) -> None:
+    """Train the jobs together, then evaluate and score each."""
+    from pipeline.stages.context import Context
+    from pipeline.stages.populations import EpochEnd, StoppedError, train_population
+
+    ctxs = [Context(job.config, home) for job in jobs]
+    heard: dict[str, int] = {}
+    folders = {}
+
+    def on_epochs(ends: list[EpochEnd]) -> set[int]:
+        asked = {}
+        for end in ends:
+            job = jobs[end.member]
+            heard[job.id], folders[job.id] = end.record.epoch, end.folder
+            connection.send(epoch_done(job, ctxs[end.member], end.record, end.model))
+            if job.pruned_by:
+                asked[job.id] = end.member
+        answers = dict(connection.recv() for _ in asked)
+        return {member for job, member in asked.items() if not answers[job]}
+
+    try:
+        failed = train_population(ctxs, on_epochs, at_once=at_once)
+    except Exception as error:  # a bug of ours, or a device too small for one member: it is every job's
+        for job in jobs:
+            connection.send(failure(job, error))
+        return
+    for i, (job, ctx) in enumerate(zip(jobs, ctxs, strict=True)):
+        event: Event
+        if isinstance(failed.get(i), StoppedError):
+            event = JobStopped(job.id, folders[job.id])
+        elif i in failed:
+            event = failure(job, failed[i])
+        else:
+            event = _scored(job, ctx, heard.get(job.id, 0), connection)
+        connection.send(event)
+
+
+def _scored(job: Job, ctx: "Context", heard: int, connection: Connection) -> Event:
+    """The job's stored outcome; epochs that nobody has heard yet, of a training that was in the store, are replayed."""
+    from pipeline.runs.execute import execute
+
+    def on_epoch(record: "EpochRecord", model: "Autoencoder", folder: Path) -> None:
+        if record.epoch > heard:
+            connection.send(EpochDone(job.id, record.epoch, record.metrics))
+
+    try:
+        return JobDone(job.id, execute(ctx, job.split, on_epoch).key)
+    except Exception as error:
+        return failure(job, error)

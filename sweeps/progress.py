@@ -1,0 +1,48 @@
+"""The state of a sweep as a live table shows it."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sweeps.study.config import StudyConfig
+
+
+@dataclass
+class TrialView:
+    """A trial as a live table shows it."""
+
+    number: int
+    params: dict[str, Any]
+    state: str = "running"
+    epoch: int = 0
+    values: list[float] | None = None
+    note: str = ""
+
+
+@dataclass
+class SweepView:
+    """The state of a sweep as a live table shows it."""
+
+    config: StudyConfig
+    target: int
+    trials: dict[int, TrialView] = field(default_factory=dict)
+    finals: dict[str, str] = field(default_factory=dict)
+    started: float = field(default_factory=time.time)
+    finished_before: int = 0
+    workers: int = 1
+
+    @property
+    def finished(self) -> int:
+        return sum(t.state in ("complete", "pruned") for t in self.trials.values())
+
+    @property
+    def eta_seconds(self) -> float | None:
+        """Time left at the pace of this invocation; None before its first finished trial."""
+        here = self.finished - self.finished_before
+        if here < 1:
+            return None
+        return (time.time() - self.started) / here * (self.target - self.finished)
+
+
+OnUpdate = Callable[[SweepView], None]

@@ -1,0 +1,176 @@
+"""What MLflow shows of a sweep: names to scan, the front marked, a description, a view of the trials, the champion.
+
+A projection of the study's summary onto the tracker; repeated, it changes what has changed. No Optuna.
+"""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.evaluation.catalog import HEADLINES, METRICS, show, show_spread
+from pipeline.experiments.record import setting_label
+from pipeline.reporting.sections.images import enlarged
+from pipeline.runs.outcome import Outcome
+from pipeline.stages.graph import TRAIN
+from pipeline.store.home import Home
+from pipeline.store.store import KEY_LENGTH
+from pipeline.tracking import (
+    HERE,
+    TABLES,
+    RunsView,
+    ServedModel,
+    artifact_file_url,
+    artifact_url,
+    model_url,
+    note_table,
+    registered_name,
+    view_key,
+    view_url,
+)
+from sweeps.analysis.summary import Summary
+from sweeps.reporting.cells import cells
+from sweeps.study.space import Dimension
+from sweeps.tracked import TrackedJobs
+
+FRONT, CHOSEN = "front", "chosen"
+"""Tags of the trials of the Pareto front, and of the balanced one."""
+PICTURE = "generated.png"
+"""The champion's images among the parent's artifacts."""
+PICTURE_WIDTH = 360
+"""Pixels: the front is still in sight below it."""
+
+
+def trial_title(number: int, params: Mapping[str, Any], space: tuple[Dimension, ...]) -> str:
+    """A trial's name in a table of forty: its number, then what it tried. `trial 07 · β1.6 z9 lr0.005`."""
+    return f"trial {number:02d} · {' '.join(setting_label(d.setting, params[d.name]) for d in space)}"
+
+
+def final_title(seed: int) -> str:
+    return f"final seed {seed}"
+
+
+def project(jobs: TrackedJobs, summary: Summary) -> None:
+    """Everything the tracker shows of the study as it is now, except its numbers and files."""
+    if not jobs.parent.id:  # the tracker was away when the study was opened: a repeat shows all of it
+        return
+    jobs.tracker.tag_children(jobs.parent.id, (FRONT, CHOSEN), front_tags(summary))
+    if summary.chosen is None:
+        jobs.parent.set_description("No trial is complete yet.")
+        return
+    jobs.tracker.save_view(view_key(jobs.parent.id), trials_view(summary, jobs.parent.id))
+    champion = summary.champion
+    if champion is not None and "generated" in champion.grids:
+        with tempfile.TemporaryDirectory() as folder:
+            picture = Path(folder, PICTURE)
+            picture.write_bytes(enlarged(champion.grids["generated"], PICTURE_WIDTH))
+            jobs.parent.log_file(picture)
+    jobs.parent.set_description(describe_study(summary, jobs.tracker.experiment_id, jobs.parent.id))
+    if champion is not None:
+        register_champion(jobs, summary, champion)
+
+
+def front_tags(summary: Summary) -> dict[str, dict[str, str]]:
+    """Run key -> tags, for the trials of the front."""
+    return {
+        summary.outcomes[n].key[:KEY_LENGTH]: {FRONT: "true"} | ({CHOSEN: "true"} if n == summary.chosen else {})
+        for n in summary.front
+        if n in summary.outcomes
+    }
+
+
+def trials_view(summary: Summary, parent_id: str) -> RunsView:
+    """The trials beside each other: what was searched against what was asked for."""
+    config = summary.config
+    # The last objective orders: of the default ones that is neg_elbo, which two trials hardly ever share.
+    *others, first = config.objectives
+    by = [first, *others]
+    metrics = tuple(o.key for o in by)
+    pairs = tuple((metrics[0], key) for key in metrics[1:])
+    return RunsView(
+        name=f"sweep {config.name}",
+        parent_id=parent_id,
+        split="val",
+        params=tuple(d.setting for d in config.space),
+        metrics=metrics,
+        ascending=not first.maximise,
+        pairs=(*pairs, ("val/kl", "val/bce")),
+        tags=(FRONT, CHOSEN),
+    )
+
+
+def describe_study(summary: Summary, experiment_id: str, run_id: str) -> str:
+    """The parent run in markdown: the choice, its images and test scores, the front, where to look next."""
+    config = summary.config
+    assert summary.chosen is not None
+    row = summary.row(summary.chosen)
+    settings = ", ".join(f"{d.name} {d.show(row[d.name])}" for d in config.space)
+    links = {
+        "report": artifact_url(HERE, experiment_id, run_id, "report.html"),
+        "charts of the trials": view_url(HERE, experiment_id, run_id),
+        "scores per class": view_url(HERE, experiment_id, run_id, TABLES),
+        "registered model": model_url(HERE, registered_name(config.name)),
+    }
+    which, front = ("balanced", "front") if len(config.objectives) > 1 else ("best", "best trial")
+    lines = [
+        f"**{summary.finished} finished trials; the {which} one is trial {summary.chosen}: {settings}.**",
+        "",
+        " · ".join(f"[{name}]({address})" for name, address in links.items()),
+        "",
+        f"![images generated by the choice]({artifact_file_url(run_id, PICTURE)})",
+        "",
+    ]
+    spread = summary.final_spread()
+    if spread:
+        n = len(summary.finals)
+        rows = [
+            (f"{key} {METRICS[name].arrow}".strip(), show_spread(*spread[key]) if n > 1 else show(spread[key][0]))
+            for name in HEADLINES
+            if (key := f"test/{name}") in spread
+        ]
+        lines += [f"**On test, {f'over {n} seeds' if n > 1 else 'one seed'}**", ""]
+        lines += [*note_table(("metric", "mean ± sd" if n > 1 else "value"), rows), ""]
+    names = [d.name.replace("_", " ") for d in config.space]
+    names += [f"{o.name.replace('_', ' ')} {METRICS[o.name].arrow}" for o in config.objectives]
+    on_front = [(f"**{n}**" if n == summary.chosen else str(n), *cells(config, summary.row(n))) for n in summary.front]
+    lines += [f"**The {front}, on validation images**", "", *note_table(("trial", *names), on_front)]
+    return "\n".join(lines)
+
+
+def register_champion(jobs: TrackedJobs, summary: Summary, champion: Outcome) -> None:
+    """The choice in the model registry."""
+    config = summary.config
+    assert summary.chosen is not None
+    if summary.finals:
+        name, tags = final_title(champion.config.train.seed), {"final": "true"}
+    else:
+        params = {d.name: summary.row(summary.chosen)[d.name] for d in config.space}
+        name, tags = trial_title(summary.chosen, params, config.space), {"trial": str(summary.chosen)}
+    run = jobs.open_run(champion.config, champion.split, name, tags)
+    jobs.record(run, champion)  # after an outage it is not there yet
+    accuracy = champion.metrics.get(f"{champion.split}/conditional_accuracy")
+    scores = f"; {champion.split}/conditional_accuracy {show(accuracy)}" if accuracy is not None else ""
+    run.register_model(
+        registered_name(config.name),
+        served_model(champion, jobs.ctx.home),
+        tags={"study": config.name, "trial": str(summary.chosen)},
+        description=f"Trial {summary.chosen} of sweep {config.name}, as run {name!r}{scores}",
+    )
+
+
+def served_model(outcome: Outcome, home: Home) -> ServedModel:
+    """The generator of a stored run, for the registry."""
+    model, (height, width) = outcome.config.model, outcome.facts["shape"]
+    return ServedModel(
+        weights=home.store.path("train", TRAIN.key(outcome.config)) / "model.safetensors",
+        architecture={
+            "kind": model.kind,
+            "pixels": height * width,
+            "classes": outcome.facts["classes"],
+            "latent_dim": model.latent_dim,
+            "hidden": list(model.hidden),
+            "condition_encoder": model.condition_encoder,
+        },
+        height=height,
+        width=width,
+    )

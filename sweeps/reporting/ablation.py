@@ -1,0 +1,161 @@
+"""The report of an ablation: verdicts, metrics by value, images."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline import plots
+from pipeline.config.flags import flags
+from pipeline.evaluation.catalog import METRICS
+from pipeline.reporting.blocks import Code, Figure, File, Report, Section, Table, Tile, Wall
+from pipeline.reporting.citation import Phrase, cited, cited_spread
+from pipeline.reporting.sections.calibration import calibration_section
+from pipeline.reporting.sections.images import enlarged, real_tile
+from pipeline.reporting.sections.reproduce import identity
+from pipeline.reporting.writing import write_report
+from pipeline.runs.outcome import Outcome
+from pipeline.store.files import write_json
+from pipeline.store.home import Home
+from sweeps.analysis.trends import Ablation
+from sweeps.study.space import number
+
+SHOWN = (
+    "conditional_accuracy",
+    "conditional_accuracy_b",
+    "coverage_relative",
+    "vendi_ratio",
+    "conditional_accuracy_expost",
+    "coverage_relative_expost",
+    "pairwise_l2",
+    "neg_elbo",
+    "bce",
+    "kl",
+    "nll_iw",
+)
+"""Metrics of the report, where a model has them."""
+
+ON_TILES = ("conditional_accuracy", "coverage_relative", "neg_elbo", "kl")
+"""What is known of a picture on the wall."""
+
+GRID_WIDTH = 300
+
+
+def write_ablation(ablation: Ablation, home: Home) -> Path:
+    """reports/<name>/: report.md, report.html, cells.csv, ablation.json; the path of the html."""
+    folder = home.reports / ablation.config.name
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "ablation.json", ablation.document())
+    _, html = write_report(ablation_report(ablation), folder)
+    return html
+
+
+def ablation_report(ablation: Ablation) -> Report:
+    """The whole report of an ablation."""
+    config = ablation.config
+    first = next(iter(ablation.outcomes.values()))
+    values = ", ".join(f"{v:g}" for v in config.values)
+    command = (
+        f"cvae-pipe ablate --param {config.setting} --values {','.join(map(number, config.values))} "
+        f"--seeds {config.seeds} --name {shlex.quote(config.name)} "
+        f"{flags(config.base, leave_out=frozenset({config.setting}))}"
+    )
+    return Report(
+        title=f"Ablation of {config.key}",
+        subtitle=(
+            f"{config.base.model.kind} on {config.base.data.dataset}, {config.base.train.epochs} epochs; "
+            f"{config.setting} in {values}, {config.seeds} training seeds each; every number is of the test split"
+        ),
+        sections=(
+            verdict_section(ablation),
+            metrics_section(ablation),
+            images_section(ablation),
+            calibration_section(first),
+            Section(
+                "Reproduce",
+                (
+                    Code(command, "sh"),
+                    identity(first),
+                    Code(config.base.to_toml(), "toml"),
+                    File("cells.csv", ablation.frame.to_csv(index=False), "cells.csv: every metric of every training"),
+                ),
+            ),
+        ),
+    )
+
+
+def shown_metrics(ablation: Ablation) -> list[str]:
+    """The metrics of the report that these models have."""
+    return [m for m in SHOWN if m in ablation.frame.columns]
+
+
+def verdict_section(ablation: Ablation) -> Section:
+    """The claims with their verdicts, and the slopes they rest on."""
+    unit = "e-fold" if ablation.config.log else "unit"
+    claims = Table(("claim", "verdict"), tuple(ablation.claims.items()))
+    rows = tuple((m, *_slope_cells(ablation, m), ablation.trends[m].verdict) for m in shown_metrics(ablation))
+    slopes = Table(
+        ("metric", f"slope per {unit} of {ablation.config.key}", "95 % over seeds", "verdict"),
+        rows,
+        caption="A slope is fitted for each training seed; the interval is Student's t over seeds.",
+    )
+    return Section("Verdict", (claims, slopes))
+
+
+def _slope_cells(ablation: Ablation, metric: str) -> tuple[str, str]:
+    """The mean slope of a metric over the setting, and its interval over seeds; a dash for one seed."""
+    config, outcomes = ablation.config, list(ablation.outcomes.values())
+    over = f"log {config.setting}" if config.log else config.setting
+
+    def part(aggregate: str) -> str:
+        return cited(outcomes, f"{outcomes[0].split}/{metric}", aggregate, over=over, form="+.4g")
+
+    interval = Phrase("[", part("slope t low"), ", ", part("slope t high"), "]") if config.seeds > 1 else "-"
+    return part("slope"), interval
+
+
+def by_value(ablation: Ablation) -> dict[float, Sequence[Outcome]]:
+    """The outcomes of each value of the setting, in order of seed."""
+    groups: dict[float, list[Outcome]] = {}
+    for outcome in ablation.outcomes.values():
+        groups.setdefault(outcome.config.flat()[ablation.config.setting], []).append(outcome)
+    return {value: sorted(groups[value], key=lambda o: o.config.train.seed) for value in sorted(groups)}
+
+
+def metrics_section(ablation: Ablation) -> Section:
+    """Each metric against the setting, as a figure and as a table."""
+    config, shown = ablation.config, shown_metrics(ablation)
+    labels = [(m, f"{m.replace('_', ' ')}{f' ({METRICS[m].unit})' if METRICS[m].unit else ''}") for m in shown]
+    figure = plots.ablation(ablation.frame, (config.key, config.key.replace("_", " "), config.log), labels)
+    rows = [
+        (f"{value:g}", *(cited_spread(group, f"{group[0].split}/{m}") for m in shown))
+        for value, group in by_value(ablation).items()
+    ]
+    caption = "a dot per seed; line and band: mean ± standard deviation over seeds"
+    table = Table((config.key, *shown), tuple(rows), caption=f"Mean ± standard deviation over {config.seeds} seeds.")
+    return Section("Each metric", (Figure("metrics", figure, f"Each metric against {config.key}", caption), table))
+
+
+def images_section(ablation: Ablation) -> Section:
+    """The grids of every value and seed on a wall."""
+    config = ablation.config
+    tiles = tuple(
+        Tile(
+            anchor=f"cell-{i}",
+            title=f"{config.key} {value:g}, seed {outcome.config.train.seed}",
+            values=(
+                (config.key, cited(outcome, f"config/{config.setting}", form=".6g")),
+                ("seed", cited(outcome, "config/train.seed", form="d")),
+                *((m, cited(outcome, key)) for m in ON_TILES if (key := f"{outcome.split}/{m}") in outcome.metrics),
+            ),
+            picture=Figure(
+                f"grid-{i}",
+                enlarged(outcome.grids["generated"], GRID_WIDTH),
+                f"Images generated at {config.key} {value:g}, seed {outcome.config.train.seed}, one row per class",
+            ),
+        )
+        for i, (value, outcome) in enumerate((v, o) for v, group in by_value(ablation).items() for o in group)
+        if "generated" in outcome.grids
+    )
+    reference = real_tile(next(iter(ablation.outcomes.values())), GRID_WIDTH)
+    caption = "Rows are classes; a column is one z, the same on every tile."
+    return Section("Images", (Wall(tiles, reference, caption=caption),) if tiles else ())

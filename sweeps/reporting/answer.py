@@ -1,0 +1,111 @@
+"""The answer of a study: the choice with its intervals, and one sentence on beta."""
+
+from pipeline.evaluation.statistics import rank_correlation
+from pipeline.reporting.blocks import Block, Facts, Table, Text
+from pipeline.reporting.citation import Phrase, cited, cited_interval, cited_spread
+from sweeps.analysis.summary import Summary
+from sweeps.reporting.cells import is_headline, metric_cell, param_cell, trial_link
+
+DECIDED = 0.05
+"""A rank correlation with a p-value below this is called one."""
+
+FEWEST = 4
+"""Complete trials below which nothing is said of a tendency."""
+
+
+def answer(summary: Summary) -> tuple[Block, ...]:
+    config = summary.config
+    counts = [(str(state), f"trials/{state}") for state in summary.frame["state"].unique()]
+    states = joined([Phrase(summary.cited(key, form="d"), f" {state}") for state, key in counts])
+    if summary.chosen is None:
+        return (Text(Phrase("No trial is complete yet (", states or "none was begun", ").")),)
+    row = summary.row(summary.chosen)
+    params = joined([Phrase(f"{d.name} ", param_cell(config, row, d)) for d in config.space])
+    busy, total = (summary.cited(f"trials/{name}", form=".1f") for name in ("busy_minutes", "minutes"))
+    finals = summary.finals
+    facts = (
+        *(
+            (f"test/{o.name}", cited_spread(finals, f"test/{o.name}"))
+            if finals
+            else (f"val/{o.name}", metric_cell(row, o.name))
+            for o in config.objectives
+        ),
+        ("trials", states),
+        ("cost of the search", Phrase(busy, " min (", total, " min of trials)")),
+    )
+    chosen = Phrase("Trial ", trial_link(summary.chosen), " is the choice: ", params, ".")
+    blocks: list[Block] = [Text(chosen, lead=True), Facts(facts)]
+    tendency = beta_sentence(summary)
+    if tendency:
+        blocks.append(Text(tendency))
+    if finals:
+        blocks.append(finals_table(summary))
+    if len(config.objectives) > 1:
+        blocks.append(
+            Text(
+                "The choice is the trial of the Pareto front nearest to the ideal point, each axis on its physical "
+                "range: accuracy from chance to the judge's own, relative coverage from 0 to that of real images, "
+                "neg_elbo from a decoder that ignores z down to the entropy of the pixels."
+            )
+        )
+    return tuple(blocks)
+
+
+def joined(parts: list[Phrase], between: str = ", ") -> Phrase:
+    """Phrases with commas between, their numbers still cited."""
+    return Phrase(*[piece for part in parts for piece in (between, part)][1:])
+
+
+def beta_sentence(summary: Summary) -> str:
+    """What beta goes with in this sweep: rank correlations over the complete trials; "" where beta was not varied."""
+    names = [d.name for d in summary.config.space]
+    outcomes = list(summary.outcomes.values())
+    if "beta" not in names or len(outcomes) < FEWEST:
+        return ""
+    shown = dict.fromkeys([o.name for o in summary.config.objectives] + ["kl"])
+    higher: list[Phrase] = []
+    lower: list[Phrase] = []
+    undecided: list[Phrase] = []
+    x = [outcome.config.train.beta for outcome in outcomes]
+    for name in shown:
+        key = f"val/{name}"
+        found, p = rank_correlation(x, [outcome.metrics[key] for outcome in outcomes])
+        number = cited(outcomes, key, "rank correlation", over="train.beta", form="+.2f")
+        kind = undecided if p >= DECIDED else higher if found > 0 else lower
+        kind.append(Phrase(f"{name} (", number, ")"))
+    clauses = [
+        Phrase(f"{word} ", joined(group, " and " if len(group) == 2 else ", "))
+        for word, group in (("higher", higher), ("lower", lower))
+        if group
+    ]
+    said = Phrase("goes with ", joined(clauses, " and with ")) if clauses else Phrase("goes with no clear change")
+    unsure = Phrase("; undecided: ", joined(undecided)) if undecided else ""
+    others = " and ".join(name for name in names if name != "beta")
+    count = cited(outcomes, "val/kl", "count", form="d")
+    caution = f"; {others} varied too, so cvae-pipe ablate --param beta has the last word" if others else ""
+    return Phrase(
+        "Over ",
+        count,
+        " complete trials a larger beta ",
+        said,
+        unsure,
+        f" (rank correlations, decided at p < {DECIDED:g}){caution}.",
+    )
+
+
+def finals_table(summary: Summary) -> Table:
+    finals = summary.finals
+    seeds = tuple(f"seed {o.config.train.seed}" for o in finals)
+    rows = tuple(
+        (key, cited_spread(finals, key), cited_interval(finals, key), *(cited(o, key) for o in finals))
+        for key in finals[0].metrics
+        if is_headline(key)
+    )
+    return Table(
+        ("test metric", "mean ± sd", "95 % over seeds", *seeds),
+        rows,
+        caption=(
+            f"The chosen configuration re-trained from {len(finals)} seeds; the interval is Student's t over seeds. "
+            "Test images were opened here for the first time; the search saw training and validation images only."
+        ),
+    )

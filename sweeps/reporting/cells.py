@@ -1,0 +1,49 @@
+"""Cells of tables of trials: each number with its source."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from pipeline.reporting.blocks import Link
+from pipeline.reporting.citation import Number, Source
+from sweeps.study.config import StudyConfig
+from sweeps.study.space import Dimension
+
+
+def is_headline(key: str) -> bool:
+    """Whether a test metric is one of those that the choice is judged by."""
+    return key.partition("/")[2] in (
+        "neg_elbo",
+        "bce",
+        "kl",
+        "conditional_accuracy",
+        "coverage_relative",
+        "vendi_ratio",
+    )
+
+
+def cells(config: StudyConfig, row: Mapping[Any, Any]) -> list[str]:
+    """Params and objective values of a trial as people read them; a dash for what it does not have."""
+    params = [param_cell(config, row, d) for d in config.space]
+    return params + [metric_cell(row, o.name) for o in config.objectives]
+
+
+def trial_link(number: int) -> Link:
+    """A trial's number, leading to its tile on the wall of the report."""
+    return Link(str(number), f"#trial-{number}")
+
+
+def param_cell(config: StudyConfig, row: Mapping[Any, Any], dimension: Dimension) -> str:
+    """A setting of a trial."""
+    source = Source(
+        f"trials/{row['number']}/{dimension.name}", study=config.name, form="d" if dimension.integer else ".3g"
+    )
+    return Number(float(row[dimension.name]), source)
+
+
+def metric_cell(row: Mapping[Any, Any], name: str) -> str:
+    """A validation metric of a trial; a dash where it has none."""
+    if pd.isna(row.get(name, float("nan"))):
+        return "-"
+    return Number(float(row[name]), Source(f"val/{name}", runs=(row["run_key"],)))

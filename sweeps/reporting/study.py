@@ -1,0 +1,81 @@
+"""The report of a study: a Summary -> a Report value, and its files. From stored results only."""
+
+import shlex
+from pathlib import Path
+
+from pipeline.config.flags import flags
+from pipeline.reporting.blocks import Block, Code, Report, Section, Text
+from pipeline.reporting.sections.calibration import calibration_section
+from pipeline.reporting.sections.inside import inside_section
+from pipeline.reporting.sections.reproduce import identity
+from pipeline.reporting.writing import write_report
+from pipeline.store.home import Home
+from sweeps.analysis.summary import Summary
+from sweeps.reporting.answer import answer
+from sweeps.reporting.trade_off import curves, per_class, trade_off, why
+from sweeps.reporting.trials import all_trials, images_section
+from sweeps.study.space import DEFAULT_SPACE
+
+
+def write_sweep_report(home: Home, summary: Summary, folder: Path) -> Path:
+    """report.md, report.html and trials.csv; the path of the html."""
+    _, html = write_report(sweep_report(summary), folder)
+    return html
+
+
+def sweep_report(summary: Summary) -> Report:
+    """The whole report of a study."""
+    config = summary.config
+    sections = [
+        Section("The answer", answer(summary)),
+        Section("Image wall", images_section(summary)),
+        Section("Trade-off", trade_off(summary)),
+        Section("Why", (*why(summary), *curves(summary))),
+        per_class(summary),
+    ]
+    if summary.finals:
+        sections += [inside_section(summary.finals[0]), calibration_section(summary.finals[0])]
+    sections += [Section("All trials", all_trials(summary)), Section("Reproduce", _reproduce(summary))]
+    space = ", ".join(f"{d.name} {d.describe()}" for d in config.space)
+    return Report(
+        title=f"Sweep {config.name}",
+        subtitle=(
+            f"{config.base.model.kind} on {config.base.data.dataset}, {config.base.train.epochs} epochs a trial; "
+            f"searched: {space}; objectives: {', '.join(o.name for o in config.objectives)} on validation images"
+        ),
+        sections=tuple(sections),
+    )
+
+
+def sweep_command(summary: Summary) -> str:
+    """The command that makes this study anew."""
+    config = summary.config
+    swept = {d.setting for d in config.space}
+    off = [d.setting for d in DEFAULT_SPACE if d.setting not in swept]
+    settings = config.base.flat()
+    objectives = " ".join(f"--objective {o.name}" for o in config.objectives)
+    space = " ".join(
+        [
+            *(f"--space {d.entry()}" for d in config.space),
+            *(f"--space {name}=off --set {name}={settings[name]}" for name in off),
+        ]
+    )
+    extra = f" --pruner {config.pruner}" if config.pruner != "none" else ""
+    words = [
+        f"cvae-pipe sweep --trials {summary.finished} --name {shlex.quote(config.name)}",
+        flags(config.base, leave_out=frozenset({*swept, *off, "runtime.device"})),
+        objectives,
+        space,
+        f"--sweep-seed {config.seed} --window {config.window}{extra}",
+    ]
+    return " ".join(words)
+
+
+def _reproduce(summary: Summary) -> tuple[Block, ...]:
+    blocks: list[Block] = [Code(sweep_command(summary), "sh")]
+    outcome = next(iter((*summary.finals, *summary.outcomes.values())), None)
+    if outcome is not None:
+        blocks.append(identity(outcome))
+    if summary.chosen is not None:
+        blocks += [Text("The chosen configuration, as in best.toml:"), Code(summary.chosen_config.to_toml(), "toml")]
+    return tuple(blocks)

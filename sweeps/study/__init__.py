@@ -1,0 +1,1 @@
+"""What a study asks and is told: settings, space, objectives, ledger, proposals. With `analysis`, the only Optuna."""

@@ -1,0 +1,57 @@
+"""What makes an ablation: one setting, its values, the training seeds."""
+
+from dataclasses import dataclass
+
+from pipeline.config.settings import RunConfig
+from pipeline.errors import ConfigError
+from sweeps.analysis.trends import _whole
+from sweeps.study.space import number
+
+
+@dataclass(frozen=True)
+class AblationConfig:
+    """The grid: one setting, its values, and the training seeds of each."""
+
+    name: str
+    base: RunConfig
+    setting: str
+    """section.key of a numeric setting."""
+    values: tuple[float, ...]
+    seeds: int
+
+    def __post_init__(self) -> None:
+        if len(set(self.values)) < 2:
+            raise ConfigError(
+                f"--values are {', '.join(f'{v:g}' for v in self.values)}; give two different ones or more"
+            )
+        if self.seeds < 1:
+            raise ConfigError(f"--seeds is {self.seeds}; it must be 1 or more (5 for a claim)")
+        self.cells()  # every value must be one that the setting allows
+
+    @property
+    def key(self) -> str:
+        """The setting's name without its section."""
+        return self.setting.partition(".")[2]
+
+    @property
+    def log(self) -> bool:
+        """Whether slopes and axes are over the logarithm: where all values are above 0 and span a factor of 4."""
+        return min(self.values) > 0 and max(self.values) >= 4 * min(self.values)
+
+    def cells(self) -> dict[str, RunConfig]:
+        """Every configuration by its name, seeds innermost."""
+        return {
+            f"{self.key}={number(value)} seed {self.base.train.seed + i}": self.base.with_settings(
+                {self.setting: _whole(value), "train.seed": self.base.train.seed + i}
+            )
+            for value in self.values
+            for i in range(self.seeds)
+        }
+
+
+def parse_values(text: str) -> tuple[float, ...]:
+    """Numbers separated by commas."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--values is {text!r}; it must be numbers with commas between, e.g. 0.5,1,2,4") from None

@@ -1,0 +1,122 @@
+"""The persistent study: every trial with its state, params, values, in SQLite. One driver at a time."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from pipeline.errors import StudyError
+from pipeline.store.files import try_lock
+from pipeline.store.home import Home
+from sweeps.study.config import DEFINITION, SPEC, StudyConfig, stored_config
+from sweeps.study.storage import open_study, quiet_optuna, storage
+
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+class Ledger:
+    """The persistent study. One driver at a time: it holds the study's lock."""
+
+    def __init__(self, home: Home, config: StudyConfig) -> None:
+        self.config = config
+        self._lock = try_lock(
+            home.mlruns / f".study-{config.name}.lock",
+            f"study {config.name} is being driven by another process; wait for it, or choose another --name",
+        )
+        try:
+            self.study = open_study(home, config)
+            self._check_spec()
+            self._count = len(self.trials)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        self._lock.release()
+
+    def _check_spec(self) -> None:
+        spec, held = self.config.spec(), self.study.user_attrs.get(SPEC)
+        if held is None:
+            self.study.set_user_attr(DEFINITION, self.config.definition())
+            self.study.set_user_attr(SPEC, spec)
+            return
+        changed = sorted(k for k in spec.keys() | held.keys() if spec.get(k) != held.get(k))
+        if changed:
+            shown = "; ".join(f"{k} was {held.get(k, 'absent')}, now {spec.get(k, 'absent')}" for k in changed[:4])
+            more = f" (and {len(changed) - 4} more)" if len(changed) > 4 else ""
+            raise StudyError(
+                f"study {self.config.name} was started with other settings: {shown}{more}; "
+                "repeat the old ones to resume it, or choose another --name"
+            )
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        """Every trial, in order of number."""
+        return self.study.get_trials(deepcopy=False)
+
+    def __len__(self) -> int:
+        """How many trials there are: the number of the next."""
+        return self._count
+
+    def trial(self, number: int) -> FrozenTrial:
+        """One trial as it is now. A list of all of them costs more with each, and would be asked for at every event."""
+        storage = self.study._storage
+        return storage.get_trial(storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number))
+
+    def begin(self, params: Mapping[str, Any]) -> FrozenTrial:
+        """Write down a new running trial, params and all, in one go: a crash leaves it whole or absent."""
+        self.study.add_trial(
+            optuna.trial.create_trial(
+                state=TrialState.RUNNING, params=dict(params), distributions=self.config.distributions
+            )
+        )
+        self._count += 1
+        return self.trial(self._count - 1)
+
+    def live(self, trial: FrozenTrial) -> optuna.trial.Trial:
+        """A running trial as something that can be reported to."""
+        return optuna.trial.Trial(self.study, trial._trial_id)
+
+    def note(self, trial: FrozenTrial, **attributes: Any) -> None:
+        """Keep facts beside a trial that is still running."""
+        live = self.live(trial)
+        for name, value in attributes.items():
+            live.set_user_attr(name, value)
+
+    def should_stop(self, trial: FrozenTrial, epoch: int, value: float) -> bool:
+        """Report an intermediate value; whether the pruner stops the trial. Epochs heard before are passed over."""
+        live = self.live(trial)
+        if epoch in self.trial(trial.number).intermediate_values:
+            return False
+        live.report(value, epoch)
+        return live.should_prune()
+
+    def tell(self, trial: FrozenTrial, values: list[float] | None = None, state: TrialState | None = None) -> None:
+        with quiet_optuna():
+            self.study.tell(trial.number, values, state=state)
+
+
+def study_names(home: Home) -> list[str]:
+    """The studies in this home's database."""
+    if not (home.mlruns / "optuna.db").exists():
+        return []
+    with quiet_optuna():
+        return sorted(optuna.study.get_all_study_names(storage(home)))
+
+
+def load_study(home: Home, name: str) -> optuna.Study:
+    """A study for reading; StudyError if there is none of that name."""
+    names = study_names(home)
+    if name not in names:
+        raise StudyError(f"there is no study {name!r}; studies are {', '.join(names) or 'none yet'}")
+    with quiet_optuna():
+        return optuna.load_study(study_name=name, storage=storage(home))
+
+
+def held_window(home: Home, name: str) -> int | None:
+    """The proposal window that a study was started with, since it cannot change; None if there is no such study."""
+    if name not in study_names(home):
+        return None
+    study = load_study(home, name)
+    return stored_config(study).window if study.get_trials(deepcopy=False) else None

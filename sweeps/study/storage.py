@@ -1,0 +1,56 @@
+"""Optuna's database: where it is, how it is opened, and how Optuna is kept quiet."""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+
+import optuna
+
+from pipeline.store.home import Home
+from sweeps.study.config import StudyConfig
+
+
+def open_study(home: Home, config: StudyConfig) -> optuna.Study:
+    # Optuna's first write creates the tables; two processes doing so at once would race.
+    with home.store.lock("optuna-db"), quiet_optuna():
+        held_in = storage(home)
+        held = [s for s in optuna.study.get_all_study_summaries(held_in) if s.study_name == config.name]
+        if held and held[0].n_trials == 0:
+            # A command that got no further, say because its data set was missing, does not bind the corrected one.
+            optuna.delete_study(study_name=config.name, storage=held_in)
+        return optuna.create_study(
+            study_name=config.name,
+            storage=held_in,
+            directions=config.directions,
+            pruner=pruner_of(config.pruner),
+            load_if_exists=True,
+        )
+
+
+def storage(home: Home) -> optuna.storages.RDBStorage:
+    home.mlruns.mkdir(parents=True, exist_ok=True)
+    return optuna.storages.RDBStorage(
+        f"sqlite:///{home.mlruns / 'optuna.db'}", engine_kwargs={"connect_args": {"timeout": 60}}
+    )
+
+
+def pruner_of(name: str) -> optuna.pruners.BasePruner:
+    if name == "median":
+        return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=2)
+    if name == "halving":
+        return optuna.pruners.SuccessiveHalvingPruner(min_resource=2)
+    return optuna.pruners.NopPruner()
+
+
+@contextlib.contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """No log lines and no experimental-feature warnings from Optuna inside; the caller's settings come back after."""
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(level)
