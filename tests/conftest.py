@@ -5,10 +5,10 @@ import shutil
 import signal
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from filelock import FileLock
+from helpers import CHROMIUM_FLAGS, mnist_root, quick_config
 
 # Before matplotlib, torch or mlflow are imported anywhere.
 os.environ.setdefault("MPLBACKEND", "agg")
@@ -18,37 +18,6 @@ os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell lets its background jobs ignore Ctrl-C, and so would every command that a test starts and interrupts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
-QUICK: dict[str, dict[str, Any]] = {
-    "data": {"dataset": "digits"},
-    "model": {"hidden": [64], "latent_dim": 4},
-    "train": {"epochs": 3},
-    "judge": {"epochs": 4, "mlp_epochs": 4, "batch_size": 64},
-    "evaluate": {"draws": 2},
-    "score": {"per_class": 100},
-}
-"""Settings under which every stage takes less than a second, and the judges still read 95 % of the digits."""
-
-
-def quick_config(**settings: Any):
-    """QUICK with some settings replaced: quick_config(train__beta=4.0)."""
-    from pipeline.config.reading import build_config
-
-    return build_config(QUICK, flags={name.replace("__", "."): value for name, value in settings.items()})
-
-
-def quick_toml(folder: Path, **settings: Any) -> Path:
-    """A configuration file of `quick_config`, for commands."""
-    path = folder / "quick.toml"
-    path.write_text(quick_config(**settings).to_toml())
-    return path
-
-
-def mlflow_client(home):
-    """MLflow's own client of a home's store, to look at what was recorded."""
-    from pipeline import tracking
-
-    return tracking.mlflow_module().MlflowClient(tracking_uri=tracking.tracking_uri(home))
 
 
 @pytest.fixture(autouse=True)
@@ -147,18 +116,6 @@ def digits(warm_root):
     return prepare(Context(quick_config(), Home(warm_root, warm_root / "data")))
 
 
-CHROMIUM_FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
 @pytest.fixture(scope="module")
 def browser():
     chromium = shutil.which("chromium")
@@ -169,25 +126,6 @@ def browser():
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
         yield browser
         browser.close()
-
-
-def watched_page(browser, html: Path, width: int, **options):
-    """A page opened from file://, with what the browser had to say about it: `complaints` and `requests`."""
-    page = browser.new_page(viewport={"width": width, "height": 800}, **options)
-    page.complaints, page.requests = [], []
-    page.on("console", lambda message: page.complaints.append(message.text))
-    page.on("pageerror", lambda error: page.complaints.append(str(error)))
-    page.on("dialog", lambda dialog: page.complaints.append(dialog.message) or dialog.dismiss())
-    page.on("request", lambda request: page.requests.append(request.url))
-    page.goto(html.as_uri())
-    return page
-
-
-def mnist_root() -> Path | None:
-    root = os.environ.get("CVAE_PIPE_DATA_DIR")
-    if root and (Path(root) / "MNIST" / "raw" / "train-images-idx3-ubyte").exists():
-        return Path(root).resolve()
-    return None
 
 
 def pytest_runtest_setup(item):

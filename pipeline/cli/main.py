@@ -81,6 +81,7 @@ SplitName = Annotated[str, typer.Option("--split", help="val or test.")]
 @app.command(epilog=_examples("cvae-pipe prepare --dataset mnist", "cvae-pipe prepare --dataset digits"))
 def prepare(dataset: Dataset = None, config: Config = None, set_: Set = None, force: Force = False) -> None:
     """Get a data set, check it and split it into train, val and test."""
+    from pipeline.stages.prepare import prepare as prepare_stage
 
     with _session(_config(config, set_, {"data.dataset": dataset}), force={"prepare"} if force else set()) as ctx:
         data = prepare_stage(ctx)
@@ -108,6 +109,7 @@ def train(
     force: Force = False,
 ) -> None:
     """Train one model; an interrupted training goes on where it stopped."""
+    from pipeline.stages.train import train as train_stage
 
     settings = _flags(dataset, model, beta, latent_dim, hidden, lr, epochs, batch_size, seed, device)
     with _session(_config(config, set_, settings), force={"train"} if force else set()) as ctx:
@@ -137,6 +139,7 @@ def evaluate(
     json_: Json = False,
 ) -> None:
     """Measure bce, kl and neg_elbo of a configuration, training it first if need be."""
+    from pipeline.stages.evaluate import evaluate as evaluate_stage
 
     settings = _flags(dataset, model, beta, latent_dim, hidden, lr, epochs, batch_size, seed, device)
     split = _split(split)
@@ -164,6 +167,7 @@ def score(
     json_: Json = False,
 ) -> None:
     """Score generated images: conditional accuracy, coverage, diversity; trains first if need be."""
+    from pipeline.stages.score import score as score_stage
 
     settings = _flags(dataset, model, beta, latent_dim, hidden, lr, epochs, batch_size, seed, device)
     split = _split(split)
@@ -191,6 +195,7 @@ def audit(
     json_: Json = False,
 ) -> None:
     """Measure the secondary suite: likelihood bound, diversity, latent health, memorisation; takes minutes."""
+    from pipeline.stages.audit import audit as audit_stage
 
     settings = _flags(dataset, model, beta, latent_dim, hidden, lr, epochs, batch_size, seed, device)
     with _session(_config(config, set_, settings), json_, {"audit"} if force else set()) as ctx:
@@ -285,9 +290,8 @@ def sweep(
     json_: Json = False,
 ) -> None:
     """Search beta, latent size and learning rate; re-train the best balance; report on it."""
-    from sweeps.driver import sweep as run_sweep
-
     from pipeline.cli.terminal.sweep import SweepDisplay
+    from sweeps.driver import sweep as run_sweep
     from sweeps.execution.placement import WINDOW, executor_kind, place
     from sweeps.study.config import StudyConfig
     from sweeps.study.ledger import held_window
@@ -432,11 +436,10 @@ def report(
     name: Annotated[str, typer.Argument(help="A study, an ablation, or a run's name or key (or the beginning).")],
 ) -> None:
     """Write the report of a finished study, ablation or run anew, from stored results."""
-    from sweeps.driver import rebuild_report
-
     from pipeline.experiments.run import write_run_report
     from pipeline.runs.outcome import find_run
     from sweeps.ablation import rebuild_ablation, stored_ablations
+    from sweeps.driver import rebuild_report
     from sweeps.study.ledger import study_names
 
     home = _home()
@@ -524,7 +527,8 @@ def ui(
     json_: Json = False,
 ) -> None:
     """Start MLflow's web interface on the right store and print where to look."""
-    from pipeline.tracking.serving import links, serve
+    from pipeline.cli.links import links
+    from pipeline.tracking.serving import serve
 
     home = _home()
     with _errors():

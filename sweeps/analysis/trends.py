@@ -74,10 +74,6 @@ def _decide(verdicts: set[str], supporting: str, contrary: str) -> str:
     return "contradicted" if verdicts == {contrary} else "undecided"
 
 
-def _whole(value: float) -> float:
-    return int(value) if float(value).is_integer() else value
-
-
 def trends(frame: pd.DataFrame, key: str, *, log: bool) -> dict[str, Trend]:
     """The trend of every metric column; undecided with one seed, which has no spread."""
     found = {}

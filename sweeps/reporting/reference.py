@@ -1,22 +1,11 @@
 """What the report on the reference says: its curve, its test loss, its claims, all targets at once."""
 
-import argparse
-
 from pipeline import plots
 from pipeline.evaluation.catalog import METRICS, show
 from pipeline.reporting.blocks import Figure, Table, Text
 from pipeline.reporting.sections.images import grid_figure
 from pipeline.runs.outcome import Outcome
 from sweeps.analysis.trends import Ablation
-from sweeps.reference import main
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--ablation-epochs", type=int, help="epochs of the beta ablation; by default those of the rest")
-    parser.add_argument("--workers", type=int, default=2)
-    arguments = parser.parse_args()
-    main(ablation_epochs=arguments.ablation_epochs, workers=arguments.workers)
-
 
 REFERENCE_TRAIN = {1: 153.11, 2: 116.28, 3: 108.87, 20: 94.88}
 """Training loss by epoch, nats per image."""

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from pipeline.config.settings import RunConfig
 from pipeline.errors import ConfigError
-from sweeps.analysis.trends import _whole
 from sweeps.study.space import number
 
 
@@ -55,3 +54,7 @@ def parse_values(text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
         raise ConfigError(f"--values is {text!r}; it must be numbers with commas between, e.g. 0.5,1,2,4") from None
+
+
+def _whole(value: float) -> float:
+    return int(value) if float(value).is_integer() else value

@@ -1,0 +1,165 @@
+"""What tests of several rooms use: small configurations, readers of what was recorded, a watched page."""
+
+import math
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from pipeline import tracking
+from pipeline.store.home import Home
+from sweeps.execution.jobs import EpochDone, Event, Job
+from sweeps.execution.local import LocalExecutor, _do
+
+QUICK: dict[str, dict[str, Any]] = {
+    "data": {"dataset": "digits"},
+    "model": {"hidden": [64], "latent_dim": 4},
+    "train": {"epochs": 3},
+    "judge": {"epochs": 4, "mlp_epochs": 4, "batch_size": 64},
+    "evaluate": {"draws": 2},
+    "score": {"per_class": 100},
+}
+"""Settings under which every stage takes less than a second, and the judges still read 95 % of the digits."""
+
+
+def quick_config(**settings: Any):
+    """QUICK with some settings replaced: quick_config(train__beta=4.0)."""
+    from pipeline.config.reading import build_config
+
+    return build_config(QUICK, flags={name.replace("__", "."): value for name, value in settings.items()})
+
+
+def quick_toml(folder: Path, **settings: Any) -> Path:
+    """A configuration file of `quick_config`, for commands."""
+    path = folder / "quick.toml"
+    path.write_text(quick_config(**settings).to_toml())
+    return path
+
+
+def mlflow_client(home):
+    """MLflow's own client of a home's store, to look at what was recorded."""
+    from pipeline import tracking
+
+    return tracking.mlflow_module().MlflowClient(tracking_uri=tracking.tracking_uri(home))
+
+
+CHROMIUM_FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def watched_page(browser, html: Path, width: int, **options):
+    """A page opened from file://, with what the browser had to say about it: `complaints` and `requests`."""
+    page = browser.new_page(viewport={"width": width, "height": 800}, **options)
+    page.complaints, page.requests = [], []
+    page.on("console", lambda message: page.complaints.append(message.text))
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    page.on("dialog", lambda dialog: page.complaints.append(dialog.message) or dialog.dismiss())
+    page.on("request", lambda request: page.requests.append(request.url))
+    page.goto(html.as_uri())
+    return page
+
+
+def mnist_root() -> Path | None:
+    root = os.environ.get("CVAE_PIPE_DATA_DIR")
+    if root and (Path(root) / "MNIST" / "raw" / "train-images-idx3-ubyte").exists():
+        return Path(root).resolve()
+    return None
+
+
+class Here:
+    """An executor in this process, one job at a time."""
+
+    def __init__(self, home, limit=math.inf):
+        self.home, self.limit, self.submitted, self.happened = home, limit, [], []
+
+    @property
+    def free(self):
+        return 0 if self.happened else 1
+
+    def submit(self, job):
+        if len(self.submitted) == self.limit:
+            raise KeyboardInterrupt
+        self.submitted.append(job.id)
+        self.happened.append(_do(job, self.home, SimpleNamespace(send=self.happened.append)))
+
+    def events(self, timeout):
+        happened, self.happened = self.happened, []
+        return happened
+
+    def close(self):
+        pass
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Server:
+    """The server of `ui_command` on a home, which can be stopped and started again at the same address."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        with open(self.home.root / "server.log", "ab") as log:
+            self.process = subprocess.Popen(
+                tracking.ui_command(self.home, port=self.port),
+                env=tracking.ui_environment(),
+                cwd=self.home.root,
+                start_new_session=True,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(f"{self.url}/health", timeout=2).close()
+                return
+            except OSError:
+                assert self.process.poll() is None, (self.home.root / "server.log").read_text()
+                time.sleep(0.2)
+        raise AssertionError("the server did not start within a minute")
+
+    def stop(self) -> None:
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+def copy_of(warm_root: Path, root: Path) -> Home:
+    shutil.copytree(warm_root, root)
+    return Home(root, root / "data")
+
+
+def run_jobs(executor: LocalExecutor, jobs: Iterable[Job], on_event: Callable[[Event], None] = lambda e: None) -> dict:
+    """Every job's last event, by its id."""
+    waiting, ended = list(jobs), {}
+    expected = len(waiting)
+    deadline = time.monotonic() + 200
+    while len(ended) < expected:
+        assert time.monotonic() < deadline, "the executor is stuck"
+        while waiting and executor.free:
+            executor.submit(waiting.pop(0))
+        for event in executor.events(timeout=0.5):
+            on_event(event)
+            if not isinstance(event, EpochDone):
+                ended[event.job] = event
+    return ended

@@ -1,0 +1,187 @@
+"""Scores of generators that need no training: real images, shuffled labels, one image per class, noise."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from helpers import quick_config
+
+from pipeline.evaluation.reference import build_reference, largest_per_class, stratified_indices
+from pipeline.evaluation.scoring import per_class_table, quick_scores, score_metrics, score_model
+from pipeline.stages.context import Context
+from pipeline.stages.judge import judge
+from pipeline.store.home import Home
+
+SCORE = quick_config().score
+
+
+class Replay(torch.nn.Module):
+    """A "model" that hands out given images of the asked class, each once, in a shuffled order."""
+
+    latent_dim = 2
+
+    def __init__(self, images_by_class):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.stock = images_by_class
+        self.classes = len(images_by_class)
+        self.used = [0] * self.classes
+
+    def decode(self, z, y):
+        chosen = []
+        for label in y.tolist():
+            stock = self.stock[label]
+            chosen.append(stock[self.used[label] % len(stock)])
+            self.used[label] += 1
+        return torch.stack(chosen).clamp(1e-6, 1 - 1e-6).logit()
+
+
+@pytest.fixture(scope="module")
+def judges(warm_root):
+    return judge(Context(quick_config(), Home(warm_root, warm_root / "data"))).judges
+
+
+@pytest.fixture(scope="module")
+def reference(judges, digits):
+    return build_reference(judges, digits, digits.test, SCORE)
+
+
+@pytest.fixture(scope="module")
+def real(digits):
+    """Training images by class, shuffled."""
+    order = torch.randperm(len(digits.train), generator=torch.Generator().manual_seed(9))
+    x, y = digits.train.as_float(order), digits.train.labels[order]
+    return [x[y == label] for label in range(digits.classes)]
+
+
+@pytest.fixture(scope="module")
+def scored(judges, reference, real):
+    """Scores by kind of generator, as {metric: value}."""
+    generator = torch.Generator().manual_seed(3)
+    everything = torch.cat(real)
+    mixed = everything[torch.randperm(len(everything), generator=generator)]
+    generators = {
+        "real": real,
+        "one image per class": [images[:1] for images in real],
+        "shuffled labels": list(mixed.split(len(mixed) // 10))[:10],
+        "wrong by one": [*real[1:], real[0]],
+        "noise": [torch.rand(150, 64, generator=generator) for _ in range(10)],
+    }
+    return {
+        name: score_metrics(score_model(Replay(images), judges, reference, SCORE), reference, "test")
+        for name, images in generators.items()
+    }
+
+
+def value(scored, name, quantity):
+    return scored[name][f"test/{quantity}"]
+
+
+def test_real_images_score_what_the_judge_reads_of_real_images(scored):
+    ceiling = value(scored, "real", "judge_accuracy")
+    assert ceiling > 0.9
+    # 1,000 images: three standard errors of a rate near 0.97 are 0.016; training images are read a little better
+    assert value(scored, "real", "conditional_accuracy") == pytest.approx(ceiling, abs=0.04)
+    assert value(scored, "real", "conditional_accuracy_b") == pytest.approx(
+        value(scored, "real", "judge_b_accuracy"), abs=0.06
+    )
+
+
+def test_real_images_cover_and_vary_like_real_images(scored):
+    assert value(scored, "real", "coverage_relative") == pytest.approx(1, abs=0.05)
+    assert value(scored, "real", "vendi_ratio") == pytest.approx(1, abs=0.1)
+
+
+def test_shuffled_labels_are_read_at_chance_and_cover_little(scored):
+    assert value(scored, "shuffled labels", "conditional_accuracy") == pytest.approx(0.1, abs=0.04)
+    assert value(scored, "shuffled labels", "coverage_relative") < 0.6
+    assert value(scored, "shuffled labels", "vendi_ratio") > 1.2  # a class of all digits is more varied than one digit
+
+
+def test_one_image_per_class_is_right_and_neither_covers_nor_varies(scored):
+    assert value(scored, "one image per class", "conditional_accuracy") >= 0.9
+    assert value(scored, "one image per class", "coverage_relative") < 0.4
+    assert value(scored, "one image per class", "vendi") == pytest.approx(1, abs=1e-4)
+
+
+def test_a_cyclic_shift_of_the_labels_is_always_wrong(scored):
+    assert value(scored, "wrong by one", "conditional_accuracy") < 0.05
+    assert value(scored, "wrong by one", "conditional_accuracy_worst_class") == 0
+
+
+def test_noise_covers_nothing(scored):
+    assert value(scored, "noise", "coverage") < 0.05
+
+
+def test_the_orderings_are_those_a_person_would_give(scored):
+    coverage = {name: value(scored, name, "coverage_relative") for name in scored}
+    assert coverage["real"] > coverage["shuffled labels"] > coverage["one image per class"]
+    assert coverage["one image per class"] > coverage["noise"] - 0.05
+
+
+def test_every_score_stands_beside_what_bounds_it(scored):
+    for metrics in scored.values():
+        low, mid, high = (metrics[f"test/conditional_accuracy{end}"] for end in ("_low", "", "_high"))
+        assert 0 <= low <= mid <= high <= 1
+        assert metrics["test/conditional_accuracy_worst_class"] <= mid
+        assert metrics["test/coverage_relative"] == pytest.approx(
+            metrics["test/coverage"] / metrics["test/coverage_real"]
+        )
+
+
+def test_the_reference_does_not_depend_on_the_model_and_its_size_is_the_largest_common_one(reference, digits):
+    smallest = int(digits.test.labels.bincount().min())
+    assert reference.per_class == smallest == largest_per_class(digits.test, digits.train, 10, 1000)
+    assert largest_per_class(digits.test, digits.train, 10, 7) == 7
+    assert reference.features.shape[:2] == (10, smallest)
+
+
+def test_the_real_coverage_is_that_of_other_real_images_not_of_the_reference_itself(reference):
+    N, k = reference.per_class, SCORE.neighbours  # Naeem et al. 2020, for equal distributions and N = M
+    missed = math.prod((N - i) / (2 * N - i) for i in range(1, k + 1))
+    assert float(reference.coverage.mean()) == pytest.approx(1 - missed, abs=0.03)
+    assert float(reference.coverage.mean()) < 1
+
+
+def test_fewer_samples_than_reference_images_shrink_the_reference(judges, digits, real):
+    config = dataclasses.replace(SCORE, per_class=3)
+    few = build_reference(judges, digits, digits.test, config)
+    assert few.per_class == 3
+    scores = score_model(Replay(real), judges, few, config)
+    assert scores.covered.shape == (10, 3)
+    assert 0 <= scores.coverage.mean() <= 1
+
+
+def test_stratified_indices_are_of_their_class_without_repeats_and_grow_by_adding(digits):
+    labels = digits.train.labels
+    rows = stratified_indices(labels, 20, 10, seed=0)
+    assert rows.shape == (10, 20)
+    for label, row in enumerate(rows):
+        assert (labels[row] == label).all()
+        assert len(set(row.tolist())) == 20
+    assert torch.equal(stratified_indices(labels, 5, 10, seed=0), rows[:, :5])
+    assert not torch.equal(stratified_indices(labels, 20, 10, seed=1), rows)
+
+
+def test_the_per_class_table_has_a_row_for_every_class_that_averages_to_the_totals(judges, reference, real, digits):
+    scores = score_model(Replay(real), judges, reference, SCORE)
+    table = per_class_table(scores, reference, digits.class_names)
+    assert all(len(column) == 10 for column in table.values())
+    metrics = score_metrics(scores, reference, "test")
+    mean = {name: sum(column) / 10 for name, column in table.items() if name != "class"}
+    assert mean["conditional_accuracy"] == pytest.approx(metrics["test/conditional_accuracy"])
+    assert mean["coverage"] == pytest.approx(metrics["test/coverage"])
+    assert mean["vendi"] == pytest.approx(metrics["test/vendi"])
+    assert min(table["conditional_accuracy"]) == metrics["test/conditional_accuracy_worst_class"]
+    assert all(
+        low <= a <= high
+        for low, a, high in zip(table["low"], table["conditional_accuracy"], table["high"], strict=True)
+    )
+
+
+def test_quick_scores_agree_with_the_full_ones_in_direction(judges, reference, real):
+    good = quick_scores(Replay(real), judges, reference, SCORE)
+    bad = quick_scores(Replay([images[:1] for images in real]), judges, reference, SCORE)
+    assert good["conditional_accuracy"] > 0.8
+    assert good["coverage_relative"] > bad["coverage_relative"]

@@ -1,0 +1,186 @@
+"""Runs as pairs: what is compared, what is not, and what the intervals mean."""
+
+import json
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+import torch
+from helpers import quick_config
+from safetensors.torch import load_file
+from scipy import stats
+
+from pipeline.errors import ConfigError
+from pipeline.runs.comparison import Z95, compare_runs, difference, paired_items
+from pipeline.runs.execute import execute
+from pipeline.runs.outcome import find_run
+from pipeline.stages.context import Context
+from pipeline.stages.graph import SCORE
+
+
+@pytest.fixture
+def outcome(warm_home):
+    def build(split="test", **settings):
+        return execute(Context(quick_config(**settings), warm_home), split)
+
+    return build
+
+
+def row(comparison, key):
+    return next(r for r in comparison.rows if r.key == key)
+
+
+# ---- one difference
+
+
+def test_the_interval_is_that_of_a_paired_normal_test(generator):
+    first = torch.randn(400, generator=generator, dtype=torch.float64)
+    second = first + 0.1 + 0.5 * torch.randn(400, generator=generator, dtype=torch.float64)
+    found = difference(first, second, "lower")
+    delta = (second - first).numpy()
+    low, high = stats.norm.interval(0.95, loc=delta.mean(), scale=stats.sem(delta))
+    assert (found.mean, found.low, found.high) == pytest.approx((delta.mean(), low, high))
+    assert NormalDist().inv_cdf(0.975) == pytest.approx(Z95, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("shift", "better", "verdict"),
+    [
+        (+1, "higher", "better"),
+        (-1, "higher", "worse"),
+        (+1, "lower", "worse"),
+        (-1, "lower", "better"),
+        (+1, "", "higher"),
+        (-1, "", "lower"),
+        (0, "lower", "undecided"),
+    ],
+)
+def test_the_verdict_follows_the_direction_of_the_metric(shift, better, verdict, generator):
+    first = torch.randn(500, generator=generator, dtype=torch.float64)
+    noise = torch.randn(500, generator=generator, dtype=torch.float64)
+    noise = (noise - noise.mean()) * 0.1
+    assert difference(first, first + noise + shift, better).verdict == verdict
+
+
+def test_equal_runs_are_undecided():
+    same = torch.arange(10.0, dtype=torch.float64)
+    found = difference(same, same, "higher")
+    assert (found.mean, found.low, found.high, found.verdict) == (0, 0, 0, "undecided")
+
+
+def test_pairing_finds_what_separate_intervals_would_hide(generator):
+    images = 10 * torch.randn(1000, generator=generator, dtype=torch.float64)  # images differ far more than models
+    second = images + 0.2 + 0.5 * torch.randn(1000, generator=generator, dtype=torch.float64)
+    assert difference(images, second, "lower").verdict == "worse"
+    assert stats.ttest_ind(images.numpy(), second.numpy()).pvalue > 0.05
+
+
+def test_about_one_in_twenty_equal_pairs_is_decided_wrongly(generator):
+    pairs = torch.randn(2, 2000, 200, generator=generator, dtype=torch.float64)
+    decided = sum(difference(a, b, "higher").verdict != "undecided" for a, b in zip(*pairs, strict=True))
+    assert decided / 2000 == pytest.approx(0.05, abs=0.02)
+
+
+def test_items_that_are_not_pairs_have_no_difference():
+    assert difference(torch.zeros(3), torch.zeros(4), "higher") is None
+
+
+# ---- whole runs
+
+
+def test_the_mean_difference_of_a_metric_is_the_difference_of_its_means(outcome, warm_home):
+    first, second = outcome(), outcome(train__beta=8.0)
+    comparison = compare_runs(warm_home, [first, second])
+    assert comparison.names == (first.name, second.name)
+    for key in ("test/neg_elbo", "test/bce", "test/kl", "test/conditional_accuracy", "test/coverage"):
+        found = row(comparison, key)
+        assert found.values == (first.metrics[key], second.metrics[key])
+        assert found.differences[0].mean == pytest.approx(second.metrics[key] - first.metrics[key], abs=1e-5)
+    assert row(comparison, "test/kl").differences[0].verdict == "lower"
+    assert row(comparison, "test/judge_accuracy").differences == (None,)
+    assert {r.key for r in comparison.rows} == set(first.metrics)
+
+
+def test_a_run_beside_itself_is_undecided_everywhere(outcome, warm_home):
+    run = outcome()
+    differences = [d for r in compare_runs(warm_home, [run, run]).rows for d in r.differences if d]
+    assert len(differences) == 5
+    assert all((d.mean, d.verdict) == (0, "undecided") for d in differences)
+
+
+def test_the_paired_items_average_to_the_metrics(outcome, warm_home):
+    run = outcome()
+    items = paired_items(warm_home, run)
+    for name, key in [("bce", "bce"), ("kl", "kl"), ("neg_elbo", "neg_elbo"), ("coverage", "coverage")]:
+        assert float(items[name].mean()) == pytest.approx(run.metrics[f"test/{key}"], rel=1e-5)
+    assert float(items["accuracy"].mean()) == pytest.approx(run.metrics["test/conditional_accuracy"])
+    folder = warm_home.store.path("score", SCORE.key(run.config, "test"))
+    assert len(load_file(folder / "per_sample.safetensors")["predicted"]) == len(items["accuracy"])
+
+
+def test_three_runs_are_held_against_the_first(outcome, warm_home):
+    runs = [outcome(), outcome(train__seed=1), outcome(train__seed=2)]
+    found = row(compare_runs(warm_home, runs), "test/bce")
+    assert [d.mean for d in found.differences] == pytest.approx(
+        [r.metrics["test/bce"] - runs[0].metrics["test/bce"] for r in runs[1:]], abs=1e-5
+    )
+
+
+def test_a_metric_that_a_run_does_not_have_is_empty_and_has_no_difference(outcome, warm_home):
+    comparison = compare_runs(warm_home, [outcome(), outcome(model__kind="ae")])
+    for key in ("test/neg_elbo", "test/kl", "test/conditional_accuracy"):
+        assert row(comparison, key).values[1] is None
+        assert row(comparison, key).differences == (None,)
+    assert row(comparison, "test/bce").differences[0] is not None
+
+
+def test_scores_of_other_judges_or_other_reference_images_are_no_pairs(outcome, warm_home):
+    first = outcome()
+    for other in (outcome(judge__epochs=2), outcome(score__seed=1)):
+        comparison = compare_runs(warm_home, [first, other])
+        assert row(comparison, "test/conditional_accuracy").differences == (None,)
+        assert row(comparison, "test/coverage").differences == (None,)
+        assert row(comparison, "test/bce").differences[0].verdict == "undecided"
+
+
+def test_likelihoods_under_other_noise_are_no_pairs(outcome, warm_home):
+    comparison = compare_runs(warm_home, [outcome(), outcome(evaluate__seed=1)])
+    assert row(comparison, "test/bce").differences == (None,)
+    assert row(comparison, "test/conditional_accuracy").differences[0] is not None
+
+
+def test_the_document_is_plain_json(outcome, warm_home):
+    document = json.loads(json.dumps(compare_runs(warm_home, [outcome(), outcome(train__seed=1)]).document()))
+    assert sorted(document) == ["caveat", "names", "rows"]
+    assert sorted(document["rows"][0]) == ["differences", "key", "values"]
+    assert "training seeds" in document["caveat"]
+
+
+def test_one_run_alone_is_refused(outcome, warm_home):
+    with pytest.raises(ConfigError, match="compare needs two runs or more"):
+        compare_runs(warm_home, [outcome()])
+
+
+def test_runs_on_other_images_are_refused(outcome, warm_home):
+    first = outcome()
+    with pytest.raises(ConfigError, match="were not opened on the same images"):
+        compare_runs(warm_home, [first, outcome("val")])
+    with pytest.raises(ConfigError, match="were not opened on the same images"):
+        compare_runs(warm_home, [first, outcome(data__split_seed=1)])
+
+
+def test_an_unknown_or_ambiguous_run_is_refused_with_what_there_is(outcome, warm_home):
+    with pytest.raises(ConfigError, match=r"there is no run 'nope'; finished runs are none yet"):
+        find_run(warm_home, "nope")
+    first, second = outcome(), outcome(train__seed=1)
+    with pytest.raises(ConfigError, match="there is no run 'nope'") as error:
+        find_run(warm_home, "nope")
+    assert first.name in str(error.value)
+    assert second.name in str(error.value)
+    with pytest.raises(ConfigError, match="'digits' fits 2 runs"):
+        find_run(warm_home, "digits")
+
+
+def test_the_same_samples_are_judged_in_every_run(outcome, warm_home):
+    sizes = {len(paired_items(warm_home, outcome(model__latent_dim=z))["accuracy"]) for z in (2, 4)}
+    assert sizes == {10 * np.int64(quick_config().score.per_class)}

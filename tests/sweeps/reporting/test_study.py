@@ -1,0 +1,251 @@
+"""The report of a study: every trial on the wall, what beta goes with, its size and speed, from stored results only."""
+
+import io
+import re
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import numpy as np
+import optuna
+import pytest
+from helpers import quick_config, watched_page
+from optuna.trial import TrialState, create_trial
+from PIL import Image
+
+from pipeline.errors import ReportError
+from pipeline.grids import read_grid
+from pipeline.reporting.blocks import Wall
+from pipeline.runs.execute import execute
+from pipeline.runs.outcome import Outcome
+from pipeline.stages.context import Context
+from pipeline.stages.graph import TRAIN
+from pipeline.stages.train import epoch_grid_path
+from sweeps.analysis.front import pareto_front
+from sweeps.analysis.summary import busy_seconds, summarise, trial_frame
+from sweeps.driver import rebuild_report
+from sweeps.reporting.answer import beta_sentence
+from sweeps.reporting.study import sweep_report, write_sweep_report
+from sweeps.reporting.verify import read_numbers, verify
+from sweeps.study.config import StudyConfig
+from sweeps.study.ledger import Ledger
+from sweeps.study.objective import chosen
+from sweeps.study.objective import values as objective_values
+from sweeps.study.space import build_space
+
+CONFIG = StudyConfig(
+    "kept <b>",
+    quick_config(train__epochs=2),
+    build_space(entries=["beta=0.1:10", "latent_dim=2:8", "learning_rate=off"]),
+    chosen((), "cvae"),
+)
+
+
+@pytest.fixture
+def ledger(warm_home):
+    """Trials 0 to 4 complete, 5 pruned after an epoch, 6 failed; the choice trained from two seeds."""
+    ledger = Ledger(warm_home, CONFIG)
+    for n, beta in enumerate([0.2, 0.5, 1.0, 3.0, 8.0]):
+        params = {"beta": beta, "latent_dim": 4}
+        trial = ledger.begin(params)
+        config = CONFIG.trial_config(n, optuna.trial.FixedTrial(params))
+        outcome = execute(Context(config, warm_home), "val")
+        ledger.note(trial, run_key=outcome.key, metrics=outcome.metrics)
+        ledger.tell(trial, objective_values(CONFIG.objectives, outcome.metrics))
+    pruned = ledger.begin({"beta": 9.0, "latent_dim": 2})
+    key = TRAIN.key(CONFIG.trial_config(5, optuna.trial.FixedTrial(pruned.params)))
+    grid = epoch_grid_path(warm_home.store.partial("train", key), 1)
+    grid.parent.mkdir(parents=True)
+    Image.fromarray(np.full((89, 89), 7, np.uint8)).save(grid)
+    ledger.note(pruned, reason="stopped by the median pruner after epoch 1")
+    ledger.tell(pruned, state=TrialState.PRUNED)
+    failed = ledger.begin({"beta": 0.1, "latent_dim": 2})
+    ledger.note(failed, reason="loss is nan at epoch 1; try <lower>")
+    ledger.tell(failed, state=TrialState.FAIL)
+    summary = summarise(warm_home, ledger.study, CONFIG)
+    for seed in (0, 1):
+        config = summary.chosen_config.with_settings({"train.seed": seed})
+        execute(Context(config, warm_home), "test")
+    yield ledger
+    ledger.close()
+
+
+def wall_of(report) -> Wall:
+    [wall] = [block for block in report.blocks if isinstance(block, Wall)]
+    return wall
+
+
+def test_every_trial_is_on_the_wall_with_its_picture_or_why_there_is_none(ledger, warm_home):
+    summary = rebuild_report(warm_home, CONFIG.name).summary
+    wall = wall_of(sweep_report(summary))
+    tiles = {tile.anchor: tile for tile in wall.tiles}
+    assert sorted(tiles) == [f"trial-{n}" for n in range(7)]
+    assert [dict(tile.values)["beta"] for tile in wall.tiles] == ["0.1", "0.2", "0.5", "1", "3", "8", "9"]
+    for n, outcome in summary.outcomes.items():
+        shown = np.asarray(Image.open(io.BytesIO(tiles[f"trial-{n}"].picture.png)))
+        stored = read_grid(outcome.grids["generated"])
+        assert (shown[1::3, 1::3] == stored).all()  # digits are enlarged three times
+    assert tiles["trial-5"].picture is not None
+    assert tiles["trial-5"].note == "pruned (images after epoch 1): stopped by the median pruner after epoch 1"
+    assert tiles["trial-6"].picture is None
+    assert tiles["trial-6"].note == "failed: loss is nan at epoch 1; try <lower>"
+    assert {anchor for anchor, tile in tiles.items() if tile.marked} == {f"trial-{n}" for n in summary.front}
+    assert wall.names == ("beta", "latent_dim", "conditional_accuracy", "coverage_relative", "neg_elbo", "kl", "bce")
+
+
+def test_a_trial_that_still_runs_has_no_picture_yet(ledger, warm_home):
+    running = ledger.begin({"beta": 5.0, "latent_dim": 3})
+    key = TRAIN.key(CONFIG.trial_config(7, optuna.trial.FixedTrial(running.params)))
+    grid = epoch_grid_path(warm_home.store.partial("train", key), 1)
+    grid.parent.mkdir(parents=True)
+    Image.fromarray(np.full((89, 89), 7, np.uint8)).save(grid)
+    [tile] = [
+        t for t in wall_of(sweep_report(summarise(warm_home, ledger.study, CONFIG))).tiles if t.title == "trial 7"
+    ]
+    assert (tile.picture, tile.note) == (None, "running")
+
+
+def test_real_images_of_the_same_layout_stand_beside_the_trials(ledger, warm_home, digits):
+    summary = rebuild_report(warm_home, CONFIG.name).summary
+    outcome = summary.outcomes[0]
+    assert read_grid(outcome.real).shape == read_grid(outcome.grids["generated"]).shape
+    first = read_grid(outcome.real)[:8, :8]
+    zeros = digits.val.images[digits.val.labels == 0].view(-1, 8, 8).numpy()
+    assert any((first == zero).all() for zero in zeros)
+    assert wall_of(sweep_report(summary)).reference.title == "real images"
+
+
+def test_every_number_of_the_report_is_derived_anew_without_drift(ledger, warm_home):
+    html = rebuild_report(warm_home, CONFIG.name).report
+    found = verify(warm_home, html)
+    assert found.drifted == ()
+    keys = {number.source.key for number in read_numbers(html)}
+    assert {"val/neg_elbo", "test/neg_elbo", "trials/complete", "trials/failed", "trials/6/beta"} <= keys
+
+
+def test_a_study_has_no_number_of_a_trial_or_column_that_is_not_there(ledger, warm_home):
+    summary = summarise(warm_home, ledger.study, CONFIG)
+    assert summary.quantity("trials/5/beta") == 9.0
+    assert summary.quantity("trials/pruned") == 1.0
+    for key in ("trials/7/beta", "trials/0/gamma", "trials/x/beta", "trials/0/state", "trials/nobody", "", "a/b/c"):
+        with pytest.raises((ReportError, ValueError)):
+            summary.quantity(key)
+
+
+def test_test_numbers_have_their_spread_over_seeds(ledger, warm_home):
+    text = rebuild_report(warm_home, CONFIG.name).report.with_name("report.md").read_text()
+    assert "The chosen configuration re-trained from 2 seeds" in text
+    assert re.search(r"\| test/neg_elbo \| [\d.]+ ± [\d.]+ \| \\\[[\d.]+, [\d.]+\\\] \| [\d.]+ \| [\d.]+ \|", text)
+    assert "5 complete, 1 pruned, 1 failed" in text
+
+
+def test_the_csv_is_beside_the_report_and_in_it(ledger, warm_home):
+    html = rebuild_report(warm_home, CONFIG.name).report
+    assert html.with_name("trials.csv").read_text() == trial_frame(ledger.study, CONFIG).to_csv(index=False)
+    assert 'download="trials.csv"' in html.read_text()
+    assert "](trials.csv)" in html.with_name("report.md").read_text()
+
+
+def test_the_sentence_on_beta_follows_the_trials(ledger, warm_home):
+    summary = summarise(warm_home, ledger.study, CONFIG)
+
+    def with_metrics(metrics):
+        outcomes = {
+            n: replace(o, metrics=o.metrics | metrics(o.config.train.beta)) for n, o in summary.outcomes.items()
+        }
+        return beta_sentence(replace(summary, outcomes=outcomes))
+
+    said = with_metrics(
+        lambda beta: {
+            "val/conditional_accuracy": beta,
+            "val/coverage_relative": 1 / beta,
+            "val/neg_elbo": {0.2: 3.0, 0.5: 1.0, 1.0: 4.0, 3.0: 1.5, 8.0: 2.0}[beta],
+            "val/kl": 5.0,
+        }
+    )
+    assert said.startswith(
+        "Over 5 complete trials a larger beta goes with higher conditional_accuracy (+1.00) and with lower "
+        "coverage_relative (-1.00); undecided: neg_elbo (-0.10), kl (+0.00)"
+    )
+    assert "latent_dim varied too, so cvae-pipe ablate --param beta has the last word" in said
+    nothing = with_metrics(
+        lambda beta: (
+            dict.fromkeys(("val/conditional_accuracy", "val/coverage_relative"), 1.0)
+            | {"val/neg_elbo": 1.0, "val/kl": 1.0}
+        )
+    )
+    assert "a larger beta goes with no clear change; undecided: conditional_accuracy" in nothing
+    few = {n: summary.outcomes[n] for n in (0, 1, 2)}
+    assert beta_sentence(replace(summary, outcomes=few)) == ""
+    fixed = replace(CONFIG, space=build_space(entries=["beta=off"]))
+    assert beta_sentence(replace(summary, config=fixed)) == ""
+
+
+def test_time_that_trials_share_counts_once_and_pauses_do_not():
+    start = datetime(2026, 1, 1)
+    spans = [(0, 10), (5, 8), (9, 20), (100, 130)]
+    trials = [
+        create_trial(value=0.0).__class__(  # FrozenTrial, with times of our own
+            n,
+            TrialState.COMPLETE,
+            0.0,
+            start + timedelta(seconds=a),
+            start + timedelta(seconds=b),
+            {},
+            {},
+            {},
+            {},
+            {},
+            n,
+        )
+        for n, (a, b) in enumerate(spans)
+    ]
+    assert busy_seconds(trials[::-1]) == 20 + 30
+    assert busy_seconds([]) == 0
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1280, 390])
+def test_in_a_browser_the_report_of_a_study_is_quiet_whole_and_fits(browser, ledger, warm_home, width):
+    page = watched_page(browser, rebuild_report(warm_home, CONFIG.name).report, width)
+    loaded = "[...document.images].every((image) => image.complete && image.naturalWidth > 0)"
+    assert page.evaluate(f"Promise.all([...document.images].map((image) => image.decode())).then(() => {loaded})")
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert page.inner_text("h1") == "Sweep kept <b>"
+    assert page.locator(".tile.trial").count() == 7
+    for link in page.locator("td a, .lead a").all():
+        assert page.locator(link.get_attribute("href")).count() == 1
+    assert all(url.startswith(("file:", "data:")) for url in page.requests)
+    assert page.complaints == []
+    page.close()
+
+
+@pytest.mark.slow
+def test_forty_trials_of_noise_are_below_eight_megabytes(ledger, warm_home, tmp_path):
+    """Noise of MNIST's size does not compress: no real sweep is larger."""
+    few = rebuild_report(warm_home, CONFIG.name).summary
+    rng = np.random.default_rng(0)
+    study = optuna.create_study(directions=CONFIG.directions)
+    outcomes: dict[int, Outcome] = {}
+    for n in range(40):
+        outcome = few.outcomes[n % 5]
+        path = tmp_path / f"{n}.png"
+        Image.fromarray(rng.integers(0, 255, (289, 289), np.uint8)).save(path, optimize=True)
+        metrics = {key: value * (1 + 0.1 * rng.random()) for key, value in outcome.metrics.items()}
+        outcomes[n] = replace(outcome, metrics=metrics, grids={**outcome.grids, "generated": path}, key=f"{n:064x}")
+        study.add_trial(
+            create_trial(
+                params={"beta": 0.1 * 1.1**n, "latent_dim": 2 + n % 6},
+                distributions=CONFIG.distributions,
+                values=objective_values(CONFIG.objectives, metrics),
+                user_attrs={"run_key": f"{n:064x}", "metrics": metrics},
+            )
+        )
+    frame = trial_frame(study, CONFIG)
+    front = pareto_front(frame, CONFIG.objectives)
+    summary = replace(few, frame=frame, front=front, chosen=front[0], outcomes=outcomes)
+    html = write_sweep_report(warm_home, summary, tmp_path / "report")
+    assert len(wall_of(sweep_report(summary)).tiles) == 40
+    assert html.stat().st_size < 8e6
+    page = html.read_text()
+    sources = re.findall(r'src="(data:image/png;base64,[^"]+)"', page)
+    assert len(set(sources)) == len(sources) > 40

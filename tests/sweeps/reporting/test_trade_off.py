@@ -1,0 +1,197 @@
+"""Sections of a sweep's report: numbers against their definition, and nothing where there is nothing to say."""
+
+import io
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import quick_config
+from PIL import Image
+
+from pipeline.config.reading import build_config
+from pipeline.reporting.blocks import Figure, Report, Section, Table, Text
+from pipeline.reporting.html import render_html
+from pipeline.reporting.sections.classes import class_heat_figure, per_class_section
+from pipeline.runs.execute import execute
+from pipeline.stages.context import Context
+from sweeps.analysis.front import balanced, pareto_front
+from sweeps.analysis.hypervolume import hypervolume
+from sweeps.analysis.importances import importances
+from sweeps.analysis.summary import Summary, gains
+from sweeps.reporting.trade_off import curves, per_class, trade_off, why
+from sweeps.study.config import StudyConfig
+from sweeps.study.objective import chosen
+from sweeps.study.space import DEFAULT_SPACE
+
+BASE = build_config(flags={"data.dataset": "digits", "train.epochs": 5})
+CONFIG = StudyConfig("s", BASE, DEFAULT_SPACE, chosen((), "cvae"))
+METRICS = {"val/judge_accuracy": 0.9, "val/label_only_bce": 170.0, "val/entropy_floor": 50.0}
+PLAIN = SimpleNamespace(metrics=METRICS, facts={"classes": 10}, history=[], grids={}, per_class=None, split="val")
+HOSTILE = ["<script>alert('x')</script>", "$\\frac{$", "_hidden", "🚀", "x" * 300, "a\nb", "", "%s{}", "|", "[a](b"]
+
+
+def summary_of(n: int, config: StudyConfig = CONFIG, outcomes=None) -> Summary:
+    """`n` complete trials and a failed one; accuracy falls with beta, and hangs on nothing else."""
+    rng = np.random.default_rng(0)
+    beta = np.geomspace(0.1, 10, n)
+    frame = pd.DataFrame(
+        {
+            "number": range(n),
+            "state": "complete",
+            "beta": beta,
+            "latent_dim": rng.integers(2, 65, n),
+            "learning_rate": 10 ** rng.uniform(-4, -2, n),
+            "conditional_accuracy": 0.9 - 0.05 * np.log10(beta),
+            "coverage_relative": rng.uniform(0.2, 0.9, n),
+            "neg_elbo": rng.uniform(90, 160, n),
+            "kl": 10.0,
+            "bce": rng.uniform(80, 150, n),
+            "run_key": [f"{i:016x}" for i in range(n)],
+        }
+    )
+    failed = frame.iloc[:1].assign(number=n, state="failed", conditional_accuracy=np.nan, neg_elbo=np.nan)
+    frame = pd.concat([frame, failed], ignore_index=True)
+    outcomes = dict.fromkeys(range(n), PLAIN) if outcomes is None else outcomes
+    front = pareto_front(frame, config.objectives)
+    return Summary(config, frame, front, balanced(frame, front, config.objectives, outcomes), outcomes)
+
+
+def names(blocks) -> list[str]:
+    return [block.name for block in blocks if isinstance(block, Figure)]
+
+
+# ---- trade-off
+
+
+def test_a_gain_is_0_at_the_worst_and_1_at_the_best_that_means_something():
+    rows = pd.DataFrame(
+        {"conditional_accuracy": [0.1, 0.9, 0.5], "coverage_relative": [0, 1, 0.5], "neg_elbo": [170, 50, 110]}
+    )
+    np.testing.assert_allclose(gains(summary_of(4), rows), [[0, 0, 0], [1, 1, 1], [0.5, 0.5, 0.5]])
+
+
+def test_the_caption_has_the_volume_of_the_front_and_the_trial_that_reached_it():
+    summary = summary_of(12)
+    [figure] = [b for b in trade_off(summary) if isinstance(b, Figure) and b.name == "hypervolume"]
+    complete = summary.frame[summary.frame["state"] == "complete"]
+    front = complete[complete["number"].isin(summary.front)]
+    volume = hypervolume(gains(summary, front))
+    assert f"{volume:.4f} in the end" in figure.caption
+    last = int(figure.caption.split("trial ")[1].split()[0])
+    before = complete[complete["number"] < last]
+    assert (
+        hypervolume(gains(summary, before))
+        < volume
+        == pytest.approx(hypervolume(gains(summary, complete[complete["number"] <= last])))
+    )
+
+
+def test_a_front_that_is_nowhere_better_than_the_worst_has_no_history():
+    summary = summary_of(6)
+    hopeless = replace(summary, frame=summary.frame.assign(neg_elbo=400.0))
+    assert names(trade_off(hopeless)) == ["pareto"]
+
+
+def test_the_front_table_names_trials_by_plain_numbers_and_marks_the_choice():
+    summary = summary_of(12)
+    table = trade_off(summary)[0]
+    assert isinstance(table, Table)
+    assert [row[0] for row in table.rows] == [str(n) for n in summary.front]
+    assert [summary.front[i] for i in table.highlight] == [summary.chosen]
+
+
+def test_there_is_no_trade_off_before_a_trial_is_complete_nor_with_one_objective():
+    assert trade_off(replace(summary_of(4), front=(), chosen=None)) == ()
+    one = replace(CONFIG, objectives=chosen(("neg_elbo",), "cvae"))
+    assert names(trade_off(summary_of(6, one))) == []
+
+
+# ---- why
+
+
+def test_the_setting_that_matters_is_the_most_important():
+    summary = summary_of(30)
+    shares = importances(summary.frame.iloc[:-1], summary.config)["conditional_accuracy"]
+    assert max(shares, key=shares.get) == "beta"
+    assert sum(shares.values()) == pytest.approx(1)
+
+
+def test_what_matters_is_not_said_of_three_trials():
+    assert isinstance(why(summary_of(3))[0], Text)
+    assert names(why(summary_of(8))) == ["importances", "slices", "contours", "parallel", "rate-distortion"]
+
+
+def test_a_single_setting_has_no_contour_and_a_third_one_is_owned_up_to():
+    one = replace(CONFIG, space=DEFAULT_SPACE[:1])
+    assert "contours" not in names(why(summary_of(8, one)))
+    [contours] = [b for b in why(summary_of(8)) if isinstance(b, Figure) and b.name == "contours"]
+    assert "Points differ in learning rate as well." in contours.caption
+    two = replace(CONFIG, space=DEFAULT_SPACE[:2])
+    [contours] = [b for b in why(summary_of(8, two)) if isinstance(b, Figure) and b.name == "contours"]
+    assert "differ" not in contours.caption
+
+
+def test_without_outcomes_there_are_no_curves():
+    assert curves(summary_of(4, outcomes={})) == ()
+
+
+# ---- per class
+
+
+@pytest.fixture
+def outcome(warm_home):
+    return execute(Context(quick_config(), warm_home), "test")
+
+
+def test_the_worst_class_is_shown_with_its_row_of_the_grid(outcome):
+    worst, table = 6, outcome.per_class["table"]
+    table["conditional_accuracy"] = [0.1 if label == worst else 0.9 for label in range(10)]
+    section = per_class_section(outcome)
+    [figure] = [b for b in section.blocks if isinstance(b, Figure) and b.name == "worst-class"]
+    with Image.open(outcome.grids["generated"]) as image:
+        row = np.asarray(image)[9 * worst : 9 * worst + 8]
+    with Image.open(io.BytesIO(figure.png)) as image:
+        shown = np.asarray(image)
+    scale = shown.shape[0] // 8
+    np.testing.assert_array_equal(shown, row.repeat(scale, 0).repeat(scale, 1))
+
+
+def test_the_worst_class_is_said_to_be_taken_for_what_the_judge_reads_most(outcome):
+    names = list("abcdefghij")
+    confusion = np.full((10, 10), 1) + np.diag([89] * 10)
+    confusion[4] = [0, 0, 30, 0, 60, 0, 0, 10, 0, 0]
+    table = {**outcome.per_class["table"], "class": names}
+    table["conditional_accuracy"] = [0.9] * 4 + [0.6] + [0.9] * 5
+    text = per_class_section(replace(outcome, per_class={"table": table, "confusion": confusion.tolist()})).blocks[0]
+    assert text.text == "The worst class is e: 60.0% are read right; 30.0% are taken for c."
+    perfect = {"table": {**table, "conditional_accuracy": [1.0] * 10}, "confusion": (np.eye(10) * 100).tolist()}
+    assert per_class_section(replace(outcome, per_class=perfect)).blocks[0].text.endswith("100.0% are read right.")
+
+
+def test_classes_are_compared_within_one_split_and_for_two_outcomes_or_more(outcome, warm_home):
+    assert class_heat_figure("x", {"0": outcome}, "seed") == []
+    assert names(class_heat_figure("x", {"0": outcome, "1": outcome}, "seed")) == ["classes-x"]
+    with pytest.raises(AssertionError, match="not compared"):
+        class_heat_figure("x", {"0": outcome, "1": replace(outcome, split="val")}, "seed")
+
+
+def test_a_sweep_shows_its_finals_or_else_its_choice_and_nothing_for_a_model_without_labels(outcome):
+    plain = summary_of(6)
+    assert per_class(plain).blocks == ()
+    val = replace(outcome, split="val", metrics={**outcome.metrics, "val/judge_accuracy": 0.9, **METRICS})
+    summary = summary_of(6, outcomes=dict.fromkeys(range(6), val))
+    assert "classes-front" in names(per_class(summary).blocks)
+    assert "classes-seeds" not in names(per_class(replace(summary, finals=(outcome,))).blocks)
+    other = replace(outcome, config=outcome.config.with_settings({"train.seed": 1}))
+    assert "classes-seeds" in names(per_class(replace(summary, finals=(outcome, other))).blocks)
+
+
+def test_hostile_class_names_are_text(outcome):
+    table = {**outcome.per_class["table"], "class": HOSTILE}
+    hostile = replace(outcome, per_class={**outcome.per_class, "table": table})
+    heat = class_heat_figure("x", {"0": hostile, "1": hostile}, "seed")
+    html = render_html(Report("t", "s", (Section("Per class", (*per_class_section(hostile).blocks, *heat)),)))
+    assert "alert(" in html
+    assert "<script>alert" not in html

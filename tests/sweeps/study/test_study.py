@@ -1,0 +1,350 @@
+"""Proposals as a pure function of results; the ledger in real SQLite files. Nothing is trained here."""
+
+import dataclasses
+import math
+import random
+import subprocess
+import sys
+
+import optuna
+import pytest
+from optuna.trial import TrialState, create_trial
+
+from pipeline.config.reading import build_config
+from pipeline.config.settings import RunConfig
+from pipeline.errors import HomeError, StudyError
+from sweeps.study.config import StudyConfig, stored_config
+from sweeps.study.ledger import Ledger, load_study, study_names
+from sweeps.study.objective import OBJECTIVES, chosen
+from sweeps.study.proposals import Proposals
+from sweeps.study.space import DEFAULT_SPACE, build_space
+
+BASE = build_config(flags={"data.dataset": "digits", "train.epochs": 5})
+TWO = StudyConfig("two", BASE, DEFAULT_SPACE, chosen(("conditional_accuracy", "neg_elbo"), "cvae"), window=4)
+ONE = StudyConfig("one", BASE, DEFAULT_SPACE, chosen(("neg_elbo",), "cvae"), window=4, pruner="median")
+
+
+# ---------------------------------------------------------------------------------- proposals, simulated in memory
+
+
+def result_of(config: StudyConfig, n: int, params: dict):
+    """A closed form in place of a training; every seventh trial fails, and with one objective every fifth is pruned."""
+    steps = {1: 200.0 + n, 2: 150.0 + n}
+    shared = {"params": params, "distributions": config.distributions}
+    if n % 7 == 3:
+        return create_trial(state=TrialState.FAIL, **shared)
+    if len(config.objectives) == 1 and n % 5 == 4:
+        return create_trial(state=TrialState.PRUNED, intermediate_values=steps, **shared)
+    beta, rate = math.log(params["beta"]), math.log(params["learning_rate"])
+    neg_elbo = 100 + beta**2 + (rate + 7) ** 2 + abs(params["latent_dim"] - 16) / 8
+    values = {"neg_elbo": neg_elbo, "conditional_accuracy": 0.9 + 0.02 * beta}
+    return create_trial(values=[values[o.name] for o in config.objectives], **shared)
+
+
+class Simulation:
+    """A sweep without trainings: proposals are asked for in turn, and results come back in any order."""
+
+    def __init__(self, config: StudyConfig) -> None:
+        self.config = config
+        self.asked: list[dict] = []
+        self.results: dict[int, optuna.trial.FrozenTrial] = {}
+        self.running: list[int] = []
+        self.most_running = 0
+
+    def go(self, trials: int, workers: int, order: random.Random, *, die_after: int | None = None) -> None:
+        """Run until `trials` have been asked and told, or die after that many results, losing all but the ledger."""
+        proposals = Proposals(self.config)
+        for n, params in enumerate(self.asked):
+            proposals.replay(n, params, self.results)
+        told = 0
+        while len(self.results) < trials:
+            while len(self.running) < workers and len(self.asked) < trials:
+                params = proposals.propose(len(self.asked), self.results)
+                if params is None:
+                    break
+                self.running.append(len(self.asked))
+                self.asked.append(params)
+            self.most_running = max(self.most_running, len(self.running))
+            n = self.running.pop(order.randrange(len(self.running)))
+            self.results[n] = result_of(self.config, n, self.asked[n])
+            told += 1
+            if told == die_after:
+                return
+
+
+@pytest.fixture(scope="module", params=[TWO, ONE], ids=["two objectives", "one objective, pruned trials"])
+def alone(request):
+    """30 trials by one worker, one after the other."""
+    simulation = Simulation(request.param)
+    simulation.go(30, workers=1, order=random.Random(0))
+    return simulation
+
+
+@pytest.mark.parametrize("workers", [3, 4])
+def test_workers_that_finish_in_any_order_are_given_the_same_trials(alone, workers):
+    for seed in (1, 2):
+        several = Simulation(alone.config)
+        several.go(30, workers, random.Random(seed))
+        assert several.most_running == workers
+        assert several.asked == alone.asked
+
+
+def test_interruptions_change_no_proposal(alone):
+    interrupted, order = Simulation(alone.config), random.Random(3)
+    interrupted.go(30, 4, order, die_after=5)
+    assert interrupted.running
+    interrupted.go(30, 2, order, die_after=1)
+    interrupted.go(30, 3, order, die_after=11)
+    interrupted.go(30, 4, order)
+    assert interrupted.asked == alone.asked
+
+
+def test_a_study_of_10_made_longer_to_30_is_a_study_of_30(alone):
+    longer = Simulation(alone.config)
+    longer.go(10, 4, random.Random(4))
+    longer.go(30, 2, random.Random(5))
+    assert longer.asked == alone.asked
+
+
+def test_proposals_depend_on_results_and_on_the_study_seed(alone):
+    assert len({tuple(p.items()) for p in alone.asked}) == 30
+    other = Simulation(dataclasses.replace(alone.config, seed=1))
+    other.go(12, 1, random.Random(0))
+    assert all(a != b for a, b in zip(alone.asked, other.asked, strict=False))
+    # TPE samples at random until ten trials are told; from then on a single other result must make a difference.
+    moved = Proposals(alone.config)
+    results = dict(alone.results)
+    for n in (0, 1, 2):
+        results[n] = create_trial(
+            values=[0.0] * len(alone.config.objectives),
+            params=alone.asked[n],
+            distributions=alone.config.distributions,
+        )
+    proposals = [moved.propose(n, results) for n in range(30)]
+    assert proposals[:10] == alone.asked[:10]
+    assert proposals != alone.asked
+
+
+@pytest.mark.parametrize("config", [TWO, ONE])
+def test_trial_n_waits_for_the_result_of_trial_n_minus_w_and_for_no_later_one(config):
+    proposals, results = Proposals(config), {}
+    asked = [proposals.propose(n, results) for n in range(4)]
+    assert proposals.propose(4, results) is None
+    for n in (1, 2, 3):  # not the one that is waited for
+        results[n] = result_of(config, n, asked[n])
+    assert proposals.propose(4, results) is None
+    results[0] = result_of(config, 0, asked[0])
+    asked.append(proposals.propose(4, results))
+    assert asked[4] is not None
+
+
+def test_a_window_of_one_goes_strictly_one_by_one():
+    config = dataclasses.replace(TWO, window=1)
+    proposals = Proposals(config)
+    first = proposals.propose(0, {})
+    assert proposals.propose(1, {}) is None
+    assert proposals.propose(1, {0: result_of(config, 0, first)}) is not None
+
+
+def test_a_trials_training_seed_depends_on_study_seed_and_number_alone():
+    trial = optuna.trial.FixedTrial({"beta": 1.0, "latent_dim": 4, "learning_rate": 1e-3})
+    seeds = [TWO.trial_config(n, trial).train.seed for n in range(100)]
+    assert len(set(seeds)) == 100
+    assert (
+        seeds[5]
+        == dataclasses.replace(TWO, base=BASE.with_settings({"train.seed": 9})).trial_config(5, trial).train.seed
+    )
+    assert seeds[5] != dataclasses.replace(TWO, seed=1).trial_config(5, trial).train.seed
+
+
+# ---------------------------------------------------------------------------------------------------- the ledger
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A home with study `one`, its driver dead: trials 0 to 3 are complete, pruned, failed and running."""
+    from pipeline.store.home import Home
+
+    home = Home(tmp_path_factory.mktemp("ledger"), tmp_path_factory.mktemp("data"))
+    ledger = Ledger(home, ONE)
+    asked = [Proposals(ONE).propose(0, {})] * 4
+    trials = [ledger.begin(params) for params in asked]
+    assert not ledger.should_stop(trials[1], 1, 200.0)
+    ledger.note(trials[0], run_key="abc", metrics={"val/neg_elbo": 101.5})
+    ledger.tell(trials[0], [101.5])
+    ledger.note(trials[1], reason="stopped")
+    ledger.tell(trials[1], state=TrialState.PRUNED)
+    ledger.tell(trials[2], state=TrialState.FAIL)
+    ledger.close()
+    return home, asked[0]
+
+
+def test_a_dead_drivers_trials_are_all_there_and_the_running_one_has_its_params(kept):
+    home, params = kept
+    ledger = Ledger(home, ONE)
+    try:
+        states = [t.state.name for t in ledger.trials]
+        assert states == ["COMPLETE", "PRUNED", "FAIL", "RUNNING"]
+        assert all(t.params == params for t in ledger.trials)  # to the last bit, through SQLite
+        assert type(ledger.trials[3].params["latent_dim"]) is int
+        assert ledger.trials[0].values == [101.5]
+        assert ledger.trials[0].user_attrs == {"run_key": "abc", "metrics": {"val/neg_elbo": 101.5}}
+        assert ledger.trials[1].intermediate_values == {1: 200.0}
+    finally:
+        ledger.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "shown"),
+    [
+        ({"space": build_space(entries=["beta=0.5:4"])}, "space.beta was 0.1 .. 10 log, now 0.5 .. 4 log"),
+        ({"space": build_space(entries=["beta=0.1:10:linear"])}, "space.beta was 0.1 .. 10 log, now 0.1 .. 10;"),
+        ({"space": DEFAULT_SPACE[:2]}, r"space.learning_rate was .*, now absent; train.learning_rate was absent, now"),
+        ({"base": BASE.with_settings({"data.dataset": "mnist"})}, "data.dataset was digits, now mnist"),
+        ({"base": BASE.with_settings({"train.epochs": 6})}, "train.epochs was 5, now 6"),
+        ({"base": BASE.with_settings({"judge.epochs": 1})}, "judge.epochs was 40, now 1"),
+        (
+            {"objectives": chosen((), "cvae"), "pruner": "none"},
+            "objectives was neg_elbo, now conditional_accuracy, coverage_relative, neg_elbo; pruner was median, now",
+        ),
+        ({"objectives": (OBJECTIVES["conditional_accuracy"],)}, "objectives was neg_elbo, now conditional_accuracy"),
+        ({"seed": 1}, "seed was 0, now 1"),
+        ({"window": 5}, "window was 4, now 5"),
+        ({"pruner": "halving"}, "pruner was median, now halving"),
+    ],
+)
+def test_a_resumed_study_with_other_settings_is_refused_and_the_difference_shown(kept, change, shown):
+    with pytest.raises(StudyError, match=f"study one was started with other settings: {shown}") as error:
+        Ledger(kept[0], dataclasses.replace(ONE, **change))
+    assert "repeat the old ones to resume it, or choose another --name" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_refused_resumption_leaves_the_study_free(kept):
+    try:
+        Ledger(kept[0], dataclasses.replace(ONE, seed=1))
+    except StudyError as error:
+        refused = error  # whose traceback keeps every local of the refused attempt alive
+        Ledger(kept[0], ONE).close()
+    assert "seed was 0, now 1" in str(refused)
+
+
+def test_where_it_runs_what_the_gates_are_and_the_seed_of_the_finals_may_change(kept):
+    base = BASE.with_settings({"runtime.device": "cpu", "gates.clean": 0.5, "train.seed": 7})
+    Ledger(kept[0], dataclasses.replace(ONE, base=base)).close()
+
+
+def test_a_second_driver_is_refused_at_once(kept):
+    ledger = Ledger(kept[0], ONE)
+    try:
+        with pytest.raises(HomeError, match="study one is being driven by another process; wait for it, or choose"):
+            Ledger(kept[0], ONE)
+        Ledger(kept[0], TWO).close()  # another study is nobody's business
+    finally:
+        ledger.close()
+    Ledger(kept[0], ONE).close()
+
+
+def test_a_study_without_trials_binds_nobody(home):
+    # A first command that fails on its data set, or has a typo, must not decide what the second may say.
+    Ledger(home, TWO).close()
+    corrected = dataclasses.replace(ONE, name="two")
+    ledger = Ledger(home, corrected)
+    ledger.begin({"beta": 1.0, "latent_dim": 4, "learning_rate": 1e-3})
+    ledger.close()
+    assert stored_config(load_study(home, "two")) == corrected
+    assert [d.name for d in load_study(home, "two").directions] == ["MINIMIZE"]
+
+
+def test_the_ledger_rebuilds_the_configuration_of_its_study(kept):
+    assert stored_config(load_study(kept[0], "one")) == ONE
+    with pytest.raises(StudyError, match=r"there is no study 'three'; studies are .*one"):
+        load_study(kept[0], "three")
+
+
+def test_a_fresh_database_may_be_opened_by_three_processes_at_once(home):
+    program = (
+        "import sys; from pipeline.config.settings import RunConfig; from pipeline.store.home import Home\n"
+        "from sweeps.study.objective import chosen; from sweeps.study.space import DEFAULT_SPACE\n"
+        "from sweeps.study.config import StudyConfig; from sweeps.study.ledger import Ledger\n"
+        "config = StudyConfig(sys.argv[1], RunConfig(), DEFAULT_SPACE, chosen((), 'cvae'))\n"
+        "print('ready', flush=True); sys.stdin.readline()\n"
+        "ledger = Ledger(Home.from_environment(), config)\n"
+        "ledger.begin({'beta': 1.0, 'latent_dim': 4, 'learning_rate': 1e-3})\n"
+    )
+    command = [sys.executable, "-W", "error::UserWarning", "-c", program]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen([*command, f"study {i}"], **pipes) for i in range(3)]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:  # imports are done: now all at once
+        process.stdin.write("\n")
+        process.stdin.flush()
+    for process in processes:
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+    assert study_names(home) == ["study 0", "study 1", "study 2"]
+    assert all(len(load_study(home, name).trials) == 1 for name in study_names(home))
+
+
+def test_a_trial_is_written_whole_or_not_at_all(home):
+    """Whatever statement the process dies at, the ledger holds every param of a trial or none of it."""
+    from sqlalchemy import event
+
+    ledger = Ledger(home, TWO)
+    engine = ledger.study._storage._backend.engine
+    params = {"beta": 1.0, "latent_dim": 4, "learning_rate": 1e-3}
+    statements, die_at = 0, math.inf
+
+    def count(*_):
+        nonlocal statements
+        statements += 1
+        if statements > die_at:
+            raise RuntimeError("the power is out")
+
+    event.listen(engine, "before_cursor_execute", count)
+    ledger.begin(params)
+    needed = statements
+    assert needed > 5
+    deaths, reader = 0, load_study(home, "two")
+    for k in range(needed):
+        statements, die_at = 0, k
+        try:
+            ledger.begin(params)
+        except RuntimeError:
+            deaths += 1
+        statements, die_at = 0, math.inf
+        assert all(t.params == params and t.state == TrialState.RUNNING for t in reader.trials)
+    assert deaths > 5
+    ledger.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"window": 0}, "--window is 0; it must be 1 or more"),
+        ({"pruner": "best"}, "unknown pruner best; pruners are none, median, halving"),
+        ({"pruner": "median"}, "--pruner median needs one objective, but there are 2"),
+        (
+            {"pruner": "median", "objectives": (OBJECTIVES["vendi_ratio"],)},
+            "vendi_ratio is too costly to judge between epochs",
+        ),
+    ],
+)
+def test_a_study_that_cannot_be_is_refused_with_one_clear_line(change, message):
+    with pytest.raises(StudyError, match=message) as error:
+        dataclasses.replace(TWO, **change)
+    assert "\n" not in str(error.value)
+
+
+def test_an_epoch_is_reported_to_the_pruner_once(home):
+    ledger = Ledger(home, ONE)
+    trial = ledger.begin({"beta": 1.0, "latent_dim": 4, "learning_rate": 1e-3})
+    assert not ledger.should_stop(trial, 1, 200.0)
+    assert not ledger.should_stop(trial, 1, 100.0)  # heard again after a restart: the first value stays
+    assert ledger.trials[0].intermediate_values == {1: 200.0}
+    ledger.close()
+
+
+def test_the_default_space_fits_every_base_configuration():
+    assert {d.setting for d in DEFAULT_SPACE} <= set(RunConfig().flat())

@@ -1,0 +1,809 @@
+"""The sweep journey: the same trials whoever runs them and whatever is killed, true statuses, test opened once.
+
+Most sweeps here run in this process (`Here`); those whose fact is a process are started through the real command.
+"""
+
+import csv
+import json
+import os
+import queue
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from helpers import mlflow_client, quick_config, quick_toml
+from optuna.trial import TrialState
+from safetensors.torch import load_file, save_file
+
+from pipeline import tracking
+from pipeline.config.reading import build_config, read_toml
+from pipeline.errors import StudyError
+from pipeline.stages.context import Context
+from pipeline.stages.graph import run_key
+from pipeline.stages.prepare import _loaded_data
+from pipeline.store.home import Home
+from pipeline.tracking import MlflowTracker
+from sweeps.analysis.summary import SweepResult
+from sweeps.driver import _Sweep, rebuild_report, sweep
+from sweeps.execution.jobs import EpochDone, Event, Job, JobDone, JobFailed
+from sweeps.execution.local import LocalExecutor, _do
+from sweeps.execution.population import PopulationExecutor
+from sweeps.progress import SweepView
+from sweeps.study.config import StudyConfig
+from sweeps.study.ledger import Ledger, load_study
+from sweeps.study.objective import chosen
+from sweeps.study.space import DEFAULT_SPACE, build_space
+from sweeps.tracked import TrackedJobs
+
+pytestmark = pytest.mark.timeout(600)  # a fixture that starts the command three times counts with its first test
+EPOCHS = 4
+
+
+def study(**changes) -> StudyConfig:
+    base = quick_config(train__epochs=EPOCHS)
+    config = StudyConfig("s", base, DEFAULT_SPACE, chosen((), "cvae"))
+    return replace(config, **changes)
+
+
+class Here:
+    """An executor in this process: one job at a time, in a thread, so that it can wait for a pruner's answer."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.submitted: list[Job] = []
+        self._events: queue.Queue[Event] = queue.Queue()
+        self._answers: queue.Queue[bool] = queue.Queue()
+        self._busy = False
+
+    @property
+    def free(self) -> int:
+        return 0 if self._busy else 1
+
+    def submit(self, job: Job) -> None:
+        self._busy = True
+        self.submitted.append(job)
+        connection = SimpleNamespace(send=self._events.put, recv=self._answers.get)
+        thread = threading.Thread(target=lambda: self._events.put(_do(job, self.home, connection)), daemon=True)
+        thread.start()
+
+    def events(self, timeout: float) -> list[Event]:
+        try:
+            event = self._events.get(timeout=timeout)
+        except queue.Empty:
+            return []
+        self._busy = isinstance(event, EpochDone)
+        return [event]
+
+    def answer(self, job: str, go_on: bool) -> None:
+        self._answers.put(go_on)
+
+    def close(self) -> None:
+        pass
+
+
+def run_sweep(
+    home: Home,
+    config: StudyConfig,
+    trials: int,
+    *,
+    final_seeds: int = 0,
+    executor=None,
+    on_update: Callable[[SweepView], None] = lambda view: None,
+    warn: Callable[[str], None] = lambda text: None,
+    timeout: float | None = None,
+    workers: int = 1,
+) -> SweepResult:
+    return sweep(
+        Context(config.base, home),
+        config,
+        trials=trials,
+        final_seeds=final_seeds,
+        connect=lambda: MlflowTracker.connect(home, "cvae-pipe", on_warning=warn),
+        make_executor=lambda home: executor or Here(home),
+        workers=workers,
+        timeout=timeout,
+        on_update=on_update,
+    )
+
+
+def copy_of(root: Path, target: Path) -> Home:
+    shutil.copytree(root, target, ignore=shutil.ignore_patterns("ready"))
+    return Home(target, target / "data")
+
+
+def ledger_of(home: Home, name: str = "s") -> list[tuple]:
+    """Every trial of a study: params, values, state, exactly."""
+    return [(t.params, t.values, t.state.name) for t in load_study(home, name).trials]
+
+
+class Recorded:
+    """What MLflow holds of the one study in a home."""
+
+    def __init__(self, home: Home) -> None:
+        self.client = mlflow_client(home)
+        experiment = self.client.get_experiment_by_name("cvae-pipe")
+        runs = self.client.search_runs([experiment.experiment_id])
+        [self.parent] = [r for r in runs if r.data.tags["kind"] == "study"]
+        children = [r for r in runs if r.data.tags.get("mlflow.parentRunId") == self.parent.info.run_id]
+        assert len(children) == len(runs) - 1
+        self.trials = sorted((r for r in children if "trial" in r.data.tags), key=lambda r: int(r.data.tags["trial"]))
+        self.finals = [r for r in children if "final" in r.data.tags]
+        assert len(self.trials) + len(self.finals) == len(children)
+
+    def statuses(self) -> list[str]:
+        return [r.info.status for r in self.trials]
+
+    def steps(self, run, key: str) -> list[int]:
+        return [m.step for m in self.client.get_metric_history(run.info.run_id, key)]
+
+    def artifacts(self, run, folder: str | None = None) -> set[str]:
+        return {f.path for f in self.client.list_artifacts(run.info.run_id, folder)}
+
+
+def assert_each_trial_is_recorded_once(home: Home, trials: int, epochs: int = EPOCHS) -> None:
+    """Exactly one finished run per trial, and each epoch's step once in each of its curves."""
+    recorded = Recorded(home)
+    assert [r.data.tags["trial"] for r in recorded.trials] == [str(n) for n in range(trials)]
+    assert recorded.statuses() == ["FINISHED"] * trials
+    for run in recorded.trials:
+        assert "reason" not in run.data.tags
+        for key in ("train/loss", "val/neg_elbo"):
+            expected = [
+                *range(1, epochs + 1),
+                *([epochs] if key == "val/neg_elbo" else []),
+            ]  # the final number ends its curve
+            assert sorted(recorded.steps(run, key)) == sorted(expected)
+        images = recorded.artifacts(run, "images")
+        assert len([p for p in images if "final~generated" in p and p.endswith(".png")]) == 1
+
+
+# ------------------------------------------------------------------------------------------- an undisturbed sweep
+
+
+@dataclass
+class Done:
+    home: Home
+    result: SweepResult
+
+
+@pytest.fixture(scope="module")
+def no_tracking_uri():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        yield
+
+
+@pytest.fixture(scope="module")
+def undisturbed(warm_root, tmp_path_factory, no_tracking_uri):
+    """Four trials by one worker process, and two finals."""
+    home = copy_of(warm_root, tmp_path_factory.mktemp("undisturbed") / "home")
+    return Done(home, run_sweep(home, study(), 4, final_seeds=2, executor=LocalExecutor(home, 1)))
+
+
+@pytest.fixture
+def quiet_report(monkeypatch):
+    """No figures, where the report is not what is tested."""
+
+    def write(home, summary, folder):
+        for name in ("report.html", "report.md", "trials.csv"):
+            (folder / name).touch()
+        return folder / "report.html"
+
+    monkeypatch.setattr("sweeps.driver.write_sweep_report", write)
+
+
+def test_every_trial_is_finished_and_recorded_once(undisturbed):
+    states = [state for _, _, state in ledger_of(undisturbed.home)]
+    assert states == ["COMPLETE"] * 4
+    assert_each_trial_is_recorded_once(undisturbed.home, 4)
+
+
+def test_two_workers_give_identical_trials(undisturbed, warm_root, tmp_path, quiet_report):
+    home = copy_of(warm_root, tmp_path / "home")
+    run_sweep(home, study(), 4, executor=LocalExecutor(home, 2), workers=2)
+    assert ledger_of(home) == ledger_of(undisturbed.home)
+    assert_each_trial_is_recorded_once(home, 4)
+
+
+def test_a_population_gives_the_same_trials_to_rounding(undisturbed, warm_root, tmp_path, quiet_report):
+    home = copy_of(warm_root, tmp_path / "home")
+    run_sweep(home, study(), 4, executor=PopulationExecutor(home, 4))
+    assert_each_trial_is_recorded_once(home, 4)
+    for own, reference in zip(ledger_of(home), ledger_of(undisturbed.home), strict=True):
+        assert own[0] == reference[0]
+        assert own[1] == pytest.approx(reference[1], rel=5e-3)  # one image in a hundred
+
+
+def test_only_the_finals_are_opened_on_test(undisturbed):
+    recorded = Recorded(undisturbed.home)
+    for run in recorded.trials:
+        assert run.data.tags["split"] == "val"
+        assert not [key for key in run.data.metrics if key.startswith("test/")]
+        assert "val/conditional_accuracy" in run.data.metrics
+    assert sorted(r.info.run_name for r in recorded.finals) == ["final seed 0", "final seed 1"]
+    for run in recorded.finals:
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["split"] == "test"
+        assert {"test/conditional_accuracy", "test/neg_elbo", "test/coverage_relative"} <= set(run.data.metrics)
+    chosen_params = undisturbed.result.document()["chosen"]["params"]
+    for run in recorded.finals:
+        assert float(run.data.params["train.beta"]) == chosen_params["beta"]
+        assert int(run.data.params["model.latent_dim"]) == chosen_params["latent_dim"]
+    assert sorted(run.data.params["train.seed"] for run in recorded.finals) == ["0", "1"]
+
+
+def test_the_parent_run_is_finished_and_shows_the_study(undisturbed):
+    recorded = Recorded(undisturbed.home)
+    parent, result = recorded.parent, undisturbed.result
+    assert parent.info.status == "FINISHED"
+    assert parent.info.run_id == result.run_id
+    assert parent.data.metrics["trials/complete"] == 4
+    assert parent.data.metrics["front/size"] == len(result.summary.front)
+    mean, std = result.summary.final_spread()["test/neg_elbo"]
+    assert parent.data.metrics["test/neg_elbo_mean"] == mean
+    assert parent.data.metrics["test/neg_elbo_std"] == std
+    assert parent.data.params["space.beta"] == "0.1 .. 10 log"
+    assert parent.data.params["objectives"] == "conditional_accuracy, coverage_relative, neg_elbo"
+    assert f"trial {result.summary.chosen}" in parent.data.tags["mlflow.note.content"]
+    assert {"report.html", "report.md", "trials.csv", "best.toml"} <= recorded.artifacts(parent)
+    assert [d.dataset.name for d in parent.inputs.dataset_inputs] == ["digits"]
+
+
+def test_the_document_names_the_study_its_front_its_choice_and_its_report(undisturbed):
+    document = json.loads(json.dumps(undisturbed.result.document(), allow_nan=False))
+    assert {"study", "finished", "front", "chosen", "report"} <= set(document)
+    assert (document["study"], document["finished"], document["failed"]) == ("s", 4, 0)
+    by_number = {n: (params, values) for n, (params, values, _) in enumerate(ledger_of(undisturbed.home))}
+    assert document["front"]
+    for point in [*document["front"], document["chosen"]]:
+        params, values = by_number[point["trial"]]
+        assert point["params"] == params
+        assert list(point["values"].values()) == values
+    assert document["chosen"]["trial"] in [point["trial"] for point in document["front"]]
+    assert document["chosen"]["seeds"] == [0, 1]
+    assert document["chosen"]["test"]["test/neg_elbo"]["std"] > 0
+    assert Path(document["report"]).is_file()
+
+
+def test_the_best_configuration_can_be_run_as_it_is(undisturbed):
+    best = build_config(read_toml(undisturbed.result.best))
+    assert best == undisturbed.result.summary.chosen_config
+    assert best.train.seed == 0
+    key = run_key(best, "test")
+    assert undisturbed.home.store.has("run", key)  # it is the first of the finals
+
+
+def test_a_report_is_rebuilt_from_the_store_alone(undisturbed, tmp_path):
+    home = copy_of(undisturbed.home.root, tmp_path / "home")
+    shutil.rmtree(home.reports)
+    (home.mlruns / "mlflow.db").unlink()
+    rebuilt = rebuild_report(home, "s")
+    assert (home.reports / "s" / "best.toml").read_text() == undisturbed.result.best.read_text()
+    assert rebuilt.summary.final_spread() == undisturbed.result.summary.final_spread()
+
+
+def test_garbage_labels_in_the_test_split_change_no_trial_and_every_final(
+    undisturbed, warm_root, tmp_path, quiet_report
+):
+    """Whatever the search reads of the test split would show: judges and references are made anew from the garbage."""
+    home = copy_of(warm_root, tmp_path / "home")
+    for stage in ("judge", "reference"):
+        shutil.rmtree(home.store.root / stage)
+    [tensors] = (home.store.root / "prepare").glob("*/*.safetensors")
+    arrays = load_file(tensors)
+    arrays["test.labels"] = (arrays["test.labels"] + 1) % 10
+    save_file(arrays, tensors)
+    _loaded_data.cache_clear()
+    result = run_sweep(home, study(), 2, final_seeds=1)
+    assert ledger_of(home) == ledger_of(undisturbed.home)[:2]
+    [final] = result.summary.finals
+    assert (
+        final.metrics["test/judge_accuracy"] < 0.2 < undisturbed.result.summary.finals[0].metrics["test/judge_accuracy"]
+    )
+
+
+# ------------------------------------------------------------------------------------------------ repeated commands
+
+
+@pytest.fixture
+def again(undisturbed, tmp_path, no_tracking_uri) -> Home:
+    """A copy of the undisturbed home, artifacts included."""
+    return copy_of(undisturbed.home.root, tmp_path / "home")
+
+
+def test_a_finished_sweep_repeated_runs_nothing_and_records_nothing_new(again, undisturbed):
+    executor = Here(again)
+    before = ledger_of(again)
+    result = run_sweep(again, study(), 4, final_seeds=2, executor=executor)
+    assert executor.submitted == []
+    assert ledger_of(again) == before
+    assert_each_trial_is_recorded_once(again, 4)
+    assert len(Recorded(again).finals) == 2
+    same = result.document(), undisturbed.result.document()
+    assert all(a[key] == b[key] for a, b in [same] for key in ("front", "chosen", "finished", "run_id"))
+
+
+def test_more_trials_are_added_to_those_that_are_there(again, undisturbed, quiet_report):
+    executor = Here(again)
+    run_sweep(again, study(), 6, executor=executor)
+    assert [job.id for job in executor.submitted] == ["trial 04", "trial 05"]
+    assert ledger_of(again)[:4] == ledger_of(undisturbed.home)
+    assert_each_trial_is_recorded_once(again, 6)
+
+
+# ---------------------------------------------------------------------------------- statuses of what goes otherwise
+
+
+def test_diverging_trials_are_failed_with_their_reason_and_end_the_sweep(warm_home, quiet_report):
+    config = study(space=build_space(entries=["learning_rate=50:100"]), window=2)
+    with pytest.raises(
+        StudyError, match=r"2 trials of study s have failed, the last because: .*learning_rate="
+    ) as error:
+        run_sweep(warm_home, config, 1)
+    assert "\n" not in str(error.value)
+    assert [state for _, _, state in ledger_of(warm_home)] == ["FAIL", "FAIL"]
+    recorded = Recorded(warm_home)
+    assert recorded.statuses() == ["FAILED", "FAILED"]
+    for run in recorded.trials:
+        assert "not finite" in run.data.tags["reason"] or "loss is" in run.data.tags["reason"]
+    assert recorded.parent.info.status == "FAILED"
+    assert "have failed" in recorded.parent.data.tags["reason"]
+
+
+def test_the_median_pruner_stops_trials_and_says_so(warm_home):
+    config = study(
+        base=quick_config(train__epochs=5),
+        space=build_space(entries=["learning_rate=1e-6:1e-1"]),
+        objectives=chosen(("neg_elbo",), "cvae"),
+        pruner="median",
+    )
+    result = run_sweep(warm_home, config, 9)
+    trials = load_study(warm_home, "s").trials
+    pruned = [t for t in trials if t.state == TrialState.PRUNED]
+    complete = [t for t in trials if t.state == TrialState.COMPLETE]
+    assert pruned
+    assert len(pruned) + len(complete) == 9
+    assert max(len(t.intermediate_values) for t in pruned) < 5
+    assert all(set(t.intermediate_values) == set(range(1, 6)) for t in complete)
+    worst_kept = max(t.value for t in complete)
+    assert any(min(t.intermediate_values.values()) > worst_kept for t in pruned)
+    recorded = Recorded(warm_home)
+    for trial in pruned:
+        run = recorded.trials[trial.number]
+        assert run.info.status == "KILLED"
+        assert run.data.tags["reason"].startswith("stopped by the median pruner after epoch")
+        assert recorded.steps(run, "train/loss") == sorted(trial.intermediate_values)
+    assert result.document()["pruned"] == len(pruned)
+    assert result.document()["finished"] == 9
+    with open(warm_home.reports / "s" / "trials.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert all(rows[t.number]["reason"].startswith("stopped by the median pruner") for t in pruned)
+
+
+@pytest.mark.parametrize("after", [0, 1])
+def test_a_time_limit_ends_the_sweep_with_a_report_of_what_there_is(warm_home, monkeypatch, after):
+    clock = SimpleNamespace(time=lambda: now)
+    now = 0.0
+    monkeypatch.setattr("sweeps.tracked.time", clock)
+
+    def on_update(view: SweepView) -> None:
+        nonlocal now
+        if view.finished >= after and len(view.trials) > after:
+            now = float("inf")
+
+    result = run_sweep(warm_home, study(), 3, final_seeds=1, timeout=1.0, on_update=on_update)
+    states = [state for _, _, state in ledger_of(warm_home)]
+    assert states == ["COMPLETE"] * after + ["RUNNING"]
+    assert (result.summary.finished, result.summary.finals) == (after, ())
+    assert result.report.is_file()
+    recorded = Recorded(warm_home)
+    assert recorded.statuses() == ["FINISHED"] * after + ["KILLED"]
+    assert "time limit" in recorded.trials[-1].data.tags["reason"]
+
+
+def test_an_interruption_right_after_a_trial_leaves_that_trial_finished(warm_home):
+    def on_update(view: SweepView) -> None:
+        if view.finished == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep(warm_home, study(), 4, on_update=on_update)
+    recorded = Recorded(warm_home)
+    assert recorded.statuses() == ["FINISHED"]
+    assert recorded.parent.info.status == "KILLED"
+
+
+def test_a_final_that_an_earlier_choice_left_running_is_closed(again, quiet_report):
+    client = mlflow_client(again)
+    recorded = Recorded(again)
+    left = client.create_run(
+        recorded.parent.info.experiment_id,
+        tags={"run_key": "gone", "mlflow.parentRunId": recorded.parent.info.run_id, "kind": "run", "final": "true"},
+    )
+    run_sweep(again, study(), 4)
+    assert client.get_run(left.info.run_id).info.status == "KILLED"
+    assert Recorded(again).statuses() == ["FINISHED"] * 4
+
+
+# ------------------------------------------------------------------------------------- the search loop, untrained
+
+
+class Imagined:
+    """Four or fewer workers that train nothing and finish in any order; every sixth trial fails."""
+
+    def __init__(self, workers: int, order: random.Random) -> None:
+        self.workers, self.order = workers, order
+        self.jobs: list[Job] = []
+
+    @property
+    def free(self) -> int:
+        return self.workers - len(self.jobs)
+
+    def submit(self, job: Job) -> None:
+        assert self.free
+        self.jobs.append(job)
+
+    def events(self, timeout: float) -> list[Event]:
+        job = self.jobs.pop(self.order.randrange(len(self.jobs)))
+        number = int(job.id.split()[1])
+        return [JobFailed(job.id, "imagined")] if number % 6 == 5 else [JobDone(job.id, str(number))]
+
+    def close(self) -> None:
+        pass
+
+
+class Unrecorded:
+    """A tracked run that nobody keeps."""
+
+    id, finished, incomplete = "", False, False
+
+    def close(self, status: str, reason: str = "") -> None:
+        pass
+
+
+@pytest.fixture
+def search(home, monkeypatch):
+    """search(name, target, workers, seed, die_after): the real loop and ledger over imagined trainings."""
+    monkeypatch.setattr(TrackedJobs, "open_run", lambda *_: Unrecorded())
+    monkeypatch.setattr(TrackedJobs, "record", lambda *_: None)
+    metrics = {
+        str(n): {"val/conditional_accuracy": 0.9 - 0.01 * n, "val/coverage_relative": 0.5, "val/neg_elbo": 99.0 + n}
+        for n in range(100)
+    }
+    monkeypatch.setattr("sweeps.driver.load_outcome", lambda home, key: SimpleNamespace(metrics=metrics[key]))
+
+    def run(name: str, target: int, workers: int, seed: int = 0, die_after: int | None = None) -> Imagined:
+        config = study(name=name, window=4)
+        ledger = Ledger(home, config)
+        executor = Imagined(workers, random.Random(seed))
+        jobs = TrackedJobs(SimpleNamespace(home=home), None, executor, None, name, float("inf"))
+        over = 0
+
+        def on_update(view: SweepView) -> None:
+            nonlocal over
+            over = sum(t.state != "running" for t in view.trials.values())
+            if over == die_after:
+                raise KeyboardInterrupt
+
+        try:
+            _Sweep(ledger, jobs, SweepView(config, target), on_update).search()
+        except KeyboardInterrupt:
+            assert die_after is not None
+        finally:
+            ledger.close()
+        return executor
+
+    return run
+
+
+def test_the_search_is_the_same_for_any_number_of_workers_and_interruptions(search, home):
+    search("alone", 10, workers=1)
+    search("four", 10, workers=4, seed=1)
+    search("killed", 10, workers=4, seed=2, die_after=3)
+    assert "RUNNING" in [state for _, _, state in ledger_of(home, "killed")]
+    search("killed", 10, workers=2, seed=3, die_after=6)
+    search("killed", 10, workers=4, seed=4)
+    alone = ledger_of(home, "alone")
+    assert [state for _, _, state in alone].count("COMPLETE") == 10
+    assert [state for _, _, state in alone].count("FAIL") == 1
+    assert ledger_of(home, "four") == alone
+    assert ledger_of(home, "killed") == alone
+
+
+@pytest.mark.slow
+def test_the_command_sweeps_as_a_population_and_keeps_its_window_when_repeated(warm_home):
+    quick = str(quick_toml(warm_home.root))
+    command = [sys.executable, "-c", "from pipeline.cli import main; main()", "sweep", "--config", quick, "--json"]
+    command += ["--name", "stacked", "--final-seeds", "0", "--trials"]
+    first = subprocess.run([*command, "3", "--executor", "population"], capture_output=True, text=True, timeout=200)
+    assert first.returncode == 0, first.stderr
+    assert load_study(warm_home, "stacked").user_attrs["spec"]["window"] == 16
+    # as worker processes, whose own default window is 8
+    again = subprocess.run([*command, "4", "--executor", "local"], capture_output=True, text=True, timeout=200)
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["finished"] == 4
+
+
+def test_a_smaller_target_adopts_no_more_than_it_needs_and_leaves_nothing_under_way(search, home):
+    search("s", 10, workers=4, seed=0, die_after=2)
+    states = [state for _, _, state in ledger_of(home)]
+    assert states.count("RUNNING") >= 2
+    done = states.count("COMPLETE")
+    executor = search("s", done + 1, workers=4)
+    assert executor.jobs == []  # else its events would reach the finals
+    assert [state for _, _, state in ledger_of(home)].count("COMPLETE") == done + 1
+
+
+# -------------------------------------------------------------------------------- the real command, killed and killed
+
+
+COMMAND = [str(Path(sys.executable).with_name("cvae-pipe"))]
+
+
+@dataclass
+class Story:
+    """What was seen after a Ctrl-C, after a kill -9, and at the end."""
+
+    home: Home
+    interrupted: subprocess.CompletedProcess
+    after_interrupt: "Recorded"
+    ledger_after_interrupt: list[tuple]
+    orphans: list[int]
+    ledger_after_kill: list[tuple]
+    finished: subprocess.CompletedProcess
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+LONG = {"train__epochs": 150, "runtime__grid_every": 100}
+"""Trials of a second or two: what interrupts a sweep must find it at work."""
+
+
+@pytest.fixture(scope="module")
+def long_undisturbed(warm_root, tmp_path_factory, no_tracking_uri):
+    """What the story below would be without its interruptions."""
+    home = copy_of(warm_root, tmp_path_factory.mktemp("long") / "home")
+    config = study(base=quick_config(**LONG))
+    return Done(home, run_sweep(home, config, 4, final_seeds=2, executor=LocalExecutor(home, 2), workers=2))
+
+
+@pytest.fixture(scope="module")
+def story(warm_root, tmp_path_factory, no_tracking_uri):
+    """`cvae-pipe sweep` three times over: Ctrl-C, kill -9, and to its end."""
+    home = copy_of(warm_root, tmp_path_factory.mktemp("story") / "home")
+    settings = quick_toml(tmp_path_factory.mktemp("settings"), **LONG)
+    command = [*COMMAND, "sweep", "--config", str(settings), "--trials", "4", "--name", "s"]
+    command += ["--workers", "2", "--final-seeds", "2", "--json"]
+    environment = {**os.environ, "CVAE_PIPE_HOME": str(home.root)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
+    begun: list[subprocess.Popen] = []
+
+    def begun_until(trials: int) -> subprocess.Popen:
+        """The command, started, at the moment it has said that so many trials are complete."""
+        process = subprocess.Popen(command, start_new_session=True, **pipes)
+        begun.append(process)
+        said = ""
+        while said.count(" complete: ") < trials:
+            line = process.stderr.readline()
+            assert line, f"it ended before {trials} trials were complete:\n{said}"
+            said += line
+        return process
+
+    try:
+        process = begun_until(1)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the workers too
+        try:
+            out, errors = process.communicate(timeout=8)
+        except subprocess.TimeoutExpired:  # Python swallows one that comes inside a weakref's callback: press again
+            os.killpg(process.pid, signal.SIGINT)
+            out, errors = process.communicate(timeout=200)
+        interrupted = subprocess.CompletedProcess(command, process.returncode, out, errors)
+        after_interrupt, ledger_after_interrupt = Recorded(home), ledger_of(home)
+        complete = [state for _, _, state in ledger_after_interrupt].count("COMPLETE")
+
+        process = begun_until(complete + 1)
+        workers = children_of(process.pid)
+        process.kill()
+        process.communicate()
+        deadline = time.monotonic() + 15
+        while any(alive(pid) for pid in workers) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        orphans = [pid for pid in workers if alive(pid)]
+        ledger_after_kill = ledger_of(home)
+        assert len(workers) >= 2
+    finally:
+        for process in begun:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()  # closes its pipes too
+    finished = subprocess.run(command, timeout=300, check=False, **pipes)
+    return Story(home, interrupted, after_interrupt, ledger_after_interrupt, orphans, ledger_after_kill, finished)
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_with_130_says_how_to_go_on_and_leaves_no_run_open(story):
+    assert story.interrupted.returncode == 130, story.interrupted.stderr
+    assert "the same command goes on" in story.interrupted.stderr
+    assert "Traceback" not in story.interrupted.stderr
+    assert story.interrupted.stdout == ""
+    assert "RUNNING" in [state for _, _, state in story.ledger_after_interrupt]
+    recorded = story.after_interrupt
+    assert recorded.parent.info.status == "KILLED"
+    assert set(recorded.statuses()) == {"FINISHED", "KILLED"}
+    assert all("repeat the command" in r.data.tags["reason"] for r in recorded.trials if r.info.status == "KILLED")
+
+
+@pytest.mark.slow
+def test_kill_9_leaves_no_worker_behind(story):
+    assert story.orphans == []
+    assert [state for _, _, state in story.ledger_after_kill].count("COMPLETE") < 4, "killed too late to test anything"
+
+
+@pytest.mark.slow
+def test_after_ctrl_c_and_kill_9_the_same_command_gives_what_an_undisturbed_one_gives(story, long_undisturbed):
+    assert story.finished.returncode == 0, story.finished.stderr
+    assert ledger_of(story.home) == ledger_of(long_undisturbed.home)
+    assert_each_trial_is_recorded_once(story.home, 4, LONG["train__epochs"])
+    recorded = Recorded(story.home)
+    assert (recorded.parent.info.status, len(recorded.finals)) == ("FINISHED", 2)
+    assert "reason" not in recorded.parent.data.tags
+    document, expected = json.loads(story.finished.stdout), long_undisturbed.result.document()
+    assert set(document) == set(expected)
+    for key in ("study", "finished", "front", "chosen"):
+        assert document[key] == expected[key]
+
+
+# ----------------------------------------------------------------------------------------------- an outage of MLflow
+
+
+class Server:
+    """A real tracking server on loopback that can be killed and started again at the same address."""
+
+    def __init__(self, home: Home) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.home = home
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            tracking.ui_command(self.home, port=self.port),
+            env=tracking.ui_environment(),
+            cwd=self.home.root,
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for _ in range(400):
+            try:
+                urllib.request.urlopen(f"{self.url}/health", timeout=2).close()
+                return
+            except OSError:
+                time.sleep(0.2)
+        raise AssertionError("the server did not start")
+
+    def kill(self) -> None:
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@pytest.mark.slow
+def test_an_outage_of_the_tracking_server_stops_nothing_and_a_repeat_replays_what_was_missed(
+    warm_home, warm_root, tmp_path, monkeypatch, quiet_report
+):
+    served = copy_of(warm_root, tmp_path / "served")
+    server = Server(served)
+    server.start()
+    monkeypatch.setattr(tracking.link, "RETRY_SECONDS", 600.0)
+    down, warned = False, []
+    # Trial 2 fails: its run, too, is to have its true status in the end.
+    failing = _do
+
+    def sometimes_failing(job, home, connection):
+        return JobFailed(job.id, "imagined") if job.id == "trial 02" else failing(job, home, connection)
+
+    monkeypatch.setitem(globals(), "_do", sometimes_failing)
+
+    def kill_after_the_first(view: SweepView) -> None:
+        nonlocal down
+        if view.finished == 1 and not down and view.trials.get(1) and view.trials[1].epoch == 2:
+            down = True
+            server.kill()
+
+    try:
+        command = tracking.ui_command(served, port=server.port)  # asked for before the variable is set
+        assert command
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+        first = run_sweep(warm_home, study(), 3, final_seeds=1, on_update=kill_after_the_first, warn=warned.append)
+        assert down
+        assert len(warned) == 1
+        assert "repeat the command later to replay" in warned[0]
+        assert first.summary.finished == 3
+        assert len(first.summary.finals) == 1
+        assert first.report.is_file()
+        monkeypatch.delenv("MLFLOW_TRACKING_URI")
+        server.start()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+        executor = Here(warm_home)
+        run_sweep(warm_home, study(), 3, final_seeds=1, executor=executor, warn=warned.append)
+        assert executor.submitted == []
+        assert len(warned) == 1
+        recorded = Recorded(warm_home)
+        assert recorded.statuses() == ["FINISHED", "FINISHED", "FAILED", "FINISHED"]
+        assert recorded.trials[2].data.tags["reason"] == "imagined"
+        assert recorded.parent.info.status == "FINISHED"
+        assert [r.info.status for r in recorded.finals] == ["FINISHED"]
+        for run in recorded.trials[:2]:
+            assert sorted(recorded.steps(run, "train/loss")) == list(range(1, EPOCHS + 1))
+    finally:
+        server.kill()
+
+
+# ---------------------------------------------------------------------------------------------------- bad commands
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--objective", "accuracy"], "unknown objective accuracy; objectives are conditional_accuracy"),
+        (["--objective", "neg_elbo", "--objective", "neg_elbo"], "an objective is named twice"),
+        (["--trials", "0"], "--trials is 0; it must be 1 or more"),
+        (["--trials", "many"], "--help lists what is allowed"),
+        (["--workers", "0"], "--workers is 0; it must be 1 or more"),
+        (["--executor", "ray"], "--executor is 'ray'; it must be one of auto, local, population"),
+        (["--workers", "9"], "--workers 9 is more than the proposal window 8"),
+        (["--window", "0"], "--window is 0; it must be 1 or more"),
+        (["--final-seeds", "-1"], "--final-seeds is -1; it must be 0 or more"),
+        (["--timeout", "0"], "--timeout is 0 minutes; it must be above 0"),
+        (["--timeout", "nan"], "--timeout is nan minutes; it must be above 0"),
+        (["--space", "beta=4"], "write low:high, low:high:linear or off"),
+        (["--space", "betta=1:2"], "--space betta names no setting"),
+        (["--pruner", "median"], "--pruner median needs one objective, but there are 3"),
+        (["--pruner", "best"], "unknown pruner best; pruners are none, median, halving"),
+        (["--model", "vae", "--objective", "conditional_accuracy"], "conditional_accuracy needs --model cvae"),
+        (["--model", "ae"], "a sweep needs --model vae or cvae"),
+        (["--name", "../up"], "--name is '../up'; it names a folder"),
+        (["--name", "x" * 300], "it names a folder: 1 to 100 characters"),
+        (["--name", "😀" * 70], "it names a folder: 1 to 100 characters"),
+        (["--epochs", "0"], "train.epochs is 0; it must be 1 or more"),
+        (["--batch-size", "5000"], "train.batch_size is 5000, but digits has"),
+    ],
+)
+def test_a_bad_command_is_exit_code_2_and_one_line(arguments, message, warm_home, capfd, monkeypatch):
+    from pipeline.cli import main as cli
+
+    handler = signal.getsignal(signal.SIGTERM)
+    quick = str(quick_toml(warm_home.root))
+    monkeypatch.setattr(sys, "argv", ["cvae-pipe", "sweep", "--config", quick, *arguments])
+    try:
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    out, errors = capfd.readouterr()
+    assert ended.value.code == 2
+    assert out == ""
+    [line] = [line for line in errors.splitlines() if not line.startswith(("prepare", "judge", "reference"))]
+    assert line.startswith("error: ")
+    assert message in line

@@ -1,0 +1,197 @@
+"""The reference report: every section from real results on digits, and sentences that follow from the numbers."""
+
+import json
+import shutil
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+from helpers import QUICK, Here, mlflow_client
+
+from pipeline.runs.execute import set_up_process
+from pipeline.store.home import Home
+from sweeps.reference import SEEDS, VALUES, main
+from sweeps.reporting.reference import (
+    REFERENCE_TEST,
+    REFERENCE_TRAIN,
+    TARGETS,
+    all_three_section,
+    claims_section,
+    curve_section,
+    reported_loss_section,
+)
+
+OVERRIDES = (
+    *(f"{section}.{key}={value}" for section, table in QUICK.items() for key, value in table.items()),
+    *("train.epochs=2", "sampling.components=3"),
+    *("audit.iwae_draws=20", "audit.iwae_images=50", "audit.cas_steps=20"),
+)
+SECTIONS = (
+    "The training curve",
+    'What "test loss" was',
+    "The systems",
+    "Verdict",
+    "Right, varied and likely at once",
+    "Each metric",
+    "Images",
+    "Calibration",
+    "Reproduce",
+)
+
+
+@pytest.fixture(scope="module")
+def made(warm_root, tmp_path_factory):
+    """The whole report on digits with two values and one seed; the home and the html's path."""
+    set_up_process(1)
+    root = tmp_path_factory.mktemp("reference") / "home"
+    shutil.copytree(warm_root, root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CVAE_PIPE_HOME", str(root))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.setattr("sweeps.reference.LocalExecutor", lambda home, workers: Here(home))
+        html = main((0.5, 4.0), 1, 1, OVERRIDES, (("train.epochs", 3),))
+        again = main((0.5, 4.0), 1, 1, OVERRIDES, (("train.epochs", 3),))
+    assert again == html
+    return SimpleNamespace(home=Home(root, root / "data"), html=html)
+
+
+def test_the_report_has_every_section_in_both_renderings(made):
+    assert made.html == made.home.reports / "reference" / "report.html"
+    text, html = made.html.with_name("report.md").read_text(), made.html.read_text()
+    places = [text.index(f"## {title}") for title in SECTIONS]
+    assert places == sorted(places)
+    assert html.count("<h2") == len(SECTIONS)
+    for system in ("ae", "vae", "cvae", "MLP classifier"):
+        assert f"| {system} " in text
+    for name in ("curve", "metrics", "generated", "generated_expost", "grid-0", "grid-1"):
+        assert (made.html.parent / "images" / f"{name}.png").exists()
+
+
+def test_its_numbers_are_valid_json_even_with_one_seed(made):
+    document = json.loads((made.html.parent / "ablation.json").read_text(), parse_constant=pytest.fail)
+    assert document["values"] == [0.5, 4.0]
+    assert {trend["verdict"] for trend in document["trends"].values()} == {"undecided"}
+    assert "conditional_accuracy_expost" in document["trends"]
+
+
+def test_making_it_again_records_nothing_twice(made, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    client = mlflow_client(made.home)
+    runs = client.search_runs([client.get_experiment_by_name("cvae-pipe").experiment_id])
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert len(runs) == 3 + 1 + 1 + 2  # systems, the larger model, the grid and its cells
+
+
+def test_the_published_grid_is_the_one_asked_for():
+    assert VALUES == (0.1, 0.5, 1.0, 2.0, 4.0, 8.0)
+    assert SEEDS == 5
+
+
+# ---- sentences from numbers
+
+
+def outcome(**metrics):
+    history = [{"epoch": epoch, "train/loss": 90.0 + 1 / epoch} for epoch in range(1, 21)]
+    return SimpleNamespace(
+        metrics={f"test/{name}": value for name, value in metrics.items()},
+        history=history,
+        facts={"images": {"train": 55_000}},
+    )
+
+
+READINGS = {
+    "test bce + kl, z sampled: the bound": {"neg_elbo": REFERENCE_TEST + 1},
+    "test bce + kl, z at the mean of q: no bound": {"kl": REFERENCE_TEST - 70 - 1},
+    "test bce alone, z sampled": {"bce": REFERENCE_TEST - 1},
+    "test bce alone, z at the mean of q": {"bce_at_mean": REFERENCE_TEST + 1},
+}
+
+
+@pytest.mark.parametrize("reading", READINGS)
+def test_the_reading_that_is_named_is_the_nearest_one(reading):
+    far = {"neg_elbo": 140.0, "kl": 50.0, "bce": 77.0, "bce_at_mean": 70.0}
+    table, text = reported_loss_section(outcome(**(far | READINGS[reading])))
+    assert [row[0] for row in table.rows] == list(READINGS)
+    assert [table.rows[i][0] for i in table.highlight] == [reading]
+    nearest = next(row for row in table.rows if row[0] == reading)
+    assert f"number is: {reading} ({nearest[1]})" in text.text
+    assert float(nearest[2]) == pytest.approx(float(nearest[1]) - 90.05, abs=0.006)
+    assert f"{REFERENCE_TEST - REFERENCE_TRAIN[20]:+.2f} nats" in text.text
+
+
+@pytest.mark.parametrize("epochs", [2, 20])
+def test_the_curve_stands_beside_the_references_epochs_that_there_are(epochs):
+    run = outcome()
+    run.history = run.history[:epochs]
+    _, table, text = curve_section(run)
+    assert [int(row[0]) for row in table.rows] == [epoch for epoch in REFERENCE_TRAIN if epoch <= epochs]
+    assert table.rows[0][1:] == ("91.00", "153.11")
+    assert "55,000 images" in text.text
+
+
+def test_what_is_said_of_low_beta_follows_from_the_means_over_seeds():
+    rows = [
+        {"beta": beta, "seed": seed, "conditional_accuracy": a + seed / 50, "conditional_accuracy_expost": 0.9}
+        | {"coverage_relative": 0.5, "coverage_relative_expost": 1.0, "prior_gap": 0.9 - a}
+        for beta, a in ((8.0, 0.7), (0.1, 0.3), (2.0, 0.8))
+        for seed in (-1, 1)
+    ]
+    config = SimpleNamespace(key="beta", seeds=2, base=SimpleNamespace(train=SimpleNamespace(epochs=7)))
+    grid = SimpleNamespace(frame=pd.DataFrame(rows), config=config)
+    table, text = claims_section(grid)
+    assert [row[0] for row in table.rows] == ["0.1", "2", "8"]
+    assert table.rows[0][1] == "0.3000"
+    assert table.caption == "Means over 2 seeds, 7 epochs."
+    assert "At beta 0.1, 30.0% of the digits are right" in text.text
+    assert "90.0% with z from a mixture" in text.text
+    assert "The best under N(0, I) is 80.0%, at beta 2." in text.text
+
+
+@pytest.fixture
+def larger(monkeypatch):
+    monkeypatch.setattr("sweeps.reporting.reference.grid_figure", lambda *arguments: None)
+    config = SimpleNamespace(
+        model=SimpleNamespace(hidden=(600, 400), latent_dim=16),
+        train=SimpleNamespace(beta=1.0, epochs=60),
+        sampling=SimpleNamespace(components=20),
+    )
+    reached = {
+        "conditional_accuracy": 0.9,
+        "conditional_accuracy_expost": 0.992,
+        "conditional_accuracy_b": 0.9,
+        "conditional_accuracy_b_expost": 0.988,
+        "coverage_relative": 0.9,
+        "coverage_relative_expost": 1.01,
+        "neg_elbo": 95.0,
+        "memorised": 0.0,
+    }
+
+    def build(**changes):
+        values = {f"test/{name}": value for name, value in (reached | changes).items()}
+        return SimpleNamespace(config=config, metrics=values)
+
+    return build
+
+
+def test_targets_are_met_only_where_all_of_them_are(larger):
+    text, table, *_ = all_three_section(larger())
+    assert "All targets met at once" in text.text
+    assert [row[0] for row in table.rows] == list(TARGETS)
+    assert {row[4] for row in table.rows} == {"met"}
+
+
+@pytest.mark.parametrize(
+    "missed",
+    [
+        {"conditional_accuracy_expost": 0.98},
+        {"conditional_accuracy_b_expost": 0.98},
+        {"coverage_relative_expost": 0.99},
+        {"neg_elbo": 97.0},
+        {"memorised": 1.0},
+    ],
+)
+def test_one_missed_target_is_named_and_the_sentence_says_so(larger, missed):
+    text, table, *_ = all_three_section(larger(**missed))
+    assert "All targets not met at once" in text.text
+    [name] = missed
+    assert [row[0] for row in table.rows if row[4] == "missed"] == [name.removesuffix("_expost")]
