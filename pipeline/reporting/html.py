@@ -40,7 +40,7 @@ def render_html(report: Report) -> str:
 @cache
 def _templates() -> Environment:
     environment = Environment(
-        loader=PackageLoader("pipeline"),
+        loader=PackageLoader("pipeline.reporting"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -524,7 +524,7 @@ def test_the_search_is_the_same_for_any_number_of_workers_and_interruptions(sear
 @pytest.mark.slow
 def test_the_command_sweeps_as_a_population_and_keeps_its_window_when_repeated(warm_home):
     quick = str(quick_toml(warm_home.root))
-    command = [sys.executable, "-c", "from pipeline.cli import main; main()", "sweep", "--config", quick, "--json"]
+    command = [sys.executable, "-c", "from pipeline.cli.main import main; main()", "sweep", "--config", quick, "--json"]
     command += ["--name", "stacked", "--final-seeds", "0", "--trials"]
     first = subprocess.run([*command, "3", "--executor", "population"], capture_output=True, text=True, timeout=200)
     assert first.returncode == 0, first.stderr

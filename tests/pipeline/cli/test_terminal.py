@@ -117,7 +117,7 @@ def test_the_preview_takes_the_first_image_of_each_class_and_fits(tmp_path, clas
 def test_a_bar_that_is_done_leaves_the_screen_to_the_next_one():
     """A bar that goes on would draw over the live table of a sweep."""
     program = (
-        "import sys, time; from pipeline import view; p = view.StageProgress()\n"
+        "import sys, time; from pipeline.cli.terminal.progress import StageProgress; p = StageProgress()\n"
         "p.update('judge A', 1, 2, ''); assert p._bar.live.is_started\n"
         "p.update('judge A', 2, 2, ''); assert not p._bar.live.is_started\n"
         "p.update('judge B', 1, 2, ''); assert p._bar.live.is_started\n"
@@ -131,15 +131,16 @@ import sys
 import numpy as np
 from PIL import Image
 from types import SimpleNamespace
-from pipeline import preview, view
+from pipeline.cli.terminal.preview import show_preview
+from pipeline.cli.terminal.progress import StageProgress
 grid = sys.argv[1]
 Image.fromarray(np.tile(np.arange(89, dtype=np.uint8) * 2, (89, 1))).save(grid)
 outcome = SimpleNamespace(grids={"generated": grid}, facts={"shape": (8, 8)})
-with view.StageProgress() as progress:
+with StageProgress() as progress:
     for done in range(1, 4):
         progress.update("train", done, 3, "val bce 99.90")
     progress.say("train: done " + "x" * 120)
-view.show_preview(outcome)
+show_preview(outcome)
 """
 
 

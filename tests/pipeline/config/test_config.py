@@ -343,7 +343,7 @@ def test_stages_that_a_run_leaves_out_are_not_in_its_key():
 
 def test_the_split_is_part_of_every_key_that_opens_one():
     config = RunConfig()
-    for key in (reference_key, evaluate_key, score_key, expost_key, audit_key, run_key):
+    for key in (REFERENCE.key, EVALUATE.key, SCORE.key, EXPOST.key, AUDIT.key, run_key):
         assert key(config, "val") != key(config, "test")
 
 

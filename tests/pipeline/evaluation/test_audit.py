@@ -230,7 +230,7 @@ def test_the_size_of_a_chunk_does_not_change_the_bound(model, digits, monkeypatc
     # 40 images of 4 dimensions: torch draws whole blocks of 16 numbers, so every chunk size sees the same noise
     config = AuditConfig(iwae_draws=250, iwae_images=40)
     whole = importance_weighted(model, digits.test, config)
-    monkeypatch.setattr(audit, "IWAE_DRAWS", chunk)
+    monkeypatch.setattr("pipeline.evaluation.audit.IWAE_DRAWS", chunk)
     assert importance_weighted(model, digits.test, config) == pytest.approx(whole, rel=1e-6)
 
 

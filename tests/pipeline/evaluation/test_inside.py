@@ -18,8 +18,10 @@ from pipeline.evaluation.inside import (
     between_images,
     between_labels,
     image_pairs,
+    look_inside,
     misread,
     plane,
+    traversals,
 )
 from pipeline.evaluation.metrics.latent import active_units
 from pipeline.models.autoencoder import Autoencoder

@@ -22,6 +22,7 @@ from helpers import Server, free_port
 from pipeline import environment as surroundings
 from pipeline import tracking
 from pipeline.cli import links as ui
+from pipeline.environment import environment_text, git_commit
 from pipeline.errors import ConfigError, TrackingError
 from pipeline.store.home import Home
 from pipeline.tracking import (
@@ -277,7 +278,7 @@ def test_a_run_carries_what_identifies_and_describes_it(tracker, client, warned)
         }.items()
     )
     assert "mlflow.parentRunId" not in stored.data.tags
-    assert stored.data.tags.get("mlflow.source.git.commit") == tracking.git_commit()
+    assert stored.data.tags.get("mlflow.source.git.commit") == git_commit()
     [data] = stored.inputs.dataset_inputs
     assert (data.dataset.name, data.dataset.digest) == ("digits", DATASET.digest[:36])
     assert json.loads(data.dataset.profile) == {"num_rows": 1200, "shape": [1200, 8, 8], "classes": 10}
@@ -880,7 +881,7 @@ def test_a_final_number_ends_the_curve_of_its_key(tracker, client):
 
 
 def test_the_environment_text_names_versions():
-    lines = tracking.environment_text().splitlines()
+    lines = environment_text().splitlines()
     assert lines[0] == f"python {sys.version.split()[0]}"
     assert f"numpy {np.__version__}" in lines
 
