@@ -23,7 +23,7 @@ from pipeline.stages.graph import run_key
 from pipeline.stages.prepare import result_facts
 from pipeline.store.home import Home
 from pipeline.tracking import RunSpec, Status, TrackedRun, Tracker
-from sweeps.analysis.summary import SweepResult, summarise, write_best
+from sweeps.analysis.summary import Summary, SweepResult, summarise, write_best
 from sweeps.execution.jobs import EpochDone, Event, Executor, Job, JobDone, JobFailed, JobStopped
 from sweeps.progress import OnUpdate, SweepView, TrialView
 from sweeps.record import final_title, project, trial_title
@@ -256,14 +256,19 @@ def stored_finals(home: Home, chosen: RunConfig, base: RunConfig) -> list[Outcom
     return outcomes
 
 
-def rebuild_report(home: Home, name: str) -> SweepResult:
-    """The report of a study anew, from stored results alone."""
+def stored_summary(home: Home, name: str) -> Summary:
+    """A study as the ledger and the store have it, finals included; StudyError if there is none of that name."""
     study = load_study(home, name)
     config = stored_config(study)
     summary = summarise(home, study, config)
-    if summary.chosen is not None:
-        finals = stored_finals(home, summary.chosen_config, config.base)
-        summary = replace(summary, finals=tuple(finals))
+    if summary.chosen is None:
+        return summary
+    return replace(summary, finals=tuple(stored_finals(home, summary.chosen_config, config.base)))
+
+
+def rebuild_report(home: Home, name: str) -> SweepResult:
+    """The report of a study anew, from stored results alone."""
+    summary = stored_summary(home, name)
     folder = home.reports / name
     folder.mkdir(parents=True, exist_ok=True)
     best = write_best(summary, folder)

@@ -1,21 +1,41 @@
 """The daily settings as one table: what every command offers as flags, and what a report's commands are made of."""
 
+from dataclasses import dataclass
+
 from pipeline.config.reading import PRESETS
+from pipeline.config.sections import DATASETS, DEVICES, MODELS
 from pipeline.config.settings import RunConfig
 
-FLAGS = {
-    "data.dataset": "--dataset",
-    "model.kind": "--model",
-    "train.beta": "--beta",
-    "model.latent_dim": "--latent-dim",
-    "model.hidden": "--hidden",
-    "train.learning_rate": "--lr",
-    "train.epochs": "--epochs",
-    "train.batch_size": "--batch-size",
-    "train.seed": "--seed",
-    "runtime.device": "--device",
-}
-"""The settings that have a flag of their own."""
+DATA, MODEL, TRAINING, OTHER = "Data", "Model", "Training", "Everything else"
+"""Panels of --help."""
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A setting that people change daily, and its own option."""
+
+    option: str
+    setting: str
+    """section.key."""
+    kind: type
+    """What the option is read as; the setting's own type does the checking."""
+    panel: str
+    help: str
+
+
+DAILY = (
+    Flag("--dataset", "data.dataset", str, DATA, f"Data set: {', '.join(DATASETS)}."),
+    Flag("--model", "model.kind", str, MODEL, f"Model: {', '.join(MODELS)}."),
+    Flag("--beta", "train.beta", float, TRAINING, "Weight of the KL term."),
+    Flag("--latent-dim", "model.latent_dim", int, MODEL, "Number of latent dimensions."),
+    Flag("--hidden", "model.hidden", str, MODEL, "Encoder widths, e.g. 512,256."),
+    Flag("--lr", "train.learning_rate", float, TRAINING, "Adam's learning rate."),
+    Flag("--epochs", "train.epochs", int, TRAINING, "Passes over the training images."),
+    Flag("--batch-size", "train.batch_size", int, TRAINING, "Images per step."),
+    Flag("--seed", "train.seed", int, TRAINING, "Seed of weights, batch order and z."),
+    Flag("--device", "runtime.device", str, OTHER, f"{', '.join(DEVICES)}."),
+)
+OPTIONS = {flag.setting: flag.option for flag in DAILY}
 
 
 def flags(config: RunConfig, *, leave_out: frozenset[str] = frozenset()) -> str:
@@ -25,12 +45,12 @@ def flags(config: RunConfig, *, leave_out: frozenset[str] = frozenset()) -> str:
     for name, value in config.flat().items():
         if name in leave_out or (value == defaults[name] and name != "data.dataset"):
             continue
-        text = (
-            ",".join(map(str, value))
-            if isinstance(value, list)
-            else str(value).lower()
-            if isinstance(value, bool)
-            else str(value)
-        )
-        words.append(f"{FLAGS[name]} {text}" if name in FLAGS else f"--set {name}={text}")
+        words.append(f"{OPTIONS[name]} {_word(value)}" if name in OPTIONS else f"--set {name}={_word(value)}")
     return " ".join(words)
+
+
+def _word(value: object) -> str:
+    """A setting's value as it is typed."""
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)

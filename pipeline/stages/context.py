@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from pipeline.config.sections import RuntimeConfig
 from pipeline.config.settings import RunConfig
 from pipeline.errors import ConfigError
 from pipeline.stages.graph import Stage
@@ -35,12 +36,8 @@ class Context:
 
     @property
     def device(self) -> torch.device:
-        name = self.config.runtime.device
-        if name == "auto":
-            name = "cuda" if torch.cuda.is_available() else "cpu"
-        if name == "cuda" and not torch.cuda.is_available():
-            raise ConfigError("runtime.device is cuda, but torch sees no CUDA device; use --device cpu")
-        return torch.device(name)
+        """Where tensors live."""
+        return device_of(self.config.runtime)
 
     def build(self, stage: Stage, make: Callable[[Path], None], split: str = "") -> Path:
         """The stage's directory in the store; says whether it was made or was there."""
@@ -54,6 +51,16 @@ class Context:
             self.say(f"{name}: up to date")
         self.told.add(name)
         return folder
+
+
+def device_of(runtime: RuntimeConfig) -> torch.device:
+    """The device that a setting names; ConfigError if there is none of that kind."""
+    name = runtime.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("runtime.device is cuda, but torch sees no CUDA device; use --device cpu")
+    return torch.device(name)
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pipeline.config.settings import RunConfig
 from pipeline.errors import StudyError
-from pipeline.stages.context import Context
+from pipeline.stages.context import device_of
 from pipeline.store.home import Home
 from sweeps.execution.jobs import Executor
 from sweeps.execution.local import LocalExecutor
@@ -27,12 +28,12 @@ class Placement:
     make: Callable[[Home], Executor]
 
 
-def executor_kind(ctx: Context, name: str) -> str:
+def executor_kind(config: RunConfig, name: str) -> str:
     """local or population; auto is a population where there is a GPU to train on."""
     if name not in EXECUTORS:
         raise StudyError(f"--executor is {name!r}; it must be one of {', '.join(EXECUTORS)}")
     if name == "auto":
-        return "population" if ctx.device.type == "cuda" else "local"
+        return "population" if device_of(config.runtime).type == "cuda" else "local"
     return name
 
 

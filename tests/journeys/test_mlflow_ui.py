@@ -6,7 +6,7 @@ import urllib.parse
 import pytest
 from helpers import Server, quick_config
 
-from pipeline.cli import links as ui
+from pipeline.cli import ui
 from pipeline.stages.context import Context
 from pipeline.store.home import Home
 from pipeline.tracking import MlflowTracker

@@ -21,7 +21,7 @@ from helpers import Server, free_port
 
 from pipeline import environment as surroundings
 from pipeline import tracking
-from pipeline.cli import links as ui
+from pipeline.cli import ui
 from pipeline.environment import environment_text, git_commit
 from pipeline.errors import ConfigError, TrackingError
 from pipeline.store.home import Home

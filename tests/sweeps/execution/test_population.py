@@ -271,10 +271,10 @@ def test_who_has_no_result_has_a_reason(warm_home):
 
 def test_auto_is_local_without_a_gpu_and_an_unknown_name_lists_what_there_is(warm_home):
     ctx = Context(quick_config(runtime__device="cpu"), warm_home)
-    assert executor_kind(ctx, "auto") == "local"
-    assert executor_kind(ctx, "population") == "population"
+    assert executor_kind(ctx.config, "auto") == "local"
+    assert executor_kind(ctx.config, "population") == "population"
     with pytest.raises(StudyError, match="auto, local, population"):
-        executor_kind(ctx, "ray")
+        executor_kind(ctx.config, "ray")
 
 
 def test_a_placement_makes_what_it_says(home: Path):

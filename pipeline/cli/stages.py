@@ -1,0 +1,64 @@
+"""Commands of single stages: prepare, train, evaluate, score, audit. Each builds what is missing before it."""
+
+from pipeline.cli.options import Force, Json, SplitName, checked_split, configured, examples
+from pipeline.cli.session import say, show_metrics, stage_session, suggest
+from pipeline.config.settings import RunConfig
+
+
+@examples("cvae-pipe prepare --dataset mnist", "cvae-pipe prepare --dataset digits")
+@configured("data.dataset")
+def prepare(config: RunConfig, *, force: Force = False) -> None:
+    """Get a data set, check it and split it into train, val and test."""
+    from pipeline.stages.prepare import prepare as build
+
+    with stage_session(config, force={"prepare"} if force else set()) as ctx:
+        data = build(ctx)
+        say(f"{data.name}: {len(data.train):,} train, {len(data.val):,} val, {len(data.test):,} test images")
+        say(f"{data.height} x {data.width} pixels, {data.classes} classes; data SHA-256 {data.source_sha256[:16]}")
+        suggest(f"cvae-pipe run --dataset {data.name}")
+
+
+@examples("cvae-pipe train --dataset digits", "cvae-pipe train --model vae --latent-dim 2 --epochs 10")
+@configured()
+def train(config: RunConfig, *, force: Force = False) -> None:
+    """Train one model; an interrupted training goes on where it stopped."""
+    from pipeline.stages.train import train as build
+
+    with stage_session(config, force={"train"} if force else set()) as ctx:
+        trained = build(ctx)
+        last = trained.history[-1]
+        say(", ".join(f"{key} {value:.2f}" for key, value in last.metrics.items() if key.startswith("val/")))
+        say(f"model: {trained.folder / 'model.safetensors'}")
+        suggest("the same options with `cvae-pipe run` evaluate, score, report and record it")
+
+
+@examples("cvae-pipe evaluate --dataset digits", "cvae-pipe evaluate --split val --json")
+@configured()
+def evaluate(config: RunConfig, *, split: SplitName = "test", force: Force = False, json_: Json = False) -> None:
+    """Measure bce, kl and neg_elbo of a configuration, training it first if need be."""
+    _measure("evaluate", config, split, force, json_, {"reconstructed": "reconstructed.png"})
+
+
+@examples("cvae-pipe score --dataset digits", "cvae-pipe score --beta 4 --json")
+@configured()
+def score(config: RunConfig, *, split: SplitName = "test", force: Force = False, json_: Json = False) -> None:
+    """Score generated images: conditional accuracy, coverage, diversity; trains first if need be."""
+    _measure("score", config, split, force, json_, {"generated": "generated.png"})
+
+
+@examples("cvae-pipe audit --dataset digits", "cvae-pipe audit --beta 4 --json")
+@configured()
+def audit(config: RunConfig, *, split: SplitName = "test", force: Force = False, json_: Json = False) -> None:
+    """Measure the secondary suite: likelihood bound, diversity, latent health, memorisation; takes minutes."""
+    _measure("audit", config, split, force, json_, {"KL per dimension": "kl_per_dim.json"})
+
+
+def _measure(name: str, config: RunConfig, split: str, force: bool, json_: bool, files: dict[str, str]) -> None:
+    """Build one stage of the table on a split; show its numbers and where its files are."""
+    from pipeline.stages.graph import STAGES
+
+    split = checked_split(split)
+    (stage,) = (s for s in STAGES if s.name == name)
+    with stage_session(config, force={name} if force else set()) as ctx:
+        result = stage.build(ctx, split)
+        show_metrics(result.metrics, {shown: str(result.folder / f) for shown, f in files.items()}, json_=json_)
