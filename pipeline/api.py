@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from pipeline.experiments.baselines import Baseline
-    from pipeline.models.autoencoder import Autoencoder
+    from pipeline.models.architecture import Architecture
     from pipeline.runs.outcome import Outcome
     from pipeline.stages.context import Context
     from pipeline.tracking import MlflowTracker
@@ -109,7 +109,7 @@ class Run:
         return RunResult(self.outcome, self.run_id, self.report).summary()
 
     @cached_property
-    def model(self) -> "Autoencoder":
+    def model(self) -> "Architecture":
         """The trained model, in eval mode; ConfigError if its weights are no longer in the store."""
         from pipeline.stages.context import Context
         from pipeline.stages.graph import TRAIN

@@ -15,6 +15,7 @@ IDX_IMAGES, IDX_LABELS, IDX_QMNIST_LABELS = 0x0803, 0x0801, 0x0C02
 
 
 def as_split(images: np.ndarray, labels: np.ndarray) -> Split:
+    """Arrays as tensors: uint8 images (N, H, W), labels (N,)."""
     return Split(
         torch.from_numpy(np.ascontiguousarray(images, np.uint8)),
         torch.from_numpy(np.ascontiguousarray(labels, np.int64)),
@@ -50,5 +51,13 @@ def check_md5(file: Path, md5: str | None) -> None:
         ) from None
 
 
+def check_labels(split: Split, classes: int, file: Path) -> Split:
+    """The same split; DataError naming the file that the labels are from, unless there are some, all of 0 .. K-1."""
+    if not (len(split) and split.labels.min() >= 0 and split.labels.max() < classes):
+        raise corrupt(file, f"it must hold labels 0 to {classes - 1}, and at least one")
+    return split
+
+
 def corrupt(file: Path, what: str) -> DataError:
+    """What is wrong with a raw file, and what to do."""
     return DataError(f"{file} is corrupt: {what}; delete it and run again, or copy a good one there")

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import string
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pipeline.config.sections import DataConfig
-from pipeline.data.sources.digits import DIGITS_TEST_FRACTION, read_digits
-from pipeline.data.sources.torchvision import read_source, torchvision_source
 from pipeline.data.splits import PreparedData, Split, limited, stratified_mask, where
 from pipeline.errors import DataError
 
+DRAWN_TEST_FRACTION = 0.2
+"""Share of the images kept as test set where there is no official one."""
 LEAST_PER_CLASS = {"train": 2, "val": 2, "test": 1}
 """Images of each class that a split must have. Pairwise and nearest-neighbour scores need two."""
 
@@ -23,8 +22,8 @@ LEAST_PER_CLASS = {"train": 2, "val": 2, "test": 1}
 def prepare(config: DataConfig, root: Path, *, download: bool = True) -> PreparedData:
     """The data set of `config`, split, from the raw files under `root` (torchvision's layout).
 
-    Validation comes out of the official training images and test is the official test set; scikit-learn's digits have
-    none, so a fifth is drawn. Every draw is stratified and seeded by `split_seed`.
+    Validation comes out of the official training images and test is the official test set; where there is none, a fifth
+    is drawn. Every draw is stratified and seeded by `split_seed`.
 
     Missing files are downloaded from torchvision's mirrors unless `download` is off. The environment variable
     CVAE_PIPE_DATA_MIRROR names a base URL to try first, at <base>/<archive name>; a "{dataset}" in it is replaced by
@@ -33,22 +32,22 @@ def prepare(config: DataConfig, root: Path, *, download: bool = True) -> Prepare
     Raises DataError if files are missing and cannot be had, are corrupt, or leave a split with too few of a class.
     """
     generator = torch.Generator().manual_seed(config.split_seed)
-    if config.dataset == "digits":
-        everything = read_digits()
-        is_test = stratified_mask(everything.labels, round(DIGITS_TEST_FRACTION * len(everything)), generator)
-        train, test = where(everything, ~is_test), where(everything, is_test)
-        raw, names = [everything], tuple(string.digits)
+    from pipeline.data.sources.table import SOURCES  # here: who loads what was prepared needs no source
+
+    official = SOURCES[config.dataset].read(root, download=download)
+    train, test, raw = official.train, official.test, [official.train]
+    if test is None:
+        is_test = stratified_mask(train.labels, round(DRAWN_TEST_FRACTION * len(train)), generator)
+        train, test = where(train, ~is_test), where(train, is_test)
     else:
-        source = torchvision_source(config.dataset)
-        train, test = read_source(source, root, download=download)
-        raw, names = [train, test], source.class_names
+        raw.append(test)
     train = limited(train, config.train_limit, generator)
     is_val = stratified_mask(train.labels, round(config.val_fraction * len(train)), generator)
     data = PreparedData(
         train=where(train, ~is_val),
         val=where(train, is_val),
         test=limited(test, config.test_limit, generator),  # drawn last: it must not move the other two
-        class_names=names,
+        class_names=official.class_names,
         name=config.dataset,
         source_sha256=_sha256(raw),
     )

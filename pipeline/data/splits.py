@@ -36,20 +36,9 @@ class Split:
         # ten times faster than images[index] on a CPU
         return _unit_range(self.images.flatten(1).index_select(0, index))
 
-    def batches(
-        self, batch_size: int, generator: torch.Generator | None
-    ) -> Iterator[tuple[Float[Tensor, "B D"], Int64[Tensor, " B"]]]:
-        """One epoch: every image once, flat and in [0, 1], with its label; the last batch may be smaller.
-
-        The order comes from `generator`, or is the stored one without. A generator on the CPU gives the same order
-        for a split on any device.
-        """
-        images, labels = self.images.flatten(1), self.labels
-        if generator is not None:
-            # One gather for the whole epoch, of bytes, a quarter of the floats; images[order] would take twice as long.
-            order = torch.randperm(len(self), generator=generator, device=generator.device).to(labels.device)
-            images, labels = images.index_select(0, order), labels.index_select(0, order)
-        for x, y in zip(images.split(batch_size), labels.split(batch_size), strict=True):
+    def batches(self, batch_size: int) -> Iterator[tuple[Float[Tensor, "B D"], Int64[Tensor, " B"]]]:
+        """Every image once, in order, flat and in [0, 1], with its label; the last batch may be smaller."""
+        for x, y in zip(self.images.flatten(1).split(batch_size), self.labels.split(batch_size), strict=True):
             yield _unit_range(x), y
 
 

@@ -21,7 +21,8 @@ from pipeline.evaluation.metrics.latent import active_units, is_collapsed, label
 from pipeline.evaluation.metrics.likelihood import StreamingLogMeanExp, log_importance_weights
 from pipeline.evaluation.metrics.neighbours import manifold_scores, nearest_train_ratio
 from pipeline.evaluation.reference import Reference, stratified_indices
-from pipeline.models.autoencoder import Autoencoder, reparametrise
+from pipeline.models.architecture import Architecture
+from pipeline.models.autoencoder import reparametrise
 from pipeline.models.losses import gaussian_kl_per_dim
 from pipeline.models.sampling import conditional_samples, decode_means
 
@@ -47,7 +48,7 @@ class Audit:
 
 
 def audit_model(
-    model: Autoencoder,
+    model: Architecture,
     judges: Judges,
     reference: Reference,
     data: PreparedData,
@@ -135,7 +136,7 @@ def feature_distances(
 
 @torch.inference_mode()
 def posterior(
-    model: Autoencoder, split: Split, indices: Int[Tensor, " N"]
+    model: Architecture, split: Split, indices: Int[Tensor, " N"]
 ) -> tuple[Float[Tensor, "N Z"], Float[Tensor, "N Z"]]:
     """Mean and log-variance of q(z|x,c) of some images."""
     model.eval()
@@ -145,7 +146,7 @@ def posterior(
 
 
 def latent_health(
-    model: Autoencoder, judges: Judges, data: PreparedData, split: Split
+    model: Architecture, judges: Judges, data: PreparedData, split: Split
 ) -> tuple[dict[str, float], list[float]]:
     """Active units, collapse, what probes read of the label from sampled z, and whether a swapped label is drawn."""
     device = split.labels.device
@@ -185,7 +186,7 @@ def memorisation(generated: Float[Tensor, "K R D"], data: PreparedData, split: S
 
 
 def classification_scores(
-    model: Autoencoder, data: PreparedData, split: Split, config: AuditConfig
+    model: Architecture, data: PreparedData, split: Split, config: AuditConfig
 ) -> dict[str, float]:
     """Accuracy on real images of a CNN trained on generated ones, and on as many real ones (Ravuri & Vinyals 2019)."""
     smallest = int(torch.bincount(data.train.labels.cpu()).min())
@@ -228,7 +229,7 @@ def _small_cnn(x: Float[Tensor, "N D"], y: Int[Tensor, " N"], data: PreparedData
 
 @torch.inference_mode()
 def importance_weighted(
-    model: Autoencoder,
+    model: Architecture,
     split: Split,
     config: AuditConfig,
     progress: Callable[[int, int], None] = lambda done, total: None,

@@ -21,7 +21,7 @@ from pipeline.data.splits import PreparedData, Split
 from pipeline.evaluation.judges.networks import Judge, predict_logits
 from pipeline.evaluation.metrics.latent import ACTIVE_VARIANCE
 from pipeline.grids import tile
-from pipeline.models.autoencoder import Autoencoder
+from pipeline.models.architecture import Architecture
 from pipeline.models.losses import gaussian_kl_per_dim
 from pipeline.models.sampling import conditional_samples, decode_means, fixed_noise
 
@@ -76,7 +76,7 @@ class Misread:
 
 @torch.inference_mode()
 def look_inside(
-    model: Autoencoder, data: PreparedData, part: Split, judge: Judge | None, *, per_class: int, seed: int
+    model: Architecture, data: PreparedData, part: Split, judge: Judge | None, *, per_class: int, seed: int
 ) -> Inside:
     """Everything above for one model on one split; `judge`, `per_class` and `seed` are those of its score.
 
@@ -124,12 +124,12 @@ def look_inside(
     )
 
 
-def _between_images(model: Autoencoder, part: Split) -> _Sheet:
+def _between_images(model: Architecture, part: Split) -> _Sheet:
     pairs = image_pairs(part.labels, model.classes, same_class=model.conditional)[:ROWS]
     return _Sheet(between_images(model, part, pairs), STEPS + 2, {"labels": part.labels[pairs].tolist()})
 
 
-def _of_labels(model: Autoencoder, dim: int) -> dict[str, _Sheet]:
+def _of_labels(model: Architecture, dim: int) -> dict[str, _Sheet]:
     """The sheets that have a row per class."""
     rows = list(range(min(model.classes, ROWS)))
     z = fixed_noise(10, model.latent_dim, seed=0)  # the columns of the generation grid
@@ -142,7 +142,7 @@ def _of_labels(model: Autoencoder, dim: int) -> dict[str, _Sheet]:
     }
 
 
-def _most_wrong(model: Autoencoder, judge: Judge, *, per_class: int, seed: int) -> _Sheet:
+def _most_wrong(model: Architecture, judge: Judge, *, per_class: int, seed: int) -> _Sheet:
     x, y = conditional_samples(model, per_class=per_class, seed=seed)
     wrong = misread(predict_logits(judge, x).cpu(), y)
     shown = wrong.index[:WRONG]
@@ -173,7 +173,7 @@ def base_code(mu: Float[Tensor, "N Z"], *, stochastic: bool) -> tuple[Float[Tens
 
 
 def traversals(
-    model: Autoencoder, base: Float[Tensor, " Z"], unit: Float[Tensor, " Z"], dims: list[int], label: int
+    model: Architecture, base: Float[Tensor, " Z"], unit: Float[Tensor, " Z"], dims: list[int], label: int
 ) -> Float[Tensor, "N D"]:
     """A row per dimension: it alone moved from the base code by OFFSETS units, at one label. N = len(dims) * steps."""
     offsets = torch.tensor(OFFSETS, dtype=base.dtype, device=base.device)
@@ -191,7 +191,7 @@ def image_pairs(labels: Int[Tensor, " N"], classes: int, *, same_class: bool) ->
     return torch.stack([torch.stack([found[0], other]) for found, other in zip(members, others, strict=True)])
 
 
-def between_images(model: Autoencoder, part: Split, pairs: Int[Tensor, "P 2"]) -> Float[Tensor, "N D"]:
+def between_images(model: Architecture, part: Split, pairs: Int[Tensor, "P 2"]) -> Float[Tensor, "N D"]:
     """A row per pair: the first image, STEPS images decoded on the straight line from mean to mean, the second image.
 
     Straight, not spherical: a sphere keeps the norm of draws from the prior, while the means of q lie inside of it,
@@ -206,7 +206,7 @@ def between_images(model: Autoencoder, part: Split, pairs: Int[Tensor, "P 2"]) -
     return torch.cat([first[:, None], decoded, second[:, None]], dim=1).flatten(0, 1)
 
 
-def between_labels(model: Autoencoder, z: Float[Tensor, " Z"], turns: list[tuple[int, int]]) -> Float[Tensor, "N D"]:
+def between_labels(model: Architecture, z: Float[Tensor, " Z"], turns: list[tuple[int, int]]) -> Float[Tensor, "N D"]:
     """A row per pair of labels: one z, decoded under (1 - t) * first + t * second for STEPS values of t in 0 .. 1."""
     device = next(model.parameters()).device
     labels = torch.eye(model.classes, device=device)[torch.tensor(turns, device=device)]  # (P, 2, K)

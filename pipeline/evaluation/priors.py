@@ -16,7 +16,8 @@ from torch import Tensor
 from pipeline.config.digests import derive_seed
 from pipeline.config.sections import SamplingConfig
 from pipeline.data.splits import Split
-from pipeline.models.autoencoder import Autoencoder, reparametrise
+from pipeline.models.architecture import Architecture
+from pipeline.models.autoencoder import reparametrise
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class ClassPrior:
 
 
 @torch.inference_mode()
-def sampled_codes(model: Autoencoder, split: Split, indices: Int[Tensor, " N"], *, seed: int) -> Float[Tensor, "N Z"]:
+def sampled_codes(model: Architecture, split: Split, indices: Int[Tensor, " N"], *, seed: int) -> Float[Tensor, "N Z"]:
     """z ~ q(z|x,c) of some images, one draw each."""
     model.eval()
     mu, logvar = model.encode(split.as_float(indices), split.labels[indices])
@@ -47,7 +48,7 @@ def sampled_codes(model: Autoencoder, split: Split, indices: Int[Tensor, " N"], 
     return reparametrise(mu, logvar, eps.to(mu.device))
 
 
-def fit_prior(model: Autoencoder, train: Split, config: SamplingConfig, *, classes: int) -> ClassPrior:
+def fit_prior(model: Architecture, train: Split, config: SamplingConfig, *, classes: int) -> ClassPrior:
     """The density of each class's sampled codes; `config.prior` is gaussian (one component) or mixture."""
     from threadpoolctl import threadpool_limits
 

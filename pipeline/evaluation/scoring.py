@@ -17,7 +17,7 @@ from pipeline.evaluation.reference import (
     covered_per_class,
     vendi_per_class,
 )
-from pipeline.models.autoencoder import Autoencoder
+from pipeline.models.architecture import Architecture
 from pipeline.models.sampling import Prior, conditional_samples
 
 
@@ -36,7 +36,7 @@ class Scores:
 
 
 def score_model(
-    model: Autoencoder, judges: Judges, reference: Reference, config: ScoreConfig, prior: Prior | None = None
+    model: Architecture, judges: Judges, reference: Reference, config: ScoreConfig, prior: Prior | None = None
 ) -> Scores:
     """Conditional accuracy, coverage and Vendi score of `per_class` samples per class; prior None is N(0, I)."""
     images, labels = conditional_samples(model, per_class=config.per_class, seed=config.seed, prior=prior)
@@ -56,7 +56,7 @@ def score_model(
     )
 
 
-def quick_scores(model: Autoencoder, judges: Judges, reference: Reference, config: ScoreConfig) -> dict[str, float]:
+def quick_scores(model: Architecture, judges: Judges, reference: Reference, config: ScoreConfig) -> dict[str, float]:
     """A tenth of the samples, for a pruner between epochs. Not comparable with the full scores: the sizes differ."""
     per_class = max(2, min(config.per_class, reference.per_class) // 10)
     images, labels = conditional_samples(model, per_class=per_class, seed=config.seed)

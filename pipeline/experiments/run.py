@@ -12,7 +12,7 @@ from pipeline.experiments.record import (
     run_spec,
 )
 from pipeline.grids import read_grid
-from pipeline.models.autoencoder import Autoencoder
+from pipeline.models.architecture import Architecture
 from pipeline.runs.execute import execute, set_up_process
 from pipeline.runs.outcome import Outcome
 from pipeline.stages.context import Context
@@ -71,7 +71,7 @@ def run(ctx: Context, connect: Callable[[], Tracker]) -> RunResult:
         tracker.mark_interrupted(keys=[spec.key], reason=INTERRUPTED)
         raise
 
-    def on_epoch(record: EpochRecord, model: Autoencoder, folder: Path) -> None:
+    def on_epoch(record: EpochRecord, model: Architecture, folder: Path) -> None:
         if not tracked.finished:
             with uninterrupted():
                 tracked.log_epoch(record.epoch, record.metrics)

@@ -1,19 +1,21 @@
-"""The ELBO's gradients written out, for one model or a stack of K. Knows tensors; no autograd, optimizer or data.
+"""The ELBO's gradients: written out for multilayer perceptrons, one or a stack of K; by autograd for any other model.
 
 A multilayer perceptron's gradient is short enough to write down, and then nothing is recorded or dispatched twice, and
 each product can go to the fastest library (`linear`).
 
 The same lines serve one model and a stack: a stack has a leading axis K on every tensor, and its products are batched.
-Members of a stack never meet, so one that diverges leaves the others alone.
+Members of a stack never meet, so one that diverges leaves the others alone. Knows tensors; no optimizer or data.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pipeline.models.architecture import Architecture
 from pipeline.models.autoencoder import Autoencoder, reparametrise
 from pipeline.models.linear import affine, product
 from pipeline.models.losses import bernoulli_bce, gaussian_kl
@@ -80,7 +82,7 @@ def elbo_gradients(
 ) -> tuple[list[Tensor], Float[Tensor, "*K B"], Float[Tensor, "*K B"]]:
     """Gradients of the batch mean of bce + beta * kl, in the order of the parameters; bce and kl in nats per image.
 
-    x in [0, 1], its label c one-hot, z = mu + sigma * eps (as in `losses.elbo_terms`). A deterministic autoencoder
+    x in [0, 1], its label c one-hot, z = mu + sigma * eps (as in `losses.decoded_terms`). A deterministic autoencoder
     takes no eps and has no kl. Latent dimensions that a stack is padded with have weights, bias and eps 0: their mu,
     logvar and z are 0, so are their kl and every gradient, and Adam leaves them 0.
     """
@@ -106,3 +108,33 @@ def elbo_gradients(
         grad_codes = torch.cat([dmu, dlogvar], dim=-1)
     encoder_grads, _ = back(grad_codes.contiguous(), coded, layers.encoder)
     return encoder_grads + decoder_grads, bce, kl
+
+
+Gradients = Callable[
+    [Float[Tensor, "B D"], Float[Tensor, "B C"], Float[Tensor, "B Z"], float],
+    tuple[list[Tensor], Float[Tensor, " B"], Float[Tensor, " B"]],
+]
+"""(x, c, eps, beta) -> gradients in the order of the parameters, bce, kl: see `elbo_gradients`."""
+
+
+def gradients_of(model: Architecture) -> Gradients:
+    """The gradients of a model as it is now and as it will be: they follow its parameters."""
+    if isinstance(model, Autoencoder):
+        return partial(elbo_gradients, Layers.of(model))
+    return partial(autograd_gradients, model)
+
+
+def autograd_gradients(
+    model: Architecture, x: Float[Tensor, "B D"], c: Float[Tensor, "B C"], eps: Float[Tensor, "B Z"], beta: float
+) -> tuple[list[Tensor], Float[Tensor, " B"], Float[Tensor, " B"]]:
+    """The same as `elbo_gradients` for any model, from its forward pass."""
+    y = c.argmax(-1)
+    with torch.enable_grad():
+        mu, logvar = model.encode(x, y)
+        if logvar is None:
+            z, kl = mu, torch.zeros_like(x[:, 0])
+        else:
+            z, kl = reparametrise(mu, logvar, eps), gaussian_kl(mu, logvar)
+        bce = bernoulli_bce(model.decode(z, y), x)
+        gradients = torch.autograd.grad((bce + beta * kl).mean(), list(model.parameters()))
+    return list(gradients), bce.detach(), kl.detach()

@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pipeline.models.autoencoder import Autoencoder, reparametrise
+from pipeline.models.architecture import Architecture
+from pipeline.models.autoencoder import reparametrise
 
 
 @dataclass(frozen=True)
@@ -56,26 +57,19 @@ def gaussian_kl_per_dim(mu: Float[Tensor, "B Z"], logvar: Float[Tensor, "B Z"]) 
     return 0.5 * (mu.square() + logvar.exp() - 1 - logvar)
 
 
-def elbo_terms(
-    model: Autoencoder, x: Float[Tensor, "B D"], y: Int[Tensor, " B"], generator: torch.Generator | None
-) -> ElboTerms:
-    """One-sample estimate of both terms, with z drawn from q(z|x,c) by `generator`; None puts z at the mean.
-
-    At the mean the sum is no bound on anything; it is what some reports call their test loss. A deterministic
-    autoencoder has no rate: its kl is 0.
-    """
-    return decoded_terms(model, x, y, *model.encode(x, y), generator)
-
-
 def decoded_terms(
-    model: Autoencoder,
+    model: Architecture,
     x: Float[Tensor, "B D"],
     y: Int[Tensor, " B"],
     mu: Float[Tensor, "B Z"],
     logvar: Float[Tensor, "B Z"] | None,
     generator: torch.Generator | None,
 ) -> ElboTerms:
-    """The same from codes that are known, for who draws several z of one image."""
+    """One-sample estimate of both terms from codes q(z|x,c), with z drawn by `generator`; None puts z at the mean.
+
+    At the mean the sum is no bound on anything; it is what some reports call their test loss. A deterministic
+    autoencoder has no rate: its kl is 0.
+    """
     if logvar is None:
         return ElboTerms(bernoulli_bce(model.decode(mu, y), x), torch.zeros_like(mu[:, 0]))
     if generator is None:

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pipeline.config.digests import derive_seed
-from pipeline.models.autoencoder import Autoencoder
+from pipeline.models.architecture import Architecture
 
 DECODE_BATCH = 2000
 
@@ -31,7 +31,7 @@ def balanced_labels(per_class: int, classes: int) -> Int[Tensor, " N"]:
 
 @torch.inference_mode()
 def decode_means(
-    model: Autoencoder, z: Float[Tensor, "N Z"], y: Int[Tensor, " N"], *, batch: int = DECODE_BATCH
+    model: Architecture, z: Float[Tensor, "N Z"], y: Int[Tensor, " N"], *, batch: int = DECODE_BATCH
 ) -> Float[Tensor, "N D"]:
     """Bernoulli means in [0, 1] of p(x|z,c), on the model's device."""
     model.eval()
@@ -61,7 +61,7 @@ def draw_z(y: Int[Tensor, " N"], eps: Float[Tensor, "N Z"], prior: Prior | None,
 
 
 def conditional_samples(
-    model: Autoencoder, *, per_class: int, seed: int, prior: Prior | None = None
+    model: Architecture, *, per_class: int, seed: int, prior: Prior | None = None
 ) -> tuple[Float[Tensor, "N D"], Int[Tensor, " N"]]:
     """`per_class` samples of every class: c given, z from the prior (None: N(0, I)). N = K * per_class, by class."""
     y = balanced_labels(per_class, model.classes)
@@ -70,7 +70,7 @@ def conditional_samples(
 
 
 def generation_grid(
-    model: Autoencoder, *, columns: int = 10, seed: int = 0, prior: Prior | None = None
+    model: Architecture, *, columns: int = 10, seed: int = 0, prior: Prior | None = None
 ) -> Float[Tensor, "N D"]:
     """One row per class, one column per noise, the same in every run and every class. Row-major, N = K * columns."""
     y = balanced_labels(columns, model.classes)
@@ -79,7 +79,7 @@ def generation_grid(
 
 
 @torch.inference_mode()
-def reconstructions(model: Autoencoder, x: Float[Tensor, "B D"], y: Int[Tensor, " B"]) -> Float[Tensor, "B D"]:
+def reconstructions(model: Architecture, x: Float[Tensor, "B D"], y: Int[Tensor, " B"]) -> Float[Tensor, "B D"]:
     """Bernoulli means decoded from the mean of q(z|x,c)."""
     model.eval()
     mu, _ = model.encode(x, y)

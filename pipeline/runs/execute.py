@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from pipeline.environment import code_version
-from pipeline.models.autoencoder import Autoencoder
+from pipeline.models.architecture import Architecture
 from pipeline.runs.outcome import Outcome, load_outcome
 from pipeline.stages.context import Context, Result
 from pipeline.stages.graph import TRAIN, parts_of_run, run_key
@@ -19,7 +19,7 @@ from pipeline.stages.train import train
 from pipeline.store.files import write_json
 from pipeline.training.state import EpochRecord
 
-OnEpoch = Callable[[EpochRecord, Autoencoder, Path], None]
+OnEpoch = Callable[[EpochRecord, Architecture, Path], None]
 
 
 def set_up_process(threads: int) -> None:

@@ -14,7 +14,7 @@ import torch
 
 from pipeline.config.settings import RunConfig
 from pipeline.errors import DivergedError
-from pipeline.models.autoencoder import Autoencoder
+from pipeline.models.architecture import Architecture
 from pipeline.stages.context import Context
 from pipeline.stages.graph import PREPARE, TRAIN
 from pipeline.stages.prepare import prepare
@@ -35,7 +35,7 @@ class EpochEnd:
     member: int
     """Its position among the contexts given."""
     record: EpochRecord
-    model: Autoencoder
+    model: Architecture
     folder: Path
     """Where its training keeps its files for now."""
 

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from pipeline.config.settings import RunConfig
 from pipeline.data.splits import PreparedData
 from pipeline.grids import GRID_COLUMNS, save_grid
-from pipeline.models.autoencoder import Autoencoder
+from pipeline.models.architecture import Architecture
 from pipeline.models.sampling import generation_grid
 from pipeline.stages.context import Context
 from pipeline.stages.graph import TRAIN
@@ -25,7 +25,7 @@ CHECKPOINT = "checkpoint.pt"
 class Trained:
     """A trained model, its history, and its grids by epoch."""
 
-    model: Autoencoder
+    model: Architecture
     history: list[EpochRecord]
     folder: Path
 
@@ -36,7 +36,7 @@ def epoch_grid_path(folder: Path, epoch: int) -> Path:
 
 def train(
     ctx: Context,
-    on_epoch: Callable[[EpochRecord, Autoencoder, Path], None] = lambda record, model, folder: None,
+    on_epoch: Callable[[EpochRecord, Architecture, Path], None] = lambda record, model, folder: None,
 ) -> Trained:
     """The trained model; continues from the last finished epoch of an interrupted training.
 
@@ -47,7 +47,7 @@ def train(
     data = prepare(ctx)
     heard = 0
 
-    def tell(record: EpochRecord, model: Autoencoder, folder: Path) -> None:
+    def tell(record: EpochRecord, model: Architecture, folder: Path) -> None:
         nonlocal heard
         if record.epoch > heard:
             heard = record.epoch

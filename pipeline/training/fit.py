@@ -17,15 +17,16 @@ from pipeline.config.digests import derive_seed
 from pipeline.config.sections import ModelConfig, TrainConfig
 from pipeline.data.splits import PreparedData
 from pipeline.errors import DataError, DivergedError
+from pipeline.models.architecture import Architecture
 from pipeline.models.autoencoder import Autoencoder
-from pipeline.models.gradients import Layers, elbo_gradients
+from pipeline.models.gradients import gradients_of
 from pipeline.models.losses import warmed_beta
 from pipeline.training.adam import Adam
 from pipeline.training.state import EpochRecord, Training
 from pipeline.training.validation import elbo_per_image
 
 
-def build_model(config: ModelConfig, data: PreparedData, seed: int) -> Autoencoder:
+def build_model(config: ModelConfig, data: PreparedData, seed: int) -> Architecture:
     """The model with its initial weights, which depend on the seed alone; the global random state is left alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -60,7 +61,7 @@ def start(model_config: ModelConfig, config: TrainConfig, data: PreparedData, de
 @torch.no_grad()
 def fit(training: Training, data: PreparedData, config: TrainConfig) -> Iterator[EpochRecord]:
     """Train from `training.epoch` to `config.epochs`, one record per epoch; DivergedError at nan or infinity."""
-    layers, parameters = Layers.of(training.model), list(training.model.parameters())
+    gradients_of_batch, parameters = gradients_of(training.model), list(training.model.parameters())
     labels = one_hot(data.train.labels, data.classes).float()  # (N, C)
     steps_per_epoch = math.ceil(len(data.train) / config.batch_size)
     for epoch in range(training.epoch + 1, config.epochs + 1):
@@ -73,7 +74,7 @@ def fit(training: Training, data: PreparedData, config: TrainConfig) -> Iterator
                 config.beta, step=step, steps_per_epoch=steps_per_epoch, warmup_epochs=config.warmup_epochs
             )
             x, c = data.train.as_float(index), labels.index_select(0, index)
-            gradients, bce, kl = elbo_gradients(layers, x, c, eps, beta)  # bce, kl: (B,)
+            gradients, bce, kl = gradients_of_batch(x, c, eps, beta)  # bce, kl: (B,)
             training.optimizer.step(parameters, gradients)
             sums.add(bce, kl, beta)
             step += 1
@@ -148,7 +149,7 @@ def _diverged(what: str, config: TrainConfig) -> DivergedError:
     )
 
 
-def _means(split: str, model: Autoencoder, bce: float, kl: float, loss: float) -> dict[str, float]:
+def _means(split: str, model: Architecture, bce: float, kl: float, loss: float) -> dict[str, float]:
     if not model.stochastic:
         return {f"{split}/loss": bce, f"{split}/bce": bce}
     return {f"{split}/loss": loss, f"{split}/bce": bce, f"{split}/kl": kl, f"{split}/neg_elbo": bce + kl}

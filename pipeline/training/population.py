@@ -23,7 +23,9 @@ from torch.nn.functional import one_hot
 
 from pipeline.config.sections import ModelConfig, TrainConfig
 from pipeline.data.splits import PreparedData
-from pipeline.errors import DivergedError
+from pipeline.errors import ConfigError, DivergedError
+from pipeline.models.architecture import Architecture
+from pipeline.models.autoencoder import Autoencoder
 from pipeline.models.gradients import Layers, elbo_gradients
 from pipeline.models.losses import warmed_beta
 from pipeline.training.adam import Adam
@@ -41,6 +43,15 @@ Shape = tuple[object, ...]
 def stack_shape(model: ModelConfig, config: TrainConfig) -> Shape:
     """What the members of one population must have in common; latent size, beta, rate, seed and epochs are free."""
     return model.kind, model.hidden, model.condition_encoder, config.batch_size
+
+
+def stackable(model: Architecture) -> Autoencoder:
+    """The same model, if its gradients are written out for stacks; ConfigError for any other architecture."""
+    if not isinstance(model, Autoencoder):
+        raise ConfigError(
+            f"a population stacks multilayer perceptrons, and this is a {type(model).__name__}; use --executor local"
+        )
+    return model
 
 
 def member_bytes(model: ModelConfig, config: TrainConfig, data: PreparedData) -> int:
@@ -67,7 +78,7 @@ class Population:
     generator and history, ready for `save_training`."""
 
     def __init__(self, trainings: Sequence[Training], configs: Sequence[TrainConfig], data: PreparedData) -> None:
-        assert len({(t.model.kind, c.batch_size) for t, c in zip(trainings, configs, strict=True)}) == 1
+        assert len({(stackable(t.model).kind, c.batch_size) for t, c in zip(trainings, configs, strict=True)}) == 1
         for config in configs:
             check_batch_size(config, data)
         self.trainings, self.configs, self.data = list(trainings), list(configs), data
@@ -131,7 +142,7 @@ class _Stack:
         self.parameters = [self._stacked(n, [list(t.model.parameters())[n] for t in trainings]) for n in self._numbers]
         self.means = [self._stacked(n, [t.optimizer.means[n] for t in trainings]) for n in self._numbers]
         self.squares = [self._stacked(n, [t.optimizer.squares[n] for t in trainings]) for n in self._numbers]
-        self.layers = Layers.like(trainings[0].model, self.parameters)
+        self.layers = Layers.like(stackable(trainings[0].model), self.parameters)
         self.adams = [
             Adam(t.optimizer.learning_rate, [m[k] for m in self.means], [s[k] for s in self.squares], steps)
             for k, (t, steps) in enumerate((t, t.optimizer.steps.clone()) for t in trainings)
@@ -240,7 +251,7 @@ class _Stack:
 
     def _places_of(self, number: int, latent_dim: int) -> tuple[int, Tensor] | None:
         """Along which axis the latent dimensions of a parameter lie, and where a member's go; None if it has none."""
-        model = self.trainings[0].model
+        model = stackable(self.trainings[0].model)
         layers = len(self._numbers) // 4  # of the encoder; two parameters each, as many in the decoder
         device = self.trainings[0].generator.device
         latents = torch.arange(latent_dim, device=device)

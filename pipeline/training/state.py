@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from pipeline.models.autoencoder import Autoencoder
+from pipeline.models.architecture import Architecture
 from pipeline.store.files import write_atomically
 from pipeline.training.adam import Adam
 
@@ -32,7 +32,7 @@ class EpochRecord:
 class Training:
     """The state of a training between two epochs."""
 
-    model: Autoencoder
+    model: Architecture
     optimizer: Adam
     generator: torch.Generator
     """Draws the batch order and the noise of the training steps, nothing else."""

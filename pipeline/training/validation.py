@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from pipeline.data.splits import Split
-from pipeline.models.autoencoder import Autoencoder
+from pipeline.models.architecture import Architecture
 from pipeline.models.losses import ElboTerms, decoded_terms
 
 EVALUATION_BATCH = 1000
@@ -12,19 +12,25 @@ EVALUATION_BATCH = 1000
 
 @torch.inference_mode()
 def elbo_per_image(
-    model: Autoencoder, split: Split, *, seed: int, draws: int = 1, at_mean: bool = False, batch: int = EVALUATION_BATCH
+    model: Architecture,
+    split: Split,
+    *,
+    seed: int,
+    draws: int = 1,
+    at_mean: bool = False,
+    batch: int = EVALUATION_BATCH,
 ) -> ElboTerms:
     """Both ELBO terms of every image of a split, in nats, averaged over `draws` samples of z from q(z|x,c).
 
     The noise depends on the seed alone, never on the model: two models of one latent size see the same draws.
-    `at_mean` puts z at the mean instead, which is no bound (see `elbo_terms`).
+    `at_mean` puts z at the mean instead, which is no bound (see `decoded_terms`).
     """
     model.eval()
     device = split.images.device
     generator = None if at_mean else torch.Generator(device).manual_seed(seed)
     bce: list[Tensor] = []
     kl: list[Tensor] = []
-    for x, y in split.batches(batch, None):
+    for x, y in split.batches(batch):
         codes = model.encode(x, y)
         terms = [decoded_terms(model, x, y, *codes, generator) for _ in range(draws)]
         bce.append(torch.stack([t.bce for t in terms]).mean(0))

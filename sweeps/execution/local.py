@@ -125,7 +125,7 @@ def _work(connection: Connection, home: Home) -> None:
 
 
 def _do(job: Job, home: Home, connection: Connection) -> Event:
-    from pipeline.models.autoencoder import Autoencoder
+    from pipeline.models.architecture import Architecture
     from pipeline.runs.execute import execute
     from pipeline.stages.context import Context
     from pipeline.training.state import EpochRecord
@@ -133,7 +133,7 @@ def _do(job: Job, home: Home, connection: Connection) -> Event:
     ctx = Context(job.config, home)
     reached = Path()
 
-    def on_epoch(record: EpochRecord, model: Autoencoder, folder: Path) -> None:
+    def on_epoch(record: EpochRecord, model: Architecture, folder: Path) -> None:
         nonlocal reached
         reached = folder
         connection.send(epoch_done(job, ctx, record, model))

@@ -16,7 +16,7 @@ from sweeps.execution.local import MAX_RESTARTS
 from sweeps.execution.worker import die_with_driver, epoch_done, failure, start_worker
 
 if TYPE_CHECKING:
-    from pipeline.models.autoencoder import Autoencoder
+    from pipeline.models.architecture import Architecture
     from pipeline.stages.context import Context
     from pipeline.training.state import EpochRecord
 
@@ -160,7 +160,7 @@ def _scored(job: Job, ctx: "Context", heard: int, connection: Connection) -> Eve
     """The job's stored outcome; epochs that nobody has heard yet, of a training that was in the store, are replayed."""
     from pipeline.runs.execute import execute
 
-    def on_epoch(record: "EpochRecord", model: "Autoencoder", folder: Path) -> None:
+    def on_epoch(record: "EpochRecord", model: "Architecture", folder: Path) -> None:
         if record.epoch > heard:
             connection.send(EpochDone(job.id, record.epoch, record.metrics))
 

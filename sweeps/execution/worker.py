@@ -16,7 +16,7 @@ from pipeline.errors import CvaePipeError
 from sweeps.execution.jobs import EpochDone, Job, JobFailed
 
 if TYPE_CHECKING:
-    from pipeline.models.autoencoder import Autoencoder
+    from pipeline.models.architecture import Architecture
     from pipeline.stages.context import Context
     from pipeline.training.state import EpochRecord
 
@@ -74,7 +74,7 @@ def die_with_driver() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def epoch_done(job: Job, ctx: "Context", record: "EpochRecord", model: "Autoencoder") -> EpochDone:
+def epoch_done(job: Job, ctx: "Context", record: "EpochRecord", model: "Architecture") -> EpochDone:
     """The event of an epoch, with the objectives that a pruner wants."""
     from pipeline.evaluation.scoring import quick_scores
     from pipeline.stages.judge import judge

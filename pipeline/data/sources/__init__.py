@@ -1,1 +1,1 @@
-"""One file per kind of source: a name in, the official images, labels and class names out."""
+"""Where data sets come from: one file per kind of source, and the table of them. A source knows no split of ours."""

@@ -1,17 +1,18 @@
 """scikit-learn's 1,797 digits of 8 x 8, which need no download."""
 
+import string
+from pathlib import Path
+
 from pipeline.data.files import as_split
-from pipeline.data.splits import Split
-
-# torchvision and scikit-learn are imported where they are used: a training worker only loads what was prepared, and
-# would pay three seconds for them.
-DIGITS_TEST_FRACTION = 0.2
-"""Share of scikit-learn's digits kept as test set: they come without an official one."""
+from pipeline.data.sources.source import Official
 
 
-def read_digits() -> Split:
-    """scikit-learn's 1,797 digits of 8 x 8; grey values 0 .. 16 become 0 .. 255."""
-    from sklearn.datasets import load_digits
+class Digits:
+    """Grey values 0 .. 16 become 0 .. 255. They come without an official test set."""
 
-    digits = load_digits()
-    return as_split((digits.images * (255 / 16)).round(), digits.target)
+    def read(self, root: Path, *, download: bool) -> Official:
+        """All of them, wherever `root` is."""
+        from sklearn.datasets import load_digits
+
+        digits = load_digits()
+        return Official(as_split((digits.images * (255 / 16)).round(), digits.target), None, tuple(string.digits))

@@ -30,7 +30,7 @@ from torchvision.transforms.functional import pil_to_tensor, to_tensor
 
 from pipeline.config.sections import DataConfig
 from pipeline.data.preparing import load_prepared, prepare, save_prepared
-from pipeline.data.sources.torchvision import MNIST_MD5, read_source, torchvision_source
+from pipeline.data.sources.idx import MNIST_MD5, IdxFiles
 from pipeline.data.splits import PreparedData, Split, stratified_mask
 from pipeline.errors import DataError
 
@@ -226,30 +226,13 @@ def numbered():
     return Split(images, torch.arange(200))
 
 
-def test_an_epoch_has_every_image_once_with_its_own_label(numbered, generator):
-    batches = list(numbered.batches(64, generator))
+def test_batches_have_every_image_once_in_order_with_its_own_label(numbered):
+    batches = list(numbered.batches(64))
     assert [len(y) for _, y in batches] == [64, 64, 64, 8]
     x, y = (torch.cat(part) for part in zip(*batches, strict=True))
-    assert y.sort().values.equal(numbered.labels)
-    assert not y.equal(numbered.labels)
-    torch.testing.assert_close(x[:, 0] * 255, y.float())
-
-
-def test_without_a_generator_batches_come_in_order(numbered):
-    x, y = (torch.cat(part) for part in zip(*numbered.batches(33, None), strict=True))
     assert y.equal(numbered.labels)
     assert x.equal(numbered.as_float())
-
-
-def test_a_generator_gives_the_same_order_again_after_reseeding_and_another_in_the_next_epoch(numbered):
-    def epochs(seed):
-        generator = torch.Generator().manual_seed(seed)
-        return [torch.cat([y for _, y in numbered.batches(64, generator)]) for _ in range(2)]
-
-    first, second = epochs(0)
-    assert not first.equal(second)
-    assert all(a.equal(b) for a, b in zip(epochs(0), (first, second), strict=True))
-    assert not epochs(1)[0].equal(first)
+    torch.testing.assert_close(x[:, 0] * 255, y.float())
 
 
 def test_pixels_are_torchvisions_to_tensor_exactly():
@@ -272,18 +255,6 @@ def test_a_split_moves_between_devices(digits):
     assert moved.class_names == digits.class_names
 
 
-@pytest.mark.gpu
-def test_a_cpu_generator_gives_the_same_batches_on_a_gpu(numbered):
-    for (x, y), (x_gpu, y_gpu) in zip(
-        numbered.batches(64, torch.Generator().manual_seed(3)),
-        numbered.to("cuda").batches(64, torch.Generator().manual_seed(3)),
-        strict=True,
-    ):
-        assert x_gpu.is_cuda
-        assert y.equal(y_gpu.cpu())
-        torch.testing.assert_close(x, x_gpu.cpu())
-
-
 @pytest.fixture(scope="module")
 def mnist_sized():
     def split(n):
@@ -299,10 +270,6 @@ def best_seconds(call, *, of=3):
         return time.perf_counter() - start
 
     return min(seconds() for _ in range(of))
-
-
-def test_an_epoch_of_mnist_batches_costs_a_small_fraction_of_a_second(mnist_sized, generator):
-    assert best_seconds(lambda: [len(y) for _, y in mnist_sized.train.batches(64, generator)], of=5) < 0.4
 
 
 # ---- keeping
@@ -813,7 +780,8 @@ def test_mnist_validation_keeps_the_class_proportions_within_one_image(mnist):
 
 @pytest.mark.mnist
 def test_mnist_joined_again_has_the_published_md5_of_its_raw_files(mnist, mnist_root):
-    read = read_source(torchvision_source("mnist"), mnist_root, download=False)
+    official = IdxFiles("mnist").read(mnist_root, download=False)
+    read = (official.train, official.test)
     parts = [part for split in read for part in (split.images.numpy(), split.labels.numpy().astype(np.uint8))]
     assert [md5(idx(part)) for part in parts] == list(MNIST_MD5.values())
     by_hand = hashlib.sha256()

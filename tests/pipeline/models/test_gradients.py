@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import one_hot
 
 from pipeline.models.autoencoder import Autoencoder, reparametrise
-from pipeline.models.gradients import Layers, elbo_gradients
+from pipeline.models.gradients import Layers, autograd_gradients, elbo_gradients, gradients_of
 from pipeline.models.losses import bernoulli_bce, gaussian_kl
 
 B, D, K = 6, 9, 3
@@ -82,3 +82,15 @@ def test_layers_of_a_model_are_its_own_tensors():
     model = model_of("cvae", 4, (7,))
     Layers.of(model).encoder[0][0].zero_()
     assert not next(model.parameters()).any()
+
+
+@pytest.mark.parametrize("kind", ["ae", "vae", "cvae"])
+def test_a_models_gradients_are_those_that_autograd_finds(kind, generator):
+    model = model_of(kind, 4, (8, 5))
+    x, y, eps = batch(generator, 4)
+    c = one_hot(y, K).float()
+    with torch.no_grad():
+        own, bce, kl = gradients_of(model)(x, c, eps, 2.5)
+        reference, *terms = autograd_gradients(model, x, c, eps, 2.5)
+    torch.testing.assert_close([bce, kl], terms)
+    torch.testing.assert_close(own, reference, atol=1e-6, rtol=1e-4)

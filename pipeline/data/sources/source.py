@@ -1,0 +1,29 @@
+"""What a source of images is to the rest: a name, and the official images that it reads, or says what is missing."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from pipeline.data.splits import Split
+
+
+@dataclass(frozen=True, eq=False)
+class Official:
+    """A data set as it is published."""
+
+    train: Split
+    test: Split | None
+    """None where there is no official test set: one is drawn."""
+    class_names: tuple[str, ...]
+    """One name per class index."""
+
+
+class Source(Protocol):
+    """One data set, wherever it comes from."""
+
+    def read(self, root: Path, *, download: bool) -> Official:
+        """The official images from the raw files under `root`, fetched first if they are missing and may be.
+
+        DataError if they are missing and cannot be had, or are corrupt.
+        """
+        ...
