@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.config.reading import build_config, read_toml
-from pipeline.config.sections import DATASETS, DEVICES, MODELS
+from pipeline.config.sections import DATASETS, DEVICES, MODELS, SCHEDULES
 from pipeline.config.settings import RunConfig
 from pipeline.errors import ConfigError, CvaePipeError, StudyError
 from pipeline.store.home import Home
@@ -54,7 +54,10 @@ Model = Annotated[str | None, typer.Option(help=f"Model: {', '.join(MODELS)}.", 
 Beta = Annotated[float | None, typer.Option(help="Weight of the KL term.", rich_help_panel=TRAINING)]
 LatentDim = Annotated[int | None, typer.Option(help="Number of latent dimensions.", rich_help_panel=MODEL)]
 Hidden = Annotated[str | None, typer.Option(help="Encoder widths, e.g. 512,256.", rich_help_panel=MODEL)]
-Lr = Annotated[float | None, typer.Option("--lr", help="Adam's learning rate.", rich_help_panel=TRAINING)]
+Lr = Annotated[float | None, typer.Option("--lr", help="Adam's learning rate, or its peak.", rich_help_panel=TRAINING)]
+Schedule = Annotated[
+    str | None, typer.Option(help=f"Of the learning rate: {', '.join(SCHEDULES)}.", rich_help_panel=TRAINING)
+]
 Epochs = Annotated[int | None, typer.Option(help="Passes over the training images.", rich_help_panel=TRAINING)]
 BatchSize = Annotated[int | None, typer.Option(help="Images per step.", rich_help_panel=TRAINING)]
 Seed = Annotated[int | None, typer.Option(help="Seed of weights, batch order and z.", rich_help_panel=TRAINING)]
@@ -100,6 +103,7 @@ def train(
     latent_dim: LatentDim = None,
     hidden: Hidden = None,
     lr: Lr = None,
+    schedule: Schedule = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     seed: Seed = None,
@@ -111,7 +115,7 @@ def train(
     """Train one model; an interrupted training goes on where it stopped."""
     from pipeline.stages.train import train as train_stage
 
-    settings = _flags(dataset, model, beta, latent_dim, hidden, lr, epochs, batch_size, seed, device)
+    settings = _flags(dataset, model, beta, latent_dim, hidden, lr, schedule, epochs, batch_size, seed, device)
     with _session(_config(config, set_, settings), force={"train"} if force else set()) as ctx:
         trained = train_stage(ctx)
         last = trained.history[-1]
@@ -128,6 +132,7 @@ def evaluate(
     latent_dim: LatentDim = None,
     hidden: Hidden = None,
     lr: Lr = None,
+    schedule: Schedule = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     seed: Seed = None,
@@ -141,7 +146,7 @@ def evaluate(
     """Measure bce, kl and neg_elbo of a configuration, training it first if need be."""
     from pipeline.stages.evaluate import evaluate as evaluate_stage
 
-    settings = _flags(dataset, model, beta, latent_dim, hidden, lr, epochs, batch_size, seed, device)
+    settings = _flags(dataset, model, beta, latent_dim, hidden, lr, schedule, epochs, batch_size, seed, device)
     split = _split(split)
     with _session(_config(config, set_, settings), json_, {"evaluate"} if force else set()) as ctx:
         result = evaluate_stage(ctx, split)
@@ -156,6 +161,7 @@ def score(
     latent_dim: LatentDim = None,
     hidden: Hidden = None,
     lr: Lr = None,
+    schedule: Schedule = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     seed: Seed = None,
@@ -169,7 +175,7 @@ def score(
     """Score generated images: conditional accuracy, coverage, diversity; trains first if need be."""
     from pipeline.stages.score import score as score_stage
 
-    settings = _flags(dataset, model, beta, latent_dim, hidden, lr, epochs, batch_size, seed, device)
+    settings = _flags(dataset, model, beta, latent_dim, hidden, lr, schedule, epochs, batch_size, seed, device)
     split = _split(split)
     with _session(_config(config, set_, settings), json_, {"score"} if force else set()) as ctx:
         result = score_stage(ctx, split)
@@ -184,6 +190,7 @@ def audit(
     latent_dim: LatentDim = None,
     hidden: Hidden = None,
     lr: Lr = None,
+    schedule: Schedule = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     seed: Seed = None,
@@ -197,7 +204,7 @@ def audit(
     """Measure the secondary suite: likelihood bound, diversity, latent health, memorisation; takes minutes."""
     from pipeline.stages.audit import audit as audit_stage
 
-    settings = _flags(dataset, model, beta, latent_dim, hidden, lr, epochs, batch_size, seed, device)
+    settings = _flags(dataset, model, beta, latent_dim, hidden, lr, schedule, epochs, batch_size, seed, device)
     with _session(_config(config, set_, settings), json_, {"audit"} if force else set()) as ctx:
         result = audit_stage(ctx, _split(split))
         _show_metrics(result.metrics, json_, {"KL per dimension": str(result.folder / "kl_per_dim.json")})
@@ -218,6 +225,7 @@ def run(
     latent_dim: LatentDim = None,
     hidden: Hidden = None,
     lr: Lr = None,
+    schedule: Schedule = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     seed: Seed = None,
@@ -232,7 +240,7 @@ def run(
     from pipeline.experiments.run import run as run_all
     from pipeline.stages.graph import STAGES
 
-    settings = _flags(dataset, model, beta, latent_dim, hidden, lr, epochs, batch_size, seed, device)
+    settings = _flags(dataset, model, beta, latent_dim, hidden, lr, schedule, epochs, batch_size, seed, device)
     settings["audit.enabled"] = audit
     force_stages = {s.name for s in STAGES if not s.shared} if force else set()
     with _session(_config(config, set_, settings), json_, force_stages) as ctx:
@@ -268,6 +276,7 @@ def sweep(
     dataset: Dataset = None,
     model: Model = None,
     hidden: Hidden = None,
+    schedule: Schedule = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes; by default one per core.")] = None,
@@ -298,7 +307,7 @@ def sweep(
     from sweeps.study.objective import chosen
     from sweeps.study.space import build_space
 
-    settings = _flags(dataset, model, None, None, hidden, None, epochs, batch_size, seed, device)
+    settings = _flags(dataset, model, None, None, hidden, None, schedule, epochs, batch_size, seed, device)
     base = _config(config, set_, settings | {"audit.enabled": audit})
     name = _study_name(name or base.data.dataset)
     with _session(base, json_) as ctx:
@@ -343,6 +352,7 @@ def baselines(
     latent_dim: LatentDim = None,
     hidden: Hidden = None,
     lr: Lr = None,
+    schedule: Schedule = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     seed: Seed = None,
@@ -358,7 +368,7 @@ def baselines(
     from pipeline.experiments.baselines import baseline_table
     from pipeline.experiments.baselines import baselines as run_baselines
 
-    settings = _flags(dataset, None, None, latent_dim, hidden, lr, epochs, batch_size, seed, device)
+    settings = _flags(dataset, None, None, latent_dim, hidden, lr, schedule, epochs, batch_size, seed, device)
     with _session(_config(config, set_, settings), json_) as ctx:
         rows = run_baselines(ctx, lambda: _tracker(ctx.home))
     if json_:
@@ -384,6 +394,7 @@ def ablate(
     latent_dim: LatentDim = None,
     hidden: Hidden = None,
     lr: Lr = None,
+    schedule: Schedule = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     seed: Seed = None,
@@ -402,7 +413,7 @@ def ablate(
     from sweeps.study.ablation import AblationConfig, parse_values
     from sweeps.study.space import numeric_setting
 
-    settings = _flags(dataset, model, beta, latent_dim, hidden, lr, epochs, batch_size, seed, device)
+    settings = _flags(dataset, model, beta, latent_dim, hidden, lr, schedule, epochs, batch_size, seed, device)
     base = _config(config, set_, settings | {"audit.enabled": audit})
     setting = numeric_setting(param, option="--param")
     short = setting.partition(".")[2].replace("_", "-")
@@ -554,6 +565,7 @@ def _flags(
     latent_dim: int | None,
     hidden: str | None,
     lr: float | None,
+    schedule: str | None,
     epochs: int | None,
     batch_size: int | None,
     seed: int | None,
@@ -566,6 +578,7 @@ def _flags(
         "model.latent_dim": latent_dim,
         "model.hidden": hidden,
         "train.learning_rate": lr,
+        "train.schedule": schedule,
         "train.epochs": epochs,
         "train.batch_size": batch_size,
         "train.seed": seed,

@@ -10,6 +10,7 @@ FLAGS = {
     "model.latent_dim": "--latent-dim",
     "model.hidden": "--hidden",
     "train.learning_rate": "--lr",
+    "train.schedule": "--schedule",
     "train.epochs": "--epochs",
     "train.batch_size": "--batch-size",
     "train.seed": "--seed",
