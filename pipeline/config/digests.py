@@ -5,13 +5,17 @@ import hashlib
 import json
 from typing import Any
 
+from pipeline.config.values import value_before
+
 
 def digest(*parts: Any) -> str:
-    """SHA-256 (hex) of the canonical JSON of `parts`; dataclasses count as {field: value}."""
+    """SHA-256 (hex) of the canonical JSON of `parts`; dataclasses count as {field: value}, without the fields that were
+    `added` later and have the value of before."""
 
     def plain(value: Any) -> Any:
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return dataclasses.asdict(value)
+            values = {f.name: (getattr(value, f.name), value_before(f)) for f in dataclasses.fields(value)}
+            return {name: now for name, (now, before) in values.items() if now != before}
         raise TypeError(f"{value!r} has no canonical form")
 
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=plain, allow_nan=False)

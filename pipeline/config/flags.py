@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from pipeline.config.reading import PRESETS
-from pipeline.config.sections import DATASETS, DEVICES, MODELS
+from pipeline.config.sections import DATASETS, DEVICES, MODELS, SCHEDULES
 from pipeline.config.settings import RunConfig
 
 DATA, MODEL, TRAINING, OTHER = "Data", "Model", "Training", "Everything else"
@@ -29,7 +29,8 @@ DAILY = (
     Flag("--beta", "train.beta", float, TRAINING, "Weight of the KL term."),
     Flag("--latent-dim", "model.latent_dim", int, MODEL, "Number of latent dimensions."),
     Flag("--hidden", "model.hidden", str, MODEL, "Encoder widths, e.g. 512,256."),
-    Flag("--lr", "train.learning_rate", float, TRAINING, "Adam's learning rate."),
+    Flag("--lr", "train.learning_rate", float, TRAINING, "Adam's learning rate, or its peak."),
+    Flag("--schedule", "train.schedule", str, TRAINING, f"Of the learning rate: {', '.join(SCHEDULES)}."),
     Flag("--epochs", "train.epochs", int, TRAINING, "Passes over the training images."),
     Flag("--batch-size", "train.batch_size", int, TRAINING, "Images per step."),
     Flag("--seed", "train.seed", int, TRAINING, "Seed of weights, batch order and z."),

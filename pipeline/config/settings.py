@@ -20,6 +20,7 @@ from pipeline.config.sections import (
     ScoreConfig,
     TrainConfig,
 )
+from pipeline.config.values import value_before
 from pipeline.errors import ConfigError
 
 
@@ -56,6 +57,12 @@ class RunConfig:
             config = dataclasses.replace(config, **{section: part})
         return config
 
+    @staticmethod
+    def from_stored(settings: Mapping[str, Any]) -> "RunConfig":
+        """What `flat` gave, perhaps before a setting was added: then with what was done at that time, whatever the
+        default is by now."""
+        return RunConfig().with_settings({**BEFORE_ADDED, **settings})
+
     def to_toml(self) -> str:
         """The whole configuration as TOML that `--config` reads back to an equal one."""
         tables: dict[str, dict[str, Any]] = {}
@@ -68,6 +75,14 @@ class RunConfig:
 
 
 SECTIONS: dict[str, type] = {f.name: typing.get_type_hints(RunConfig)[f.name] for f in dataclasses.fields(RunConfig)}
+
+BEFORE_ADDED: dict[str, Any] = {
+    f"{section}.{f.name}": value_before(f)
+    for section, cls in SECTIONS.items()
+    for f in dataclasses.fields(cls)
+    if value_before(f) is not dataclasses.MISSING
+}
+"""The settings that were added later, each at what was done before."""
 
 
 def setting_type(name: str) -> Any:

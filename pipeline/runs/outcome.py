@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.reading import build_config
 from pipeline.config.settings import RunConfig
 from pipeline.errors import ConfigError
 from pipeline.evaluation.catalog import in_order
@@ -77,8 +76,11 @@ def load_outcome(home: Home, key: str) -> Outcome:
 
 def _config(folder: Path) -> RunConfig:
     if (folder / "config.json").exists():
-        return RunConfig().with_settings(read_json(folder / "config.json"))
-    return build_config(tomllib.loads((folder / "config.toml").read_text(encoding="utf-8")))  # stored before 2026-11-25
+        return RunConfig.from_stored(read_json(folder / "config.json"))
+    tables = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))  # stored before 2026-11-25
+    return RunConfig.from_stored(
+        {f"{section}.{key}": v for section, table in tables.items() for key, v in table.items()}
+    )
 
 
 def epoch_grids(folder: Path) -> dict[int, Path]:

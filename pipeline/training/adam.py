@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
@@ -15,7 +16,6 @@ class Adam:
     """Adam (Kingma & Ba 2015) by torch's fused kernel: the arithmetic of torch.optim.Adam(fused=True), without what it
     does around it, which costs a third of the kernel on a CPU (it counts steps once per tensor)."""
 
-    learning_rate: float
     means: list[Tensor]
     """Running mean of each parameter's gradient."""
     squares: list[Tensor]
@@ -24,13 +24,16 @@ class Adam:
     """Steps taken, a float32 scalar on the parameters' device."""
 
     @staticmethod
-    def start(parameters: Sequence[Tensor], learning_rate: float) -> "Adam":
+    def start(parameters: Sequence[Tensor]) -> "Adam":
         """The state before the first step."""
         zeros = [torch.zeros_like(p) for p in parameters]
-        return Adam(learning_rate, zeros, [z.clone() for z in zeros], torch.zeros((), device=parameters[0].device))
+        return Adam(zeros, [z.clone() for z in zeros], torch.zeros((), device=parameters[0].device))
 
-    def step(self, parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
-        """Change the parameters in place."""
+    def step(
+        self, parameters: Sequence[Tensor], gradients: Sequence[Tensor], learning_rate: float | Float[Tensor, ""]
+    ) -> None:
+        """Change the parameters in place. A rate in a tensor (float32, on the parameters' device) is read when the
+        kernel runs, so that a captured graph takes what is in it at each replay."""
         self.steps += 1
         torch._fused_adam_(
             list(parameters),
@@ -39,7 +42,7 @@ class Adam:
             self.squares,
             [],
             [self.steps] * len(parameters),
-            lr=self.learning_rate,
+            lr=learning_rate,
             beta1=BETA1,
             beta2=BETA2,
             weight_decay=0.0,

@@ -22,6 +22,7 @@ from pipeline.models.autoencoder import Autoencoder
 from pipeline.models.gradients import gradients_of
 from pipeline.models.losses import warmed_beta
 from pipeline.training.adam import Adam
+from pipeline.training.schedule import learning_rate
 from pipeline.training.state import EpochRecord, Training
 from pipeline.training.validation import elbo_per_image
 
@@ -53,7 +54,7 @@ def start(model_config: ModelConfig, config: TrainConfig, data: PreparedData, de
     """A training at epoch 0."""
     check_batch_size(config, data)
     model = build_model(model_config, data, derive_seed("weights", config.seed)).to(device)
-    optimizer = Adam.start([p.detach() for p in model.parameters()], config.learning_rate)
+    optimizer = Adam.start([p.detach() for p in model.parameters()])
     generator = torch.Generator(device).manual_seed(derive_seed("steps", config.seed))
     return Training(model, optimizer, generator)
 
@@ -73,14 +74,17 @@ def fit(training: Training, data: PreparedData, config: TrainConfig) -> Iterator
             beta = warmed_beta(
                 config.beta, step=step, steps_per_epoch=steps_per_epoch, warmup_epochs=config.warmup_epochs
             )
+            rate = learning_rate(config, step=step, steps=config.epochs * steps_per_epoch)
             x, c = data.train.as_float(index), labels.index_select(0, index)
             gradients, bce, kl = gradients_of_batch(x, c, eps, beta)  # bce, kl: (B,)
-            training.optimizer.step(parameters, gradients)
+            training.optimizer.step(parameters, gradients, rate)
             sums.add(bce, kl, beta)
             step += 1
         train = sums.means(len(data.train))
         seconds = time.perf_counter() - started
-        yield end_epoch(training, data, config, train=train, beta=beta, images_per_second=len(data.train) / seconds)
+        yield end_epoch(
+            training, data, config, train=train, beta=beta, rate=rate, images_per_second=len(data.train) / seconds
+        )
 
 
 def epoch_draws(training: Training, images: int) -> tuple[Int[Tensor, " N"], Float[Tensor, "N Z"]]:
@@ -117,9 +121,11 @@ def end_epoch(
     *,
     train: dict[str, Tensor],
     beta: float,
+    rate: float,
     images_per_second: float,
 ) -> EpochRecord:
-    """Validate after an epoch, and take its record into the history; DivergedError at nan or infinity."""
+    """Validate after an epoch, and take its record into the history; DivergedError at nan or infinity. beta and rate
+    are those of its last step."""
     epoch, model = training.epoch + 1, training.model
     train_loss = float(train["loss"])
     if not math.isfinite(train_loss):
@@ -132,6 +138,7 @@ def end_epoch(
             **_means("train", model, float(train["bce"]), float(train["kl"]), train_loss),
             **_means("val", model, val_bce, val_kl, val_bce + config.beta * val_kl),
             "train/beta": beta,
+            "train/learning_rate": rate,
             "train/images_per_second": images_per_second,
         },
     )

@@ -4,7 +4,7 @@ A small model leaves a GPU idle between two launches; forty of them stacked cost
 
     weights    stacked along a leading axis K; products are batched (`backprop`)
     latents    padded to the largest of the stack with zeros, which stay zeros: no kl, no gradient, no step
-    settings   beta, warm-up and learning rate per member; architecture, batch size and data are shared
+    settings   beta, warm-up, learning rate and its schedule per member; architecture, batch size and data are shared
     data       uint8 on the device; each member has an order and a noise of its own, as it would alone
     launches   on CUDA one step is captured as a graph and replayed, so that its launches are paid once
 
@@ -30,6 +30,7 @@ from pipeline.models.gradients import Layers, elbo_gradients
 from pipeline.models.losses import warmed_beta
 from pipeline.training.adam import Adam
 from pipeline.training.fit import EpochSums, check_batch_size, end_epoch, epoch_draws
+from pipeline.training.schedule import learning_rate
 from pipeline.training.state import EpochRecord, Training
 
 MEMORY_SHARE = 0.6
@@ -112,6 +113,7 @@ class Population:
                     config,
                     train={name: values[k] for name, values in train.items()},
                     beta=last_beta(config, training.epoch + 1, data),
+                    rate=last_rate(config, training.epoch + 1, data),
                     images_per_second=len(data.train) / seconds,
                 )
             except DivergedError as error:
@@ -127,12 +129,18 @@ def last_beta(config: TrainConfig, epoch: int, data: PreparedData) -> float:
     return warmed_beta(config.beta, step=epoch * steps - 1, steps_per_epoch=steps, warmup_epochs=config.warmup_epochs)
 
 
+def last_rate(config: TrainConfig, epoch: int, data: PreparedData) -> float:
+    """The learning rate of the last step of an epoch."""
+    steps = math.ceil(len(data.train) / config.batch_size)
+    return learning_rate(config, step=epoch * steps - 1, steps=config.epochs * steps)
+
+
 class _Stack:
     """The stacked state of some trainings, and one epoch of it."""
 
     def __init__(self, members: Sequence[tuple[Training, TrainConfig]], data: PreparedData) -> None:
         trainings, configs = [t for t, _ in members], [c for _, c in members]
-        self.trainings, self.data, self.batch = trainings, data, configs[0].batch_size
+        self.trainings, self.configs, self.data, self.batch = trainings, configs, data, configs[0].batch_size
         device = trainings[0].generator.device
         K, N = len(members), len(data.train)
         self.latent = max(t.model.latent_dim for t in trainings)  # Z
@@ -144,10 +152,11 @@ class _Stack:
         self.squares = [self._stacked(n, [t.optimizer.squares[n] for t in trainings]) for n in self._numbers]
         self.layers = Layers.like(stackable(trainings[0].model), self.parameters)
         self.adams = [
-            Adam(t.optimizer.learning_rate, [m[k] for m in self.means], [s[k] for s in self.squares], steps)
+            Adam([m[k] for m in self.means], [s[k] for s in self.squares], steps)
             for k, (t, steps) in enumerate((t, t.optimizer.steps.clone()) for t in trainings)
         ]
-        per_epoch = math.ceil(N / self.batch)
+        self.steps_per_epoch = per_epoch = math.ceil(N / self.batch)
+        self.rates = torch.zeros(per_epoch, K, device=device)  # of the steps of one epoch
         self.beta = torch.tensor([c.beta for c in configs], dtype=torch.float64, device=device)  # (K,)
         self.warm_up = torch.tensor([c.warmup_epochs * per_epoch for c in configs], dtype=torch.float64, device=device)
         self.step = torch.tensor([t.epoch * per_epoch for t in trainings], device=device)  # (K,)
@@ -167,6 +176,7 @@ class _Stack:
             order, noise = epoch_draws(training, N)
             self.order[k] = order
             self.noise[k, :, : noise.shape[1]] = noise
+        self.rates.copy_(torch.tensor(self._rates_of_epoch()))
         self.offset.zero_()
         self.sums.clear()
         whole, rest = divmod(N, self.batch)
@@ -205,11 +215,18 @@ class _Stack:
         warming = self.beta * self.step / self.warm_up.clamp(min=1)
         beta = torch.where(self.step >= self.warm_up, self.beta, warming).float()  # (K,), as `warmed_beta`
         gradients, bce, kl = elbo_gradients(self.layers, x, c, eps, beta)
+        rates = self.rates.index_select(0, (self.offset // self.batch).view(1))[0]  # (K,)
         for k, adam in enumerate(self.adams):
-            adam.step([p[k] for p in self.parameters], [g[k] for g in gradients])
+            adam.step([p[k] for p in self.parameters], [g[k] for g in gradients], rates[k])
         self.sums.add(bce, kl, beta)
         self.offset += size
         self.step += 1
+
+    def _rates_of_epoch(self) -> list[list[float]]:
+        """The rate of every step and member, (S, K). A table: one formula for one model and for many."""
+        S = self.steps_per_epoch
+        members = [(c, t.epoch * S, c.epochs * S) for t, c in zip(self.trainings, self.configs, strict=True)]
+        return [[learning_rate(c, step=first + s, steps=steps) for c, first, steps in members] for s in range(S)]
 
     # ---- in and out of the stack -----------------------------------------------------------------------------------
 

@@ -60,7 +60,7 @@ def number(value: float) -> str:
 DEFAULT_SPACE = (
     Dimension("train.beta", 0.1, 10.0),
     Dimension("model.latent_dim", 2, 64),
-    Dimension("train.learning_rate", 1e-4, 1e-2),
+    Dimension("train.learning_rate", 1e-3, 1e-2),
 )
 
 

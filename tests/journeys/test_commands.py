@@ -112,6 +112,7 @@ def test_help_is_instant_and_imports_nothing_heavy():
         (("run", "--lr", "0"), ("train.learning_rate is 0.0", "above 0", "try 1e-3")),
         (("run", "--lr", "nan"), ("train.learning_rate is nan", "finite")),
         (("run", "--lr", "inf"), ("train.learning_rate is inf", "finite")),
+        (("run", "--schedule", "linear"), ("train.schedule is 'linear'", "one of constant, cosine")),
         (("run", "--epochs", "0"), ("train.epochs is 0", "1 or more")),
         (("run", "--batch-size", "0"), ("train.batch_size is 0", "1 or more")),
         (("run", "--hidden", "400,x"), ("model.hidden is '400,x'", "e.g. 512,256")),

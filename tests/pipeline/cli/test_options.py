@@ -18,6 +18,7 @@ VALUES = {
     "model.latent_dim": 7,
     "model.hidden": [32, 16],
     "train.learning_rate": 0.005,
+    "train.schedule": "constant",
     "train.epochs": 9,
     "train.batch_size": 48,
     "train.seed": 3,

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from pipeline.config.digests import derive_seed, digest
 from pipeline.config.reading import build_config, read_toml
-from pipeline.config.sections import DATASETS, DEVICES, MODELS, PRIORS
+from pipeline.config.sections import DATASETS, DEVICES, MODELS, PRIORS, SCHEDULES
 from pipeline.config.settings import SECTIONS, RunConfig
+from pipeline.config.values import added
 from pipeline.errors import ConfigError
 from pipeline.stages.graph import AUDIT, EVALUATE, EXPOST, JUDGE, PREPARE, REFERENCE, SCORE, TRAIN, run_key
 
@@ -44,6 +45,7 @@ VALUES = {
     "train.beta": st.floats(0, 1e6),
     "train.warmup_epochs": st.floats(0, 1e6),
     "train.learning_rate": POSITIVE,
+    "train.schedule": st.sampled_from(SCHEDULES),
     "train.batch_size": COUNTS,
     "train.epochs": COUNTS,
     "train.seed": SEEDS,
@@ -145,7 +147,7 @@ BAD = [
     *[("data.split_seed", v) for v in (-1, 2**64)],
     *[("data.val_fraction", v) for v in (0, -0.1, 0.51, 1, math.nan)],
     *[("data.train_limit", -1), ("data.test_limit", -1)],
-    *[("data.dataset", "mnits"), ("model.kind", "gan"), ("runtime.device", "tpu")],
+    *[("data.dataset", "mnits"), ("model.kind", "gan"), ("runtime.device", "tpu"), ("train.schedule", "linear")],
     *[("model.latent_dim", v) for v in (0, -2)],
     *[("model.hidden", v) for v in ([], [0], [400, -1])],
     *[(f"judge.{n}", 0) for n in ("epochs", "mlp_epochs", "batch_size", "learning_rate", "mlp_learning_rate")],
@@ -274,9 +276,16 @@ def test_flat_settings_build_the_same_configuration(config):
 GOLDEN = {
     "prepare": "6e558c6c4712cfeb431363acf10b7307e873291c3e1aa5eb3f19578a1e1a799c",
     "judge": "6c382e6859ace82e1a3f1dd1fcd795e436d2c4561d329d24f9ed6aa5571df2a3",
+    "train": "d016826cc2cfde2e355d5fc3f2591dc1a37e11a29ad6c028b4e3521d2687fbfb",
+    "run": "8917ed3a79dd1a3ca7bed533afbee26316116dfd52c6482e6c292960432cc64e",
+}
+BEFORE_SCHEDULES = {
+    "prepare": GOLDEN["prepare"],
+    "judge": GOLDEN["judge"],
     "train": "805a5ff0e5360e99f1572e03de12f2842fb8feca586e195032a4bd5ec0acdecf",
     "run": "fe758c93c87ea14d9d42c97d5b2063d56d5afa12ccd59ddbc89b89703e27d9c2",
 }
+"""Those of the defaults from before there was a schedule: one rate of 1e-3."""
 
 
 @pytest.mark.parametrize("stage", GOLDEN)
@@ -284,10 +293,43 @@ def test_the_keys_of_the_default_configuration_are_what_they_were(stage):
     assert KEYS[stage](RunConfig()) == GOLDEN[stage]
 
 
+@pytest.mark.parametrize("stage", BEFORE_SCHEDULES)
+def test_what_was_trained_before_there_were_schedules_is_found_under_its_key(stage):
+    config = RunConfig().with_settings({"train.schedule": "constant", "train.learning_rate": 1e-3})
+    assert KEYS[stage](config) == BEFORE_SCHEDULES[stage]
+
+
+def test_stored_settings_from_before_a_setting_was_added_mean_what_was_done_then():
+    then = {name: value for name, value in RunConfig().flat().items() if name != "train.schedule"}
+    assert RunConfig.from_stored(then).train.schedule == "constant"
+    assert RunConfig.from_stored(RunConfig().flat()) == RunConfig()
+    assert RunConfig().train.schedule == "cosine", "the default is another"
+
+
+def test_a_digest_leaves_out_an_added_field_at_its_value_of_before_and_no_other():
+    @dataclasses.dataclass
+    class Then:
+        a: int = 1
+
+    @dataclasses.dataclass
+    class Now:
+        a: int = 1
+        b: str = added("new", before="old")
+
+    @dataclasses.dataclass
+    class Always:
+        a: int = 1
+        b: str = "new"
+
+    assert digest(Now(b="old")) == digest(Then())
+    assert digest([Now(b="old")]) == digest([Then()]), "wherever it stands"
+    assert digest(Now()) == digest(Always()) == digest({"a": 1, "b": "new"})
+
+
 def test_the_key_of_a_configuration_with_every_kind_of_value_is_what_it_was():
     config = build_config(
         {"data": {"dataset": "digits"}, "model": {"hidden": [512, 256], "condition_encoder": False}},
-        sets=["train.learning_rate=3e-4", "train.beta=4"],
+        sets=["train.learning_rate=3e-4", "train.schedule=constant", "train.beta=4"],
     )
     assert TRAIN.key(config) == "9b2b8ce2c948c4055f21044bce6427634e7b089054a0c9b69db2a0c77b0d0087"
 
@@ -310,6 +352,7 @@ CHANGED = {
     "model.kind": "vae",
     "model.hidden": [401],
     "model.condition_encoder": False,
+    "train.schedule": "constant",
     "sampling.prior": "mixture",
     "gates.enforce": False,
     "runtime.device": "cpu",

@@ -197,7 +197,7 @@ def test_an_interrupted_run_is_killed_and_goes_on_in_the_same_run_to_the_same_re
     (tracked,) = recorded(warm_home)
     assert (tracked.info.run_id, tracked.info.status) == (result.run_id, "FINISHED")
     assert "reason" not in tracked.data.tags
-    for key in ("train/loss", "val/neg_elbo", "train/beta"):
+    for key in ("train/loss", "val/neg_elbo", "train/beta", "train/learning_rate"):
         expected = [(row["epoch"], row[key]) for row in result.outcome.history]
         assert curve(warm_home, result.run_id, key) == expected, "each epoch once"
     images = artifacts(warm_home, result.run_id, "images")

@@ -43,7 +43,7 @@ class Convolutional(nn.Module):
 def begun() -> Training:
     torch.manual_seed(0)
     model = Convolutional(8, 10, 3)
-    return Training(model, Adam.start([p.detach() for p in model.parameters()], 1e-3), torch.Generator().manual_seed(3))
+    return Training(model, Adam.start([p.detach() for p in model.parameters()]), torch.Generator().manual_seed(3))
 
 
 def test_a_convolutional_model_trains_and_an_interrupted_training_ends_in_the_same_bits(digits, tmp_path):

@@ -215,7 +215,8 @@ def test_training_goes_down_on_digits(digits):
 def test_a_record_has_every_loss_of_train_and_val(small, kind):
     training = trained(small, model=dataclasses.replace(CVAE, kind=kind))
     assert [r.epoch for r in training.history] == [1, 2, 3, 4]
-    keys = {f"{split}/{q}" for split in ("train", "val") for q in LEARNED} | {"train/beta", "train/images_per_second"}
+    keys = {f"{split}/{q}" for split in ("train", "val") for q in LEARNED}
+    keys |= {"train/beta", "train/learning_rate", "train/images_per_second"}
     for record in training.history:
         assert set(record.metrics) == keys
         assert all(math.isfinite(v) for v in record.metrics.values())
@@ -228,7 +229,13 @@ def test_a_record_has_every_loss_of_train_and_val(small, kind):
 
 def test_an_ae_has_no_kl_and_no_elbo(small):
     for record in trained(small, model=dataclasses.replace(CVAE, kind="ae")).history:
-        assert {k.partition("/")[2] for k in record.metrics} == {"loss", "bce", "beta", "images_per_second"}
+        assert {k.partition("/")[2] for k in record.metrics} == {
+            "loss",
+            "bce",
+            "beta",
+            "learning_rate",
+            "images_per_second",
+        }
         assert record.metrics["train/loss"] == record.metrics["train/bce"]
 
 

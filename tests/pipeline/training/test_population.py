@@ -31,10 +31,23 @@ def members(kind: str = "cvae", hidden: tuple[int, ...] = (32,), **options) -> l
     return [
         (
             ModelConfig(kind=kind, hidden=hidden, latent_dim=latent, **options),
-            TrainConfig(epochs=epochs, batch_size=32, beta=beta, learning_rate=rate, seed=seed, warmup_epochs=warm_up),
+            TrainConfig(
+                epochs=epochs,
+                batch_size=32,
+                beta=beta,
+                learning_rate=rate,
+                schedule=schedule,
+                seed=seed,
+                warmup_epochs=warm_up,
+            ),
         )
-        for seed, (latent, beta, rate, warm_up, epochs) in enumerate(
-            [(2, 0.5, 1e-3, 0.0, 3), (7, 4.0, 3e-3, 1.5, 3), (3, 1.0, 1e-2, 0.0, 2), (12, 0.0, 5e-4, 0.25, 3)]
+        for seed, (latent, beta, rate, schedule, warm_up, epochs) in enumerate(
+            [
+                (2, 0.5, 1e-3, "constant", 0.0, 3),
+                (7, 4.0, 3e-3, "cosine", 1.5, 3),
+                (3, 1.0, 1e-2, "cosine", 0.0, 2),
+                (12, 0.0, 5e-4, "constant", 0.25, 3),
+            ]
         )
     ]
 

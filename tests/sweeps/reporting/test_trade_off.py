@@ -42,7 +42,7 @@ def summary_of(n: int, config: StudyConfig = CONFIG, outcomes=None) -> Summary:
             "state": "complete",
             "beta": beta,
             "latent_dim": rng.integers(2, 65, n),
-            "learning_rate": 10 ** rng.uniform(-4, -2, n),
+            "learning_rate": 10 ** rng.uniform(-3, -2, n),
             "conditional_accuracy": 0.9 - 0.05 * np.log10(beta),
             "coverage_relative": rng.uniform(0.2, 0.9, n),
             "neg_elbo": rng.uniform(90, 160, n),

@@ -25,7 +25,7 @@ def test_without_requests_the_space_is_the_three_defaults_on_log_scales():
     assert [(d.setting, d.low, d.high, d.log) for d in space] == [
         ("train.beta", 0.1, 10.0, True),
         ("model.latent_dim", 2, 64, True),
-        ("train.learning_rate", 1e-4, 1e-2, True),
+        ("train.learning_rate", 1e-3, 1e-2, True),
     ]
 
 

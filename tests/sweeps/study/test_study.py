@@ -13,7 +13,7 @@ from optuna.trial import TrialState, create_trial
 from pipeline.config.reading import build_config
 from pipeline.config.settings import RunConfig
 from pipeline.errors import HomeError, StudyError
-from sweeps.study.config import StudyConfig, stored_config
+from sweeps.study.config import SPEC, StudyConfig, stored_config
 from sweeps.study.ledger import Ledger, load_study, study_names
 from sweeps.study.objective import OBJECTIVES, chosen
 from sweeps.study.proposals import Proposals
@@ -218,6 +218,17 @@ def test_a_resumed_study_with_other_settings_is_refused_and_the_difference_shown
         Ledger(kept[0], dataclasses.replace(ONE, **change))
     assert "repeat the old ones to resume it, or choose another --name" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_study_from_before_a_setting_was_added_is_resumed_with_what_was_done_then(home):
+    constant = dataclasses.replace(ONE, base=BASE.with_settings({"train.schedule": "constant"}))
+    ledger = Ledger(home, constant)
+    ledger.begin({"beta": 1.0, "latent_dim": 4, "learning_rate": 1e-3})
+    ledger.study.set_user_attr(SPEC, {k: v for k, v in constant.spec().items() if k != "train.schedule"})
+    ledger.close()
+    Ledger(home, constant).close()
+    with pytest.raises(StudyError, match=r"train\.schedule was constant, now cosine"):
+        Ledger(home, ONE)
 
 
 def test_a_refused_resumption_leaves_the_study_free(kept):
