@@ -251,7 +251,7 @@ def run(
     epilog=_examples(
         "cvae-pipe sweep --trials 40",
         "cvae-pipe sweep --dataset digits --trials 12 --epochs 30 --name quick",
-        "cvae-pipe sweep --objective neg_elbo --pruner median --trials 40",
+        "cvae-pipe sweep --objective neg_elbo --trials 40 --eta 4",
         "cvae-pipe sweep --space beta=0.5:8 --space latent_dim=off --set model.latent_dim=10",
     )
 )
@@ -272,13 +272,21 @@ def sweep(
     batch_size: BatchSize = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes; by default one per core.")] = None,
     timeout: Annotated[float | None, typer.Option(help="Minutes after which it stops, resumable, and reports.")] = None,
-    pruner: Annotated[str, typer.Option(help="none, median or halving; for one objective.")] = "none",
+    pruner: Annotated[
+        str | None,
+        typer.Option(help="pareto stops trials early, none trains every trial to its end; by default pareto."),
+    ] = None,
+    eta: Annotated[int, typer.Option(help="At a rung the best 1/ETA of the trials go on.")] = 3,
+    first_rung: Annotated[
+        int | None,
+        typer.Option(help="Epochs of the first rung, ETA times as many at the next; by default there are two rungs."),
+    ] = None,
     final_seeds: Annotated[int, typer.Option(help="Seeds the chosen configuration is re-trained with for test.")] = 3,
     sweep_seed: Annotated[int, typer.Option(help="Seed of the proposals and of every trial's training.")] = 0,
     window: Annotated[
         int | None,
         typer.Option(
-            help="Proposal window: trial n is proposed from trials 0 .. n - WINDOW; by default 8, or 16 on a GPU."
+            help="Proposal window: trial n is proposed from trials 0 .. n - WINDOW; by default 4, or 16 on a GPU."
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="First seed of the re-trained choice.")] = None,
@@ -294,7 +302,7 @@ def sweep(
     from sweeps.driver import sweep as run_sweep
     from sweeps.execution.placement import WINDOW, executor_kind, place
     from sweeps.study.config import StudyConfig
-    from sweeps.study.ledger import held_window
+    from sweeps.study.ledger import held_config
     from sweeps.study.objective import chosen
     from sweeps.study.space import build_space
 
@@ -303,14 +311,17 @@ def sweep(
     name = _study_name(name or base.data.dataset)
     with _session(base, json_) as ctx:
         kind = executor_kind(ctx, executor)
+        held = held_config(ctx.home, name)  # what a study was started with goes on where it is not given again
         study = StudyConfig(
             name=name,
             base=base,
             space=build_space(_space_table(config), space or ()),
             objectives=chosen(tuple(objective or ()), base.model.kind, base.sampling.prior),
             seed=sweep_seed,
-            window=window if window is not None else held_window(ctx.home, name) or WINDOW[kind],
-            pruner=pruner,
+            window=window if window is not None else held.window if held else WINDOW[kind],
+            pruner=pruner or (held.pruner if held else "pareto"),
+            eta=eta,
+            first_rung=first_rung,
         )
         n_workers = min(_workers(workers), study.window) if workers is None else workers
         placement = place(kind, workers=n_workers, at_once=min(study.window, trials))

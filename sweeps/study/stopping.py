@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from sweeps.study.hypervolume import hypervolume
 
@@ -57,7 +57,8 @@ def fronts(gains: Float[np.ndarray, "N M"]) -> Iterator[Int[np.ndarray, " F"]]:
 
     One value dominates another if it is at least as good in every objective and better in one.
     """
-    beats = (gains[:, None] >= gains).all(-1) & (gains[:, None] > gains).any(-1)  # (N, N): row dominates column
+    at_least, better = gains[:, None] >= gains, gains[:, None] > gains  # (N, N, M): a row against a column
+    beats: Bool[np.ndarray, "N N"] = np.logical_and(np.all(at_least, 2), np.any(better, 2))
     dominators, left = beats.sum(0), np.ones(len(gains), dtype=bool)
     while left.any():
         front = np.flatnonzero(left & (dominators == 0))
