@@ -232,28 +232,37 @@ def study(
     objectives: Iterable[str] = (),
     seed: int = 0,
     window: int | None = None,
-    pruner: str = "none",
+    pruner: str | None = None,
+    eta: int = 3,
+    first_rung: int | None = None,
     executor: str = "auto",
     home: Home | None = None,
 ) -> "StudyConfig":
     """What makes a study: `space` entries as on the command line ("beta=0.5:8", "latent_dim=off"), objectives by
-    name (by default those of the model), the name by default the data set's."""
+    name (by default those of the model), the name by default the data set's.
+
+    A study that was begun keeps its window and pruner where they are not given again. `pruner` is pareto (the default)
+    or none; `eta` and `first_rung` (epochs) place its rungs.
+    """
     from sweeps.execution.placement import WINDOW, executor_kind
     from sweeps.study.config import StudyConfig, checked_name
-    from sweeps.study.ledger import held_window
+    from sweeps.study.ledger import held_config
     from sweeps.study.objective import chosen
     from sweeps.study.space import build_space
 
     name = checked_name(name or config.data.dataset)
     kind = executor_kind(config, executor)
+    held = held_config(home or Home.from_environment(), name)
     return StudyConfig(
         name=name,
         base=config,
         space=build_space(dict(space_table or {}), tuple(space)),
         objectives=chosen(tuple(objectives), config.model.kind, config.sampling.prior),
         seed=seed,
-        window=window if window is not None else held_window(home or Home.from_environment(), name) or WINDOW[kind],
-        pruner=pruner,
+        window=window if window is not None else held.window if held else WINDOW[kind],
+        pruner=pruner or (held.pruner if held else "pareto"),
+        eta=eta,
+        first_rung=first_rung,
     )
 
 

@@ -28,8 +28,9 @@ from sweeps.execution.jobs import EpochDone, Event, Executor, Job, JobDone, JobF
 from sweeps.progress import OnUpdate, SweepView, TrialView
 from sweeps.record import final_title, project, trial_title
 from sweeps.reporting.study import write_sweep_report
+from sweeps.rungs import Rungs
 from sweeps.study.config import StudyConfig, stored_config
-from sweeps.study.ledger import FINISHED, Ledger, load_study
+from sweeps.study.ledger import FINISHED, RUNGS, Ledger, load_study
 from sweeps.study.objective import values
 from sweeps.study.proposals import Proposals
 from sweeps.tracked import TimeUp, TrackedJobs
@@ -48,6 +49,7 @@ class _Sweep:
         self.ledger, self.config = ledger, ledger.config
         self.jobs, self.home = jobs, jobs.ctx.home
         self.view, self.on_update = view, on_update
+        self.rungs = Rungs(jobs.ctx, ledger)
 
     # ---- the search ------------------------------------------------------------------------------------------------
 
@@ -87,23 +89,21 @@ class _Sweep:
     def _submit(self, trial: FrozenTrial) -> str:
         n = trial.number
         config = self.config.trial_config(n, _fixed(trial))
-        job = Job(_trial_name(n), config, "val", self._pruned_by())
+        rungs = tuple(epoch for epoch in self.config.rungs if epoch < config.train.epochs)
+        job = Job(_trial_name(n), config, "val", rungs, tuple(o.name for o in self.config.objectives))
         self.view.trials[n] = TrialView(n, dict(trial.params))
         self.jobs.submit(job, {"trial": str(n)}, trial_title(n, trial.params, self.config.space))
         self.on_update(self.view)
         return job.id
-
-    def _pruned_by(self) -> tuple[str, ...]:
-        return () if self.config.pruner == "none" else (self.config.objectives[0].name,)
 
     def _handle(self, event: Event, trial: FrozenTrial) -> bool:
         """Write an event of a trial into the ledgers; whether the trial is over."""
         view, run = self.view.trials[trial.number], self.jobs.runs[event.job]
         if isinstance(event, EpochDone):
             view.epoch = event.epoch
-            if event.quick:
-                (value,) = event.quick.values()
-                self.jobs.executor.answer(event.job, not self.ledger.should_stop(trial, event.epoch, value))
+            if event.rung:
+                run.log_epoch(event.epoch, _rung_metrics(self.config, list(event.rung.values())))
+                self.jobs.executor.answer(event.job, self.rungs.goes_on(trial, event.epoch, event.rung))
         else:
             self._finish_trial(event, trial, view, run)
         self.on_update(self.view)
@@ -119,12 +119,12 @@ class _Sweep:
             view.state, view.values = "complete", values(self.config.objectives, outcome.metrics)
             self.ledger.tell(trial, view.values)
         elif isinstance(event, JobStopped):
-            reason = f"stopped by the {self.config.pruner} pruner after epoch {view.epoch}"
+            reason = self.config.stopped_at(view.epoch)
             log_epoch_grids(run, epoch_grids(event.folder))
             run.close("KILLED", reason)
             del self.jobs.runs[event.job]
             self.ledger.note(trial, run_id=run.id, reason=reason, missed=run.incomplete)
-            view.state, view.note = "pruned", f"after epoch {view.epoch}"
+            view.state, view.note = "pruned", reason
             self.ledger.tell(trial, state=TrialState.PRUNED)
         elif isinstance(event, JobFailed):
             if event.details:
@@ -155,7 +155,10 @@ class _Sweep:
             if trial.state == TrialState.COMPLETE and self.home.store.has("run", facts["run_key"]):
                 self.jobs.record(self._open_run(trial), load_outcome(self.home, facts["run_key"]))
             elif trial.state in UNSUCCESSFUL and facts.get("missed"):
-                self._open_run(trial).close(UNSUCCESSFUL[trial.state], facts["reason"])
+                run = self._open_run(trial)
+                for epoch, values_ in facts.get(RUNGS, {}).items():
+                    run.log_epoch(int(epoch), _rung_metrics(self.config, values_))
+                run.close(UNSUCCESSFUL[trial.state], facts["reason"])
 
     def _open_run(self, trial: FrozenTrial) -> TrackedRun:
         n = trial.number
@@ -165,6 +168,11 @@ class _Sweep:
 
 def _finished(results: dict[int, FrozenTrial]) -> int:
     return sum(t.state in FINISHED for t in results.values())
+
+
+def _rung_metrics(config: StudyConfig, values: list[float]) -> dict[str, float]:
+    """A trial's values at a rung, as its run shows them: of fewer samples than the scores of a finished one."""
+    return {f"rung/{o.name}": value for o, value in zip(config.objectives, values, strict=True)}
 
 
 def _trial_name(number: int) -> str:
@@ -299,7 +307,8 @@ def first_view(ledger: Ledger, target: int, workers: int) -> SweepView:
             values_ = trial.values if trial.state == TrialState.COMPLETE else None
             note = trial.user_attrs.get("reason", "")
             state = {TrialState.FAIL: "failed"}.get(trial.state, trial.state.name.lower())
-            view.trials[trial.number] = TrialView(trial.number, trial.params, state, 0, values_, note)
+            epoch = max(map(int, trial.user_attrs.get(RUNGS, {})), default=0)
+            view.trials[trial.number] = TrialView(trial.number, trial.params, state, epoch, values_, note)
     view.finished_before = view.finished
     return view
 

@@ -12,7 +12,7 @@ from pipeline.config.settings import RunConfig
 @examples(
     "cvae-pipe sweep --trials 40",
     "cvae-pipe sweep --dataset digits --trials 12 --epochs 30 --name quick",
-    "cvae-pipe sweep --objective neg_elbo --pruner median --trials 40",
+    "cvae-pipe sweep --objective neg_elbo --trials 40 --eta 4",
     "cvae-pipe sweep --space beta=0.5:8 --space latent_dim=off --set model.latent_dim=10",
 )
 @configured(leave_out=("train.beta", "model.latent_dim", "train.learning_rate", "train.seed"))
@@ -28,13 +28,21 @@ def sweep(
     ] = None,
     workers: Workers = None,
     timeout: Annotated[float | None, typer.Option(help="Minutes after which it stops, resumable, and reports.")] = None,
-    pruner: Annotated[str, typer.Option(help="none, median or halving; for one objective.")] = "none",
+    pruner: Annotated[
+        str | None,
+        typer.Option(help="pareto stops trials early, none trains every trial to its end; by default pareto."),
+    ] = None,
+    eta: Annotated[int, typer.Option(help="At a rung the best 1/ETA of the trials go on.")] = 3,
+    first_rung: Annotated[
+        int | None,
+        typer.Option(help="Epochs of the first rung, ETA times as many at the next; by default there are two rungs."),
+    ] = None,
     final_seeds: Annotated[int, typer.Option(help="Seeds the chosen configuration is re-trained with for test.")] = 3,
     sweep_seed: Annotated[int, typer.Option(help="Seed of the proposals and of every trial's training.")] = 0,
     window: Annotated[
         int | None,
         typer.Option(
-            help="Proposal window: trial n is proposed from trials 0 .. n - WINDOW; by default 8, or 16 on a GPU."
+            help="Proposal window: trial n is proposed from trials 0 .. n - WINDOW; by default 4, or 16 on a GPU."
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="First seed of the re-trained choice."), Sets("train.seed")] = None,
@@ -59,6 +67,8 @@ def sweep(
             seed=sweep_seed,
             window=window,
             pruner=pruner,
+            eta=eta,
+            first_rung=first_rung,
             executor=executor,
         )
         with SweepDisplay(study) as display:

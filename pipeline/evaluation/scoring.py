@@ -56,20 +56,6 @@ def score_model(
     )
 
 
-def quick_scores(model: Architecture, judges: Judges, reference: Reference, config: ScoreConfig) -> dict[str, float]:
-    """A tenth of the samples, for a pruner between epochs. Not comparable with the full scores: the sizes differ."""
-    per_class = max(2, min(config.per_class, reference.per_class) // 10)
-    images, labels = conditional_samples(model, per_class=per_class, seed=config.seed)
-    logits, features = judge_outputs(judges.a, images)
-    inside = covered_per_class(reference.features, reference.radii, features.unflatten(0, (model.classes, per_class)))
-    accuracy = conditional_accuracy(logits.argmax(-1).cpu(), labels, classes=model.classes)
-    return {
-        "conditional_accuracy": accuracy.macro,
-        "conditional_accuracy_worst_class": accuracy.worst_class,
-        "coverage_relative": float(inside.double().mean() / reference.coverage.mean()),
-    }
-
-
 def score_metrics(scores: Scores, reference: Reference, split: str) -> dict[str, float]:
     """Every number of `scores` under its key, with the real value that bounds it beside it."""
     accuracy = scores.accuracy

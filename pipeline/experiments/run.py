@@ -71,7 +71,7 @@ def run(ctx: Context, connect: Callable[[], Tracker]) -> RunResult:
         tracker.mark_interrupted(keys=[spec.key], reason=INTERRUPTED)
         raise
 
-    def on_epoch(record: EpochRecord, model: Architecture, folder: Path) -> None:
+    def on_epoch(record: EpochRecord, model: Architecture | None, folder: Path) -> None:
         if not tracked.finished:
             with uninterrupted():
                 tracked.log_epoch(record.epoch, record.metrics)

@@ -19,7 +19,7 @@ from pipeline.stages.train import train
 from pipeline.store.files import write_json
 from pipeline.training.state import EpochRecord
 
-OnEpoch = Callable[[EpochRecord, Architecture, Path], None]
+OnEpoch = Callable[[EpochRecord, Architecture | None, Path], None]
 
 
 def set_up_process(threads: int) -> None:

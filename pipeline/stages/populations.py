@@ -35,7 +35,8 @@ class EpochEnd:
     member: int
     """Its position among the contexts given."""
     record: EpochRecord
-    model: Architecture
+    model: Architecture | None
+    """As it was after that epoch; None if its training has gone on since."""
     folder: Path
     """Where its training keeps its files for now."""
 
@@ -98,7 +99,10 @@ def _train_stack(
         population = Population(trainings, [ctxs[i].config.train for i in order], data)
 
         def tell(ends: list[tuple[int, EpochRecord]]) -> None:
-            heard = [EpochEnd(order[m], record, trainings[m].model, building[order[m]].work) for m, record in ends]
+            heard = []
+            for m, record in ends:
+                model = trainings[m].model if record.epoch == trainings[m].epoch else None
+                heard.append(EpochEnd(order[m], record, model, building[order[m]].work))
             for i in on_epochs(heard) if heard else ():
                 m = order.index(i)
                 failed[i] = StoppedError()

@@ -36,18 +36,18 @@ def epoch_grid_path(folder: Path, epoch: int) -> Path:
 
 def train(
     ctx: Context,
-    on_epoch: Callable[[EpochRecord, Architecture, Path], None] = lambda record, model, folder: None,
+    on_epoch: Callable[[EpochRecord, Architecture | None, Path], None] = lambda record, model, folder: None,
 ) -> Trained:
     """The trained model; continues from the last finished epoch of an interrupted training.
 
     `on_epoch(record, model, folder)` hears every epoch once, old ones first: those of a finished or interrupted
-    training are replayed from its history, with the model as it is now.
+    training are replayed from its history, and of those the model is None, except after the last of them.
     """
     config = ctx.config
     data = prepare(ctx)
     heard = 0
 
-    def tell(record: EpochRecord, model: Architecture, folder: Path) -> None:
+    def tell(record: EpochRecord, model: Architecture | None, folder: Path) -> None:
         nonlocal heard
         if record.epoch > heard:
             heard = record.epoch
@@ -56,7 +56,7 @@ def train(
     def make(work: Path) -> None:
         training = begun(ctx, data, work)
         for record in training.history:
-            tell(record, training.model, work)
+            tell(record, training.model if record.epoch == training.epoch else None, work)
         for record in fit(training, data, config.train):
             save_epoch_grid(training, record.epoch, config, data, work)
             save_training(training, work / CHECKPOINT)
@@ -70,8 +70,18 @@ def train(
     model.eval().to(ctx.device)
     history = [EpochRecord.from_row(row) for row in read_json(folder / "history.json")]
     for record in history:
-        tell(record, model, folder)
+        tell(record, model if record.epoch == config.train.epochs else None, folder)
     return Trained(model, history, folder)
+
+
+def model_after(ctx: Context, epoch: int) -> Architecture:
+    """The model as its training left it after an epoch, trained anew from the start; nothing is stored."""
+    data = prepare(ctx)
+    training = start(ctx.config.model, ctx.config.train, data, ctx.device)
+    for record in fit(training, data, ctx.config.train):
+        if record.epoch == epoch:
+            break
+    return training.model
 
 
 def begun(ctx: Context, data: PreparedData, work: Path) -> Training:

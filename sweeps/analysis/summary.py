@@ -20,8 +20,8 @@ from pipeline.store.files import write_atomically
 from pipeline.store.home import Home
 from pipeline.store.store import KEY_LENGTH
 from sweeps.analysis.front import balanced, pareto_front
-from sweeps.analysis.hypervolume import hypervolume_history
 from sweeps.study.config import StudyConfig
+from sweeps.study.hypervolume import hypervolume_history
 from sweeps.study.objective import physical_range
 
 

@@ -14,18 +14,20 @@ class Job:
     id: str
     config: RunConfig
     split: str
-    pruned_by: tuple[str, ...] = ()
-    """Objectives that a pruner wants after every epoch; the worker then waits for its answer. Empty: nobody asks."""
+    rungs: tuple[int, ...] = ()
+    """Epochs after which the worker scores the model and waits to hear whether it goes on."""
+    objectives: tuple[str, ...] = ()
+    """What is scored there."""
 
 
 @dataclass(frozen=True)
 class EpochDone:
-    """An epoch of a job; `quick` holds the objectives asked for by `pruned_by`."""
+    """An epoch of a job; at a rung with the values of its objectives there, and the worker waits for an answer."""
 
     job: str
     epoch: int
     metrics: dict[str, float]
-    quick: dict[str, float] = field(default_factory=dict)
+    rung: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class JobDone:
 
 @dataclass(frozen=True)
 class JobStopped:
-    """The pruner stopped the job; `folder` holds what it had written."""
+    """The job was told to stop at a rung; `folder` holds what it had written."""
 
     job: str
     folder: Path
@@ -71,7 +73,7 @@ class Executor(Protocol):
         ...
 
     def answer(self, job: str, go_on: bool) -> None:
-        """The pruner's answer to an EpochDone of a job with `pruned_by`."""
+        """The answer to an EpochDone at a rung. The same rung may be announced again after a worker was killed."""
         ...
 
     def close(self) -> None:

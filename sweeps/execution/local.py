@@ -14,14 +14,10 @@ from pathlib import Path
 
 from pipeline.store.home import Home
 from sweeps.execution.jobs import EpochDone, Event, Job, JobDone, JobFailed, JobStopped
-from sweeps.execution.worker import die_with_driver, epoch_done, failure, start_worker
+from sweeps.execution.worker import Stopped, die_with_driver, epoch_done, failure, start_worker
 
 MAX_RESTARTS = 2
 """How often one job may kill its worker before it counts as failed: one that exhausts the memory always would."""
-
-
-class _Stopped(Exception):
-    """Raised inside a worker when the pruner stops its job."""
 
 
 @dataclass
@@ -133,16 +129,17 @@ def _do(job: Job, home: Home, connection: Connection) -> Event:
     ctx = Context(job.config, home)
     reached = Path()
 
-    def on_epoch(record: EpochRecord, model: Architecture, folder: Path) -> None:
+    def on_epoch(record: EpochRecord, model: Architecture | None, folder: Path) -> None:
         nonlocal reached
         reached = folder
-        connection.send(epoch_done(job, ctx, record, model))
-        if job.pruned_by and not connection.recv():
-            raise _Stopped
+        event = epoch_done(job, ctx, record, model)
+        connection.send(event)
+        if event.rung and not connection.recv():
+            raise Stopped
 
     try:
         return JobDone(job.id, execute(ctx, job.split, on_epoch).key)
-    except _Stopped:
+    except Stopped:
         return JobStopped(job.id, reached)
     except Exception as error:
         return failure(job, error)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pipeline.store.home import Home
 from sweeps.execution.jobs import EpochDone, Event, Job, JobDone, JobFailed, JobStopped
 from sweeps.execution.local import MAX_RESTARTS
-from sweeps.execution.worker import die_with_driver, epoch_done, failure, start_worker
+from sweeps.execution.worker import Stopped, die_with_driver, epoch_done, failure, start_worker
 
 if TYPE_CHECKING:
     from pipeline.models.architecture import Architecture
@@ -133,8 +133,9 @@ def _do(jobs: list[Job], home: Home, connection: Connection, at_once: int) -> No
         for end in ends:
             job = jobs[end.member]
             heard[job.id], folders[job.id] = end.record.epoch, end.folder
-            connection.send(epoch_done(job, ctxs[end.member], end.record, end.model))
-            if job.pruned_by:
+            event = epoch_done(job, ctxs[end.member], end.record, end.model)
+            connection.send(event)
+            if event.rung:
                 asked[job.id] = end.member
         answers = dict(connection.recv() for _ in asked)
         return {member for job, member in asked.items() if not answers[job]}
@@ -160,11 +161,20 @@ def _scored(job: Job, ctx: "Context", heard: int, connection: Connection) -> Eve
     """The job's stored outcome; epochs that nobody has heard yet, of a training that was in the store, are replayed."""
     from pipeline.runs.execute import execute
 
-    def on_epoch(record: "EpochRecord", model: "Architecture", folder: Path) -> None:
+    reached = Path()
+
+    def on_epoch(record: "EpochRecord", model: "Architecture | None", folder: Path) -> None:
+        nonlocal reached
+        reached = folder
         if record.epoch > heard:
-            connection.send(EpochDone(job.id, record.epoch, record.metrics))
+            event = epoch_done(job, ctx, record, model)
+            connection.send(event)
+            if event.rung and not connection.recv()[1]:
+                raise Stopped
 
     try:
         return JobDone(job.id, execute(ctx, job.split, on_epoch).key)
+    except Stopped:
+        return JobStopped(job.id, reached)
     except Exception as error:
         return failure(job, error)

@@ -74,19 +74,17 @@ def die_with_driver() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def epoch_done(job: Job, ctx: "Context", record: "EpochRecord", model: "Architecture") -> EpochDone:
-    """The event of an epoch, with the objectives that a pruner wants."""
-    from pipeline.evaluation.scoring import quick_scores
-    from pipeline.stages.judge import judge
-    from pipeline.stages.reference import reference as reference_stage
+class Stopped(Exception):
+    """Raised inside a worker when its job is told to stop at a rung."""
 
-    quick: dict[str, float] = {}
-    if job.pruned_by:
-        quick = {"neg_elbo": record.metrics["val/neg_elbo"]}
-        if not set(job.pruned_by) <= set(quick):
-            judges, reference = judge(ctx).judges, reference_stage(ctx, job.split)
-            quick |= quick_scores(model, judges, reference, job.config.score)
-    return EpochDone(job.id, record.epoch, record.metrics, {k: quick[k] for k in job.pruned_by})
+
+def epoch_done(job: Job, ctx: "Context", record: "EpochRecord", model: "Architecture | None") -> EpochDone:
+    """The event of an epoch, scored if it is a rung's; `model` is None where only the record of that epoch is left."""
+    from pipeline.stages.rung import rung
+
+    at_rung = record.epoch in job.rungs
+    values = rung(ctx, job.split, job.objectives, record, model) if at_rung else {}
+    return EpochDone(job.id, record.epoch, record.metrics, values)
 
 
 def failure(job: Job, error: Exception) -> JobFailed:

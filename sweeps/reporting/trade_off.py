@@ -6,10 +6,10 @@ from pipeline import plots
 from pipeline.reporting.blocks import Block, Figure, Section, Table, Text
 from pipeline.reporting.citation import Phrase
 from pipeline.reporting.sections.classes import class_heat_figure, per_class_section
-from sweeps.analysis.hypervolume import hypervolume_history
 from sweeps.analysis.importances import importances
 from sweeps.analysis.summary import Summary, gains
 from sweeps.reporting.cells import cells, metric_cell, trial_link
+from sweeps.study.hypervolume import hypervolume_history
 
 CURVES_LIMIT = 60
 

@@ -12,8 +12,9 @@ from pipeline.config.settings import RunConfig
 from pipeline.errors import StudyError
 from sweeps.study.objective import OBJECTIVES, Direction, Objective
 from sweeps.study.space import Dimension, suggest
+from sweeps.study.stopping import rung_epochs
 
-PRUNERS = ("none", "median", "halving")
+PRUNERS = ("pareto", "none")
 
 SPEC, DEFINITION = "spec", "definition"
 
@@ -28,23 +29,41 @@ class StudyConfig:
     objectives: tuple[Objective, ...]
     seed: int = 0
     """Seed of the proposals; a trial's training seed derives from it and the trial's number."""
-    window: int = 8
-    """Proposal window W: trial n is proposed from the results of trials 0 .. n - W."""
-    pruner: str = "none"
+    window: int = 4
+    """Proposal window W: trial n is proposed from trials 0 .. n - W, and at a rung compared with them."""
+    pruner: str = "pareto"
+    """pareto stops trials at rungs (see `stopping`); none trains every trial to its end."""
+    eta: int = 3
+    """At a rung the best 1/eta go on, and a rung has eta times the epochs of the one before."""
+    first_rung: int | None = None
+    """Epochs of the first rung; None: so that there are two, at 1/eta^2 and 1/eta of the epochs."""
 
     def __post_init__(self) -> None:
         if self.window < 1:
             raise StudyError(f"--window is {self.window}; it must be 1 or more")
         if self.pruner not in PRUNERS:
             raise StudyError(f"unknown pruner {self.pruner}; pruners are {', '.join(PRUNERS)}")
-        if self.pruner != "none" and len(self.objectives) > 1:
+        if self.eta < 2:
+            raise StudyError(f"--eta is {self.eta}; it must be 2 or more")
+        if self.first_rung is not None and not 1 <= self.first_rung < self.epochs:
             raise StudyError(
-                f"--pruner {self.pruner} needs one objective, but there are {len(self.objectives)}: a trial that lags "
-                "in one may lead in another; name one with --objective, or leave the pruner out"
+                f"--first-rung is {self.first_rung}; it must be 1 or more and below the {self.epochs} epochs of a trial"
             )
-        if self.pruner != "none" and not self.objectives[0].between_epochs:
-            name = self.objectives[0].name
-            raise StudyError(f"objective {name} is too costly to judge between epochs; leave the pruner out")
+
+    @property
+    def epochs(self) -> int:
+        """The most epochs that a trial can have."""
+        searched = [int(d.high) for d in self.space if d.setting == "train.epochs"]
+        return searched[0] if searched else self.base.train.epochs
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """Epochs after which a trial that has more of them may be stopped."""
+        return () if self.pruner == "none" else rung_epochs(self.epochs, eta=self.eta, first=self.first_rung)
+
+    def stopped_at(self, epoch: int) -> str:
+        """Why a trial has no result, as people are told of it."""
+        return f"stopped at epoch {epoch} (rung {self.rungs.index(epoch) + 1})"
 
     def spec(self) -> dict[str, Any]:
         """The study as plain values, for comparison with what the ledger holds."""
@@ -61,6 +80,7 @@ class StudyConfig:
             "seed": self.seed,
             "window": self.window,
             "pruner": self.pruner,
+            **({} if self.pruner == "none" else {"eta": self.eta, "rungs": ", ".join(map(str, self.rungs))}),
         }
 
     def trial_config(self, n: int, trial: optuna.trial.BaseTrial) -> RunConfig:
@@ -76,6 +96,8 @@ class StudyConfig:
             "seed": self.seed,
             "window": self.window,
             "pruner": self.pruner,
+            "eta": self.eta,
+            "first_rung": self.first_rung,
         }
 
     @property
@@ -97,7 +119,8 @@ def stored_config(study: optuna.Study) -> StudyConfig:
         objectives=tuple(OBJECTIVES[name] for name in held["objectives"]),
         seed=held["seed"],
         window=held["window"],
-        pruner=held["pruner"],
+        # One that knows no eta is from before there were rungs: what it called a pruner depended on timing.
+        **({name: held[name] for name in ("pruner", "eta", "first_rung")} if "eta" in held else {"pruner": "none"}),
     )
 
 

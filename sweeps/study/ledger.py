@@ -13,6 +13,8 @@ from pipeline.store.home import Home
 from sweeps.study.config import DEFINITION, SPEC, StudyConfig, stored_config
 from sweeps.study.storage import open_study, quiet_optuna, storage
 
+RUNGS = "rungs"
+"""What a trial is worth at each rung that it has passed: {epoch: values of the objectives, in their order}."""
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -76,23 +78,11 @@ class Ledger:
         self._count += 1
         return self.trial(self._count - 1)
 
-    def live(self, trial: FrozenTrial) -> optuna.trial.Trial:
-        """A running trial as something that can be reported to."""
-        return optuna.trial.Trial(self.study, trial._trial_id)
-
     def note(self, trial: FrozenTrial, **attributes: Any) -> None:
         """Keep facts beside a trial that is still running."""
-        live = self.live(trial)
+        live = optuna.trial.Trial(self.study, trial._trial_id)
         for name, value in attributes.items():
             live.set_user_attr(name, value)
-
-    def should_stop(self, trial: FrozenTrial, epoch: int, value: float) -> bool:
-        """Report an intermediate value; whether the pruner stops the trial. Epochs heard before are passed over."""
-        live = self.live(trial)
-        if epoch in self.trial(trial.number).intermediate_values:
-            return False
-        live.report(value, epoch)
-        return live.should_prune()
 
     def tell(self, trial: FrozenTrial, values: list[float] | None = None, state: TrialState | None = None) -> None:
         with quiet_optuna():
@@ -116,9 +106,9 @@ def load_study(home: Home, name: str) -> optuna.Study:
         return optuna.load_study(study_name=name, storage=storage(home))
 
 
-def held_window(home: Home, name: str) -> int | None:
-    """The proposal window that a study was started with, since it cannot change; None if there is no such study."""
+def held_config(home: Home, name: str) -> StudyConfig | None:
+    """What a study was started with, since it cannot change; None if there is no such study with a trial."""
     if name not in study_names(home):
         return None
     study = load_study(home, name)
-    return stored_config(study).window if study.get_trials(deepcopy=False) else None
+    return stored_config(study) if study.get_trials(deepcopy=False) else None

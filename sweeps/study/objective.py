@@ -22,8 +22,6 @@ class Objective:
     unit: str
     needs_labels: bool
     """Whether only a label-conditional model has it."""
-    between_epochs: bool = True
-    """Whether a pruner can ask for it after every epoch, which is for cheap ones."""
 
     @property
     def key(self) -> str:
@@ -45,9 +43,9 @@ OBJECTIVES = {
         Objective("conditional_accuracy", True, "", True),
         Objective("conditional_accuracy_worst_class", True, "", True),
         Objective("coverage_relative", True, "", True),
-        Objective("vendi_ratio", True, "", True, between_epochs=False),
-        Objective("conditional_accuracy_expost", True, "", True, between_epochs=False),
-        Objective("coverage_relative_expost", True, "", True, between_epochs=False),
+        Objective("vendi_ratio", True, "", True),
+        Objective("conditional_accuracy_expost", True, "", True),
+        Objective("coverage_relative_expost", True, "", True),
         Objective("neg_elbo", False, "nats", False),
     )
 }

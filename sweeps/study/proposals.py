@@ -54,10 +54,5 @@ class Proposals:
         with quiet_optuna():
             if result.state == TrialState.COMPLETE:
                 self._study.tell(number, result.values)
-            elif result.state == TrialState.PRUNED and result.intermediate_values:
-                trial = optuna.trial.Trial(self._study, self._study.get_trials(deepcopy=False)[number]._trial_id)
-                for step, value in result.intermediate_values.items():
-                    trial.report(value, step)
-                self._study.tell(number, state=TrialState.PRUNED)
             else:
-                self._study.tell(number, state=TrialState.FAIL)
+                self._study.tell(number, state=result.state)

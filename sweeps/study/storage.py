@@ -23,7 +23,6 @@ def open_study(home: Home, config: StudyConfig) -> optuna.Study:
             study_name=config.name,
             storage=held_in,
             directions=config.directions,
-            pruner=pruner_of(config.pruner),
             load_if_exists=True,
         )
 
@@ -33,14 +32,6 @@ def storage(home: Home) -> optuna.storages.RDBStorage:
     return optuna.storages.RDBStorage(
         f"sqlite:///{home.mlruns / 'optuna.db'}", engine_kwargs={"connect_args": {"timeout": 60}}
     )
-
-
-def pruner_of(name: str) -> optuna.pruners.BasePruner:
-    if name == "median":
-        return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=2)
-    if name == "halving":
-        return optuna.pruners.SuccessiveHalvingPruner(min_resource=2)
-    return optuna.pruners.NopPruner()
 
 
 @contextlib.contextmanager

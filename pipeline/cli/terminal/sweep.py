@@ -22,6 +22,10 @@ ROWS = 12
 """Trials in the live table: the best, the latest finished, the running; a terminal of 24 lines holds them."""
 
 
+WIDE = 100
+"""Columns from which the table has room to say at which rung a trial was stopped."""
+
+
 class SweepDisplay:
     """A live table of the sweep on a terminal; a line per finished trial elsewhere."""
 
@@ -68,7 +72,8 @@ class SweepDisplay:
         values = " ".join(
             f"{o.name}={show(value)}" for o, value in zip(self._config.objectives, trial.values or [], strict=False)
         )
-        return f"trial {trial.number:02d} {trial.state}: {params} {values} {trial.note}".rstrip()
+        note = trial.note if trial.state != "pruned" else ""
+        return f"trial {trial.number:02d} {_state(trial)}: {params} {values} {note}".rstrip()
 
     def _status(self, view: "SweepView") -> str:
         eta = view.eta_seconds
@@ -85,7 +90,7 @@ class SweepDisplay:
             table.add_column(heading(objective.name), justify="right")
         best = self._best(view)
         for trial in self._shown(view, {number for _, number in best}):
-            state = f"epoch {trial.epoch}" if trial.state == "running" else trial.state
+            state = _state(trial, short=self._console.width < WIDE)
             params = [d.show(trial.params[d.name]) for d in self._config.space]
             values = [f"{show(v)}{'*' if (i, trial.number) in best else ' '}" for i, v in enumerate(trial.values or [])]
             values += ["- "] * (len(self._config.objectives) - len(values))
@@ -142,6 +147,15 @@ class SweepDisplay:
             self._console.print(_test_table(summary.final_spread(), seeds=n))
         if summary.champion is not None:
             show_preview(summary.champion, self._console)
+
+
+def _state(trial: "TrialView", *, short: bool = False) -> str:
+    """What is to be seen of a trial's state: how far it is, or how far it came."""
+    if trial.state == "running":
+        return f"epoch {trial.epoch}"
+    if trial.state == "pruned":
+        return f"stopped at {trial.epoch}" if short else trial.note
+    return trial.state
 
 
 def _test_table(spread: dict[str, tuple[float, float]], *, seeds: int) -> Table:

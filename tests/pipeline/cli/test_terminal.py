@@ -35,7 +35,7 @@ def busy_view(trials: int = 40, running: int = 4) -> SweepView:
     sweep = SweepView(CONFIG, trials, workers=running)
     for n in range(trials):
         sweep.trials[n] = TrialView(n, PARAMS, "complete", 0, [0.9, 0.8, 123.456])
-    sweep.trials[1] = TrialView(1, PARAMS, "pruned", note="after epoch 3")
+    sweep.trials[1] = TrialView(1, PARAMS, "pruned", 30, note="stopped at epoch 30 (rung 2)")
     sweep.trials[2] = TrialView(2, PARAMS, "failed", note="loss is not finite [/x]; " + "try a smaller rate " * 9)
     sweep.trials[3].values = [0.99, 0.95, 99.9]
     for n in range(trials - running, trials):
@@ -64,6 +64,17 @@ def test_the_live_table_fits_into_80_columns_and_24_lines_with_every_heading_who
     assert "a [bold]name[/bold]" in out.getvalue()
 
 
+@pytest.mark.parametrize(
+    ("width", "said"), [(80, "stopped at 30 "), (120, "stopped at epoch 30 (rung 2) ")], ids=["narrow", "wide"]
+)
+def test_the_live_table_says_where_a_trial_was_stopped(width, said):
+    shown, out = display(width=width)
+    shown._console.print(shown._render(busy_view(trials=6, running=1)))
+    [line] = [line for line in out.getvalue().splitlines() if line.split()[:1] == ["1"]]
+    assert said in line
+    assert "…" not in line
+
+
 def test_through_a_pipe_an_event_is_one_line_without_control_characters():
     shown, out = display(width=40)
     sweep = busy_view(trials=12)
@@ -71,6 +82,7 @@ def test_through_a_pipe_an_event_is_one_line_without_control_characters():
     shown.update(sweep)  # nothing new
     lines = out.getvalue().splitlines()
     assert [line[:8] for line in lines] == [f"trial {n:02d}" for n in range(8)]
+    assert lines[1].startswith("trial 01 stopped at epoch 30 (rung 2): beta=0.123 ")
     assert re.search(r"trial 03 complete: beta=0.123 .* neg_elbo=99.9", lines[3])
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", out.getvalue())
 

@@ -91,7 +91,7 @@ def test_every_epoch_is_heard_once_and_in_order_and_a_finished_job_is_replayed_f
         assert [e.metrics for e in epochs] == [
             {k: v for k, v in row.items() if k != "epoch"} for row in load_outcome(two[1], ended.key).history
         ]
-        assert all(e.quick == {} for e in epochs)
+        assert all(e.rung == {} for e in epochs)
 
 
 def test_a_killed_workers_job_goes_on_from_its_last_epoch_and_ends_with_the_same_numbers(one, warm_root, tmp_path):
@@ -193,25 +193,64 @@ def test_a_bug_of_ours_fails_the_job_with_its_traceback(two, warm_root):
     assert "\n" not in ended.reason
 
 
-@pytest.mark.parametrize(
-    "objective", ["neg_elbo", "conditional_accuracy", "conditional_accuracy_worst_class", "coverage_relative"]
-)
-def test_a_pruned_job_waits_for_the_answer_after_every_epoch_and_stops_at_no(two, objective):
+OBJECTIVES = ("neg_elbo", "conditional_accuracy", "coverage_relative")
+
+
+def test_a_job_waits_for_the_answer_at_its_rungs_alone_and_stops_at_no(two):
     executor, home = two
-    config = quick_config(train__epochs=6, train__seed=61 + len(objective))
-    quick: list[dict[str, float]] = []
+    config = quick_config(train__epochs=8, train__seed=61)
+    heard: list[EpochDone] = []
 
     def answer(event: Event) -> None:
         if isinstance(event, EpochDone):
-            quick.append(event.quick)
-            executor.answer(event.job, go_on=event.epoch < 3)
+            heard.append(event)
+            if event.rung:
+                executor.answer(event.job, go_on=event.epoch < 5)
 
-    ended = run_jobs(executor, [Job("pruned", config, "val", (objective,))], answer)["pruned"]
+    ended = run_jobs(executor, [Job("stopped", config, "val", (2, 5), OBJECTIVES)], answer)["stopped"]
     assert isinstance(ended, JobStopped)
     assert ended.folder == home.store.partial("train", TRAIN.key(config))
-    assert len(quick) == 3
-    assert all(list(scores) == [objective] for scores in quick)
+    assert [e.epoch for e in heard] == [1, 2, 3, 4, 5]
+    assert [e.epoch for e in heard if e.rung] == [2, 5]
+    assert all(tuple(e.rung) == OBJECTIVES for e in heard if e.rung)
+    assert all(e.rung["neg_elbo"] == e.metrics["val/neg_elbo"] for e in heard if e.rung)
     assert not home.store.has("run", run_key(config, "val"))
+
+
+def test_a_rung_that_is_passed_moves_no_bit_of_the_outcome(one, two):
+    config = quick_config(train__epochs=6, train__seed=62)
+    executor, home = two
+
+    def go_on(event: Event) -> None:
+        if isinstance(event, EpochDone) and event.rung:
+            executor.answer(event.job, go_on=True)
+
+    [scored] = run_jobs(executor, [Job("scored", config, "val", (1, 3), OBJECTIVES)], go_on).values()
+    [plain] = run_jobs(one[0], [Job("plain", config, "val")]).values()
+    assert facts(load_outcome(home, scored.key)) == facts(load_outcome(one[1], plain.key))
+
+
+def test_a_worker_killed_at_a_rung_announces_the_same_values_again(one):
+    executor, _ = one
+    config = quick_config(train__epochs=40, train__seed=63, runtime__grid_every=20)
+    heard: list[EpochDone] = []
+    killed = []
+
+    def kill_first(event: Event) -> None:
+        if not isinstance(event, EpochDone) or not event.rung:
+            return
+        heard.append(event)
+        if event.epoch == 30 and not killed:
+            killed.extend(executor.pids)
+            os.kill(killed[0], signal.SIGKILL)
+        else:
+            executor.answer(event.job, go_on=True)
+
+    [ended] = run_jobs(executor, [Job("killed", config, "val", (10, 30), OBJECTIVES)], kill_first).values()
+    assert isinstance(ended, JobDone)
+    assert killed
+    assert [e.epoch for e in heard] == [10, 30, 10, 30]
+    assert heard[:2] == heard[2:]
 
 
 def test_workers_do_not_outlive_a_driver_that_is_killed(warm_root, tmp_path):

@@ -139,28 +139,45 @@ def test_a_finished_job_is_replayed_from_the_store(stacked):
         assert [e.epoch for e in heard if isinstance(e, EpochDone)] == [1, 2, 3]
 
 
-@pytest.mark.parametrize("objective", ["neg_elbo", "coverage_relative"])
-def test_a_pruned_job_stops_where_it_is_told_and_the_others_go_on(stacked, objective):
+def test_a_job_stops_at_the_rung_where_it_is_told_and_the_others_go_on(stacked):
     executor, home = stacked
+    objectives = ("neg_elbo", "coverage_relative")
     jobs = [
-        Job(f"{name} {objective}", quick_config(train__epochs=6, train__seed=61 + len(objective) + i), "val", pruned_by)
-        for i, (name, pruned_by) in enumerate([("stopped", (objective,)), ("kept", (objective,)), ("free", ())])
+        Job(name, quick_config(train__epochs=6, train__seed=61 + i), "val", rungs, objectives)
+        for i, (name, rungs) in enumerate([("stopped", (1, 3)), ("kept", (1, 3)), ("free", ())])
     ]
-    quick: list[EpochDone] = []
+    scored: list[EpochDone] = []
 
     def answer(event: Event) -> None:
-        if isinstance(event, EpochDone) and event.quick:
-            quick.append(event)
-            executor.answer(event.job, go_on=event.epoch < 3 or not event.job.startswith("stopped"))
+        if isinstance(event, EpochDone) and event.rung:
+            scored.append(event)
+            executor.answer(event.job, go_on=event.epoch < 3 or event.job != "stopped")
 
     ended = run_jobs(executor, jobs, answer)
-    stopped = ended[f"stopped {objective}"]
-    assert isinstance(stopped, JobStopped)
-    assert stopped.folder == home.store.partial("train", TRAIN.key(jobs[0].config))
-    assert isinstance(ended[f"kept {objective}"], JobDone)
-    assert isinstance(ended[f"free {objective}"], JobDone)
-    assert sum(e.job.startswith("stopped") for e in quick) == 3
-    assert all(list(e.quick) == [objective] for e in quick)
+    assert isinstance(ended["stopped"], JobStopped)
+    assert ended["stopped"].folder == home.store.partial("train", TRAIN.key(jobs[0].config))
+    assert isinstance(ended["kept"], JobDone)
+    assert isinstance(ended["free"], JobDone)
+    assert sorted((e.job, e.epoch) for e in scored) == [("kept", 1), ("kept", 3), ("stopped", 1), ("stopped", 3)]
+    assert all(tuple(e.rung) == objectives for e in scored)
+
+
+def test_a_training_that_is_in_the_store_is_stopped_at_the_rung_where_it_would_have_been(stacked):
+    """By the values that it had there, which its finished model does not have: it is trained again up to the rung."""
+    executor, home = stacked
+    config, objectives = quick_config(train__epochs=6, train__seed=66), ("conditional_accuracy", "coverage_relative")
+    assert isinstance(run_jobs(executor, [Job("finished", config, "val")])["finished"], JobDone)
+    scored: list[EpochDone] = []
+
+    def stop(event: Event) -> None:
+        if isinstance(event, EpochDone) and event.rung:
+            scored.append(event)
+            executor.answer(event.job, go_on=event.epoch < 3)
+
+    ended = run_jobs(executor, [Job("again", config, "val", (2, 3, 4), objectives)], stop)["again"]
+    assert isinstance(ended, JobStopped)
+    assert ended.folder == home.store.path("train", TRAIN.key(config))
+    assert [e.epoch for e in scored] == [2, 3]
 
 
 def test_a_bug_of_ours_fails_every_job_of_its_batch_with_the_traceback(stacked):

@@ -17,11 +17,11 @@ from pipeline.reporting.sections.classes import class_heat_figure, per_class_sec
 from pipeline.runs.execute import execute
 from pipeline.stages.context import Context
 from sweeps.analysis.front import balanced, pareto_front
-from sweeps.analysis.hypervolume import hypervolume
 from sweeps.analysis.importances import importances
 from sweeps.analysis.summary import Summary, gains
 from sweeps.reporting.trade_off import curves, per_class, trade_off, why
 from sweeps.study.config import StudyConfig
+from sweeps.study.hypervolume import hypervolume
 from sweeps.study.objective import chosen
 from sweeps.study.space import DEFAULT_SPACE
 

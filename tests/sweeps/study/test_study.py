@@ -14,27 +14,26 @@ from pipeline.config.reading import build_config
 from pipeline.config.settings import RunConfig
 from pipeline.errors import HomeError, StudyError
 from sweeps.study.config import SPEC, StudyConfig, stored_config
-from sweeps.study.ledger import Ledger, load_study, study_names
+from sweeps.study.ledger import Ledger, held_config, load_study, study_names
 from sweeps.study.objective import OBJECTIVES, chosen
 from sweeps.study.proposals import Proposals
 from sweeps.study.space import DEFAULT_SPACE, build_space
 
 BASE = build_config(flags={"data.dataset": "digits", "train.epochs": 5})
 TWO = StudyConfig("two", BASE, DEFAULT_SPACE, chosen(("conditional_accuracy", "neg_elbo"), "cvae"), window=4)
-ONE = StudyConfig("one", BASE, DEFAULT_SPACE, chosen(("neg_elbo",), "cvae"), window=4, pruner="median")
+ONE = StudyConfig("one", BASE, DEFAULT_SPACE, chosen(("neg_elbo",), "cvae"), window=4)
 
 
 # ---------------------------------------------------------------------------------- proposals, simulated in memory
 
 
 def result_of(config: StudyConfig, n: int, params: dict):
-    """A closed form in place of a training; every seventh trial fails, and with one objective every fifth is pruned."""
-    steps = {1: 200.0 + n, 2: 150.0 + n}
+    """A closed form in place of a training; every seventh trial fails, and of the others every fifth is stopped."""
     shared = {"params": params, "distributions": config.distributions}
     if n % 7 == 3:
         return create_trial(state=TrialState.FAIL, **shared)
-    if len(config.objectives) == 1 and n % 5 == 4:
-        return create_trial(state=TrialState.PRUNED, intermediate_values=steps, **shared)
+    if n % 5 == 4:
+        return create_trial(state=TrialState.PRUNED, **shared)
     beta, rate = math.log(params["beta"]), math.log(params["learning_rate"])
     neg_elbo = 100 + beta**2 + (rate + 7) ** 2 + abs(params["latent_dim"] - 16) / 8
     values = {"neg_elbo": neg_elbo, "conditional_accuracy": 0.9 + 0.02 * beta}
@@ -72,7 +71,7 @@ class Simulation:
                 return
 
 
-@pytest.fixture(scope="module", params=[TWO, ONE], ids=["two objectives", "one objective, pruned trials"])
+@pytest.fixture(scope="module", params=[TWO, ONE], ids=["two objectives", "one objective"])
 def alone(request):
     """30 trials by one worker, one after the other."""
     simulation = Simulation(request.param)
@@ -162,14 +161,14 @@ def test_a_trials_training_seed_depends_on_study_seed_and_number_alone():
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory):
-    """A home with study `one`, its driver dead: trials 0 to 3 are complete, pruned, failed and running."""
+    """A home with study `one`, its driver dead: trials 0 to 3 are complete, stopped, failed and running."""
     from pipeline.store.home import Home
 
     home = Home(tmp_path_factory.mktemp("ledger"), tmp_path_factory.mktemp("data"))
     ledger = Ledger(home, ONE)
     asked = [Proposals(ONE).propose(0, {})] * 4
     trials = [ledger.begin(params) for params in asked]
-    assert not ledger.should_stop(trials[1], 1, 200.0)
+    ledger.note(trials[1], rungs={"1": [200.25]})
     ledger.note(trials[0], run_key="abc", metrics={"val/neg_elbo": 101.5})
     ledger.tell(trials[0], [101.5])
     ledger.note(trials[1], reason="stopped")
@@ -189,7 +188,7 @@ def test_a_dead_drivers_trials_are_all_there_and_the_running_one_has_its_params(
         assert type(ledger.trials[3].params["latent_dim"]) is int
         assert ledger.trials[0].values == [101.5]
         assert ledger.trials[0].user_attrs == {"run_key": "abc", "metrics": {"val/neg_elbo": 101.5}}
-        assert ledger.trials[1].intermediate_values == {1: 200.0}
+        assert ledger.trials[1].user_attrs["rungs"] == {"1": [200.25]}
     finally:
         ledger.close()
 
@@ -205,12 +204,15 @@ def test_a_dead_drivers_trials_are_all_there_and_the_running_one_has_its_params(
         ({"base": BASE.with_settings({"judge.epochs": 1})}, "judge.epochs was 40, now 1"),
         (
             {"objectives": chosen((), "cvae"), "pruner": "none"},
-            "objectives was neg_elbo, now conditional_accuracy, coverage_relative, neg_elbo; pruner was median, now",
+            "eta was 3, now absent; objectives was neg_elbo, now conditional_accuracy, coverage_relative, neg_elbo; "
+            "pruner was pareto, now none",
         ),
         ({"objectives": (OBJECTIVES["conditional_accuracy"],)}, "objectives was neg_elbo, now conditional_accuracy"),
         ({"seed": 1}, "seed was 0, now 1"),
         ({"window": 5}, "window was 4, now 5"),
-        ({"pruner": "halving"}, "pruner was median, now halving"),
+        ({"pruner": "none"}, "eta was 3, now absent; pruner was pareto, now none; rungs was 1, 2, now absent"),
+        ({"eta": 2}, "eta was 3, now 2; repeat"),
+        ({"first_rung": 2}, "rungs was 1, 2, now 2"),
     ],
 )
 def test_a_resumed_study_with_other_settings_is_refused_and_the_difference_shown(kept, change, shown):
@@ -334,12 +336,10 @@ def test_a_trial_is_written_whole_or_not_at_all(home):
     ("change", "message"),
     [
         ({"window": 0}, "--window is 0; it must be 1 or more"),
-        ({"pruner": "best"}, "unknown pruner best; pruners are none, median, halving"),
-        ({"pruner": "median"}, "--pruner median needs one objective, but there are 2"),
-        (
-            {"pruner": "median", "objectives": (OBJECTIVES["vendi_ratio"],)},
-            "vendi_ratio is too costly to judge between epochs",
-        ),
+        ({"pruner": "best"}, "unknown pruner best; pruners are pareto, none"),
+        ({"eta": 1}, "--eta is 1; it must be 2 or more"),
+        ({"first_rung": 0}, "--first-rung is 0; it must be 1 or more and below the 5 epochs of a trial"),
+        ({"first_rung": 5}, "--first-rung is 5; it must be 1 or more and below the 5 epochs of a trial"),
     ],
 )
 def test_a_study_that_cannot_be_is_refused_with_one_clear_line(change, message):
@@ -348,13 +348,24 @@ def test_a_study_that_cannot_be_is_refused_with_one_clear_line(change, message):
     assert "\n" not in str(error.value)
 
 
-def test_an_epoch_is_reported_to_the_pruner_once(home):
-    ledger = Ledger(home, ONE)
-    trial = ledger.begin({"beta": 1.0, "latent_dim": 4, "learning_rate": 1e-3})
-    assert not ledger.should_stop(trial, 1, 200.0)
-    assert not ledger.should_stop(trial, 1, 100.0)  # heard again after a restart: the first value stays
-    assert ledger.trials[0].intermediate_values == {1: 200.0}
+@pytest.mark.parametrize("pruner", ["none", "median"])
+def test_a_study_from_before_there_were_rungs_trains_every_trial_to_its_end(home, pruner):
+    ledger = Ledger(home, dataclasses.replace(ONE, pruner="none"))
+    held = ledger.study.user_attrs["definition"]
+    old = {name: value for name, value in held.items() if name not in ("eta", "first_rung")}
+    ledger.study.set_user_attr("definition", old | {"pruner": pruner})
+    ledger.begin({"beta": 1.0, "latent_dim": 4, "learning_rate": 1e-3})
     ledger.close()
+    assert stored_config(load_study(home, "one")) == dataclasses.replace(ONE, pruner="none")
+    assert held_config(home, "one").rungs == ()
+    Ledger(home, dataclasses.replace(ONE, pruner="none")).close()  # and goes on
+
+
+def test_rungs_are_below_the_most_epochs_that_a_trial_can_have():
+    assert ONE.rungs == (1, 2)
+    searched = dataclasses.replace(ONE, space=build_space(entries=["epochs=10:60"]))
+    assert searched.rungs == (7, 20)
+    assert dataclasses.replace(searched, pruner="none").rungs == ()
 
 
 def test_the_default_space_fits_every_base_configuration():

@@ -11,8 +11,8 @@ from jaxtyping import Float
 def hypervolume(gains: Float[np.ndarray, "N M"]) -> float:
     """Volume of the union of the boxes from 0 to each point; a point with a gain of 0 or less adds nothing.
 
-    By slices along the last objective (Zitzler & Thiele 1999); O(N^M) at worst, which is nothing for the few dozen
-    points of a front in two or three objectives.
+    By slices along the last objective (Zitzler & Thiele 1999); O(N^(M - 1) log N), which is nothing for the few
+    dozen points of a front in two or three objectives.
     """
     gains = gains[(gains > 0).all(1)]
     if not len(gains):
@@ -21,6 +21,8 @@ def hypervolume(gains: Float[np.ndarray, "N M"]) -> float:
         return float(gains.max())
     gains = gains[(-gains[:, -1]).argsort(kind="stable")]
     depths = -np.diff(gains[:, -1], append=0.0)
+    if gains.shape[1] == 2:
+        return float((depths * np.maximum.accumulate(gains[:, 0])).sum())
     return sum(
         float(depth) * hypervolume(gains[:count, :-1]) for count, depth in enumerate(depths, start=1) if depth > 0
     )

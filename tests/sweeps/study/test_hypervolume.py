@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeps.analysis.hypervolume import hypervolume, hypervolume_history
+from sweeps.study.hypervolume import hypervolume, hypervolume_history
 from sweeps.study.storage import quiet_optuna
 
 gains = st.lists(st.tuples(*[st.sampled_from([-0.5, 0.0, 0.1, 0.4, 0.7, 1.1])] * 3), max_size=8)
