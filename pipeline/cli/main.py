@@ -436,7 +436,7 @@ def report(
     name: Annotated[str, typer.Argument(help="A study, an ablation, or a run's name or key (or the beginning).")],
 ) -> None:
     """Write the report of a finished study, ablation or run anew, from stored results."""
-    from pipeline.experiments.run import write_run_report
+    from pipeline.reporting.run import write_run_report
     from pipeline.runs.outcome import find_run
     from sweeps.ablation import rebuild_ablation, stored_ablations
     from sweeps.driver import rebuild_report
