@@ -98,9 +98,9 @@ class Run:
     @property
     def report(self) -> Path:
         """The html report."""
-        from pipeline.experiments.run import report_path
+        from pipeline.reporting.run import run_report_path
 
-        return report_path(self.outcome, self.home)
+        return run_report_path(self.outcome, self.home)
 
     def document(self) -> dict[str, Any]:
         """Plain values, as `--json` prints them."""
@@ -360,7 +360,7 @@ def ablate(
 
 def rebuild_report(name: str, *, home: Home | None = None) -> Path:
     """The report of a study, an ablation or a run, by name, written anew from stored results; the html's path."""
-    from pipeline.experiments.run import write_run_report
+    from pipeline.reporting.run import write_run_report
     from pipeline.runs.outcome import find_run
     from sweeps.ablation import rebuild_ablation, stored_ablations
     from sweeps.driver import rebuild_report as rebuild_study

@@ -13,7 +13,7 @@ import pandas as pd
 from pipeline.config.digests import digest
 from pipeline.config.settings import RunConfig
 from pipeline.errors import StudyError
-from pipeline.experiments.record import closing, data_info
+from pipeline.experiments.record import INTERRUPTED, closing, data_info
 from pipeline.experiments.run import prerequisites
 from pipeline.runs.execute import set_up_process
 from pipeline.runs.outcome import Outcome, load_outcome
@@ -52,7 +52,7 @@ def ablate(
             try:
                 outcomes = jobs.run_all(config.cells(), "test", {"ablation": config.key}, on_state)
             except BaseException:
-                jobs.interrupt("interrupted; repeat the command to go on")
+                jobs.interrupt(INTERRUPTED)
                 raise
             result = summarise_ablation(config, outcomes)
             html = write_ablation(result, ctx.home)
@@ -119,8 +119,8 @@ def summarise_ablation(config: AblationConfig, outcomes: Mapping[str, Outcome]) 
     """The grid as a table, with the trend of each metric."""
     rows = []
     for outcome in outcomes.values():
-        metrics = {key.partition("/")[2]: value for key, value in outcome.metrics.items()}
-        rows.append({config.key: outcome.config.flat()[config.setting], "seed": outcome.config.train.seed, **metrics})
+        setting = outcome.config.flat()[config.setting]
+        rows.append({config.key: setting, "seed": outcome.config.train.seed, **outcome.scores})
     frame = pd.DataFrame(rows)
     return Ablation(config, frame, outcomes, trends(frame, config.key, log=config.log))
 

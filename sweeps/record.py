@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.evaluation.catalog import HEADLINES, METRICS, show, show_spread
 from pipeline.experiments.record import setting_label
-from pipeline.reporting.sections.images import enlarged
+from pipeline.reporting.pictures import enlarged
 from pipeline.runs.outcome import Outcome
 from pipeline.stages.graph import TRAIN
 from pipeline.store.home import Home

@@ -29,10 +29,10 @@ from sweeps.execution.local import LocalExecutor
 from sweeps.reporting.ablation import images_section, metrics_section, verdict_section
 from sweeps.reporting.reference import (
     ALL_THREE,
-    all_three_section,
-    claims_section,
-    curve_section,
-    reported_loss_section,
+    all_three,
+    claims,
+    reported_loss,
+    training_curve,
 )
 from sweeps.study.ablation import AblationConfig
 
@@ -82,11 +82,11 @@ def main(
             f"{base.model.latent_dim}, Adam {base.train.learning_rate:g}, batch {base.train.batch_size}; test split"
         ),
         sections=(
-            Section("The training curve", curve_section(default)),
-            Section('What "test loss" was', reported_loss_section(default)),
+            Section("The training curve", training_curve(default)),
+            Section('What "test loss" was', reported_loss(default)),
             Section("The systems", (baseline_table(rows),)),
             Section(f"Verdict on beta ({varied.train.epochs} epochs, {seeds} seeds)", verdict_section(grid).blocks),
-            Section("Right, varied and likely at once", (*claims_section(grid), *all_three_section(larger))),
+            Section("Right, varied and likely at once", (*claims(grid), *all_three(larger))),
             metrics_section(grid),
             images_section(grid),
             calibration_section(default),

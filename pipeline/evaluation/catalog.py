@@ -117,6 +117,9 @@ HEADLINES = (
 )
 """What a reader wants to see first, in this order."""
 
+AT_A_GLANCE = ("neg_elbo", "bce", "kl", "conditional_accuracy", "coverage_relative", "vendi_ratio")
+"""What two models are told apart by where there is room for a few: under a picture, over the seeds of the choice."""
+
 
 def in_order(metrics: dict[str, float]) -> dict[str, float]:
     """The same metrics in the order of this catalog."""

@@ -5,22 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.experiments.record import (
-    INTERRUPTED,
-    closing,
-    log_outcome,
-    run_spec,
-)
+from pipeline.experiments.record import INTERRUPTED, closing, log_outcome, run_spec
 from pipeline.grids import read_grid
 from pipeline.models.architecture import Architecture
+from pipeline.reporting.run import run_report_path, write_run_report
 from pipeline.runs.execute import execute, set_up_process
 from pipeline.runs.outcome import Outcome
 from pipeline.stages.context import Context
 from pipeline.stages.prepare import prepare
 from pipeline.stages.reference import reference
 from pipeline.stages.train import epoch_grid_path
-from pipeline.store.files import write_atomically
-from pipeline.store.home import Home
 from pipeline.store.store import KEY_LENGTH
 from pipeline.tracking import Tracker, uninterrupted
 from pipeline.training.fit import check_batch_size
@@ -81,7 +75,7 @@ def run(ctx: Context, connect: Callable[[], Tracker]) -> RunResult:
 
     with closing(tracked):
         outcome = execute(ctx, "test", on_epoch)
-        report = report_path(outcome, ctx.home)
+        report = run_report_path(outcome, ctx.home)
         if not (tracked.finished and report.exists()):
             report = write_run_report(outcome, ctx.home)
         if not tracked.finished:
@@ -89,19 +83,3 @@ def run(ctx: Context, connect: Callable[[], Tracker]) -> RunResult:
                 log_outcome(tracked, outcome)
                 tracked.log_file(report)
     return RunResult(outcome, tracked.id, report)
-
-
-def write_run_report(outcome: Outcome, home: Home) -> Path:
-    """reports/<name>/report.md and report.html of one run, from stored results only; the path of the html."""
-    from pipeline.reporting.run import run_report
-    from pipeline.reporting.writing import write_report
-
-    folder = report_path(outcome, home).parent
-    _, html = write_report(run_report(outcome), folder)
-    write_atomically(folder / "config.toml", outcome.config.to_toml())
-    return html
-
-
-def report_path(outcome: Outcome, home: Home) -> Path:
-    """Where the report of a run is, or will be."""
-    return home.reports / outcome.name / "report.html"

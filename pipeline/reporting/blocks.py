@@ -135,7 +135,7 @@ class Tile:
     """Its id in the page: links lead to it."""
     title: str
     values: tuple[tuple[str, str], ...]
-    """Names and texts. What is a `sources.Number` can be sorted and filtered by."""
+    """Names and texts. What is a `citation.Number` can be sorted and filtered by."""
     picture: Figure | None = None
     note: str = ""
     """What to say beside the title: that it is the choice, or why there is no picture."""
@@ -208,7 +208,6 @@ class Report:
             yield from section.blocks
 
 
-# --- tables -------------------------------------------------------------------------------------------------------
 _NUMBER = re.compile(
     r"[<>≈~±]?\s*[-+−]?(\d[\d,]*\.?\d*|\.\d+)(e[-+]?\d+)?"  # 1,234  .98  -3e-4
     r"(\s*(%|±|\[|\(|/|–|\.\.).*|\s+(nats|ms|s|min|h|bytes|[kMG]i?B)(/\w+)?)?",  # an interval, a total, or a unit

@@ -13,8 +13,8 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from pipeline.errors import ReportError
-from pipeline.evaluation import statistics as spread
 from pipeline.evaluation.catalog import show
+from pipeline.evaluation.statistics import deviation, mean, rank_correlation, slopes, t_interval
 from pipeline.runs.outcome import Outcome
 from pipeline.store.files import read_json
 from pipeline.store.store import KEY_LENGTH
@@ -138,7 +138,7 @@ def cited_spread(of: Sequence[Outcome], key: str) -> str:
 
 
 def cited_interval(of: Sequence[Outcome], key: str, *, form: str = "show") -> str:
-    """[low, high] of the t-interval over runs; a dash for one run, which has no spread."""
+    """[low, high] of the t-interval over runs; a dash for one run, which has no"""
     if len(of) < 2:
         return "-"
     return Phrase("[", cited(of, key, "t low", form=form), ", ", cited(of, key, "t high", form=form), "]")
@@ -158,16 +158,16 @@ def derive(source: Source, outcomes: Sequence[Outcome]) -> float:
 
 
 AGGREGATES = {
-    "mean": lambda y, x, seeds, log: spread.mean(y),
-    "sd": lambda y, x, seeds, log: spread.deviation(y),
-    "t low": lambda y, x, seeds, log: spread.t_interval(y)[0],
-    "t high": lambda y, x, seeds, log: spread.t_interval(y)[1],
+    "mean": lambda y, x, seeds, log: mean(y),
+    "sd": lambda y, x, seeds, log: deviation(y),
+    "t low": lambda y, x, seeds, log: t_interval(y)[0],
+    "t high": lambda y, x, seeds, log: t_interval(y)[1],
     "95 % half-width": lambda y, x, seeds, log: 1.96 * y[0],
     "count": lambda y, x, seeds, log: float(len(y)),
-    "rank correlation": lambda y, x, seeds, log: spread.rank_correlation(x, y)[0],
-    "slope": lambda y, x, seeds, log: spread.mean(spread.slopes(x, y, seeds, log=log)),
-    "slope t low": lambda y, x, seeds, log: spread.t_interval(spread.slopes(x, y, seeds, log=log))[0],
-    "slope t high": lambda y, x, seeds, log: spread.t_interval(spread.slopes(x, y, seeds, log=log))[1],
+    "rank correlation": lambda y, x, seeds, log: rank_correlation(x, y)[0],
+    "slope": lambda y, x, seeds, log: mean(slopes(x, y, seeds, log=log)),
+    "slope t low": lambda y, x, seeds, log: t_interval(slopes(x, y, seeds, log=log))[0],
+    "slope t high": lambda y, x, seeds, log: t_interval(slopes(x, y, seeds, log=log))[1],
 }
 """(values, settings on the x axis, training seeds, whether that axis is logarithmic) -> number."""
 

@@ -10,13 +10,9 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from pipeline.reporting.blocks import (
-    Report,
-    Section,
-)
+from pipeline.reporting.blocks import Report, Section
 
 
-# --- html ---------------------------------------------------------------------------------------------------------
 def render_html(report: Report) -> str:
     """One html file that needs nothing else: pictures as data URIs, style and script inline.
 

@@ -13,7 +13,6 @@ TILE_VALUES = 4
 """What markdown says of a picture on a wall besides its name; tables have the rest."""
 
 
-# --- markdown -----------------------------------------------------------------------------------------------------
 def render_markdown(report: Report) -> str:
     """GitHub-flavoured markdown; pictures are relative links to images/<name>.png."""
     parts = [f"# {escape_markdown(report.title)}", _paragraph(report.subtitle)]

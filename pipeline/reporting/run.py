@@ -1,35 +1,53 @@
-"""The report of one run: its sections in order."""
+"""The report of one run: its sections in order, and its files."""
+
+from pathlib import Path
 
 from pipeline.config.flags import flags
-from pipeline.reporting.blocks import Facts, Report, Section
-from pipeline.reporting.sections.calibration import calibration_section, metric_table
-from pipeline.reporting.sections.classes import per_class_section
+from pipeline.reporting.blocks import Code, Report
+from pipeline.reporting.sections.calibration import calibration_section
+from pipeline.reporting.sections.classes import classes_section
 from pipeline.reporting.sections.images import images_section
 from pipeline.reporting.sections.inside import inside_section
+from pipeline.reporting.sections.numbers import numbers_section
 from pipeline.reporting.sections.reproduce import reproduce_section
-from pipeline.reporting.sections.result import headline_facts, verdict
+from pipeline.reporting.sections.result import result_section
 from pipeline.reporting.sections.training import training_section
+from pipeline.reporting.writing import write_report
 from pipeline.runs.outcome import Outcome
+from pipeline.store.files import write_atomically
+from pipeline.store.home import Home
 
 
 def run_report(outcome: Outcome) -> Report:
     """The whole report of one run."""
-    config, split = outcome.config, outcome.split
-    images = outcome.facts["images"]
+    config, images = outcome.config, outcome.facts["images"]
     return Report(
         title=outcome.name,
         subtitle=(
             f"{config.model.kind} on {config.data.dataset}: {images['train']:,} training, {images['val']:,} validation "
-            f"and {images['test']:,} test images; every number is of the {split} split"
+            f"and {images['test']:,} test images; every number is of the {outcome.split} split"
         ),
         sections=(
-            Section("Result", (Facts(headline_facts(outcome)), *verdict(outcome))),
-            Section("Images", images_section(outcome)),
-            Section("Training", training_section(outcome)),
-            per_class_section(outcome),
+            result_section(outcome),
+            images_section(outcome),
+            training_section(outcome),
+            classes_section(outcome),
             inside_section(outcome),
             calibration_section(outcome),
-            Section("All numbers", (metric_table(outcome),)),
-            reproduce_section(f"cvae-pipe run {flags(config)}", outcome),
+            numbers_section(outcome),
+            reproduce_section(f"cvae-pipe run {flags(config)}", outcome, Code(config.to_toml(), "toml")),
         ),
     )
+
+
+def write_run_report(outcome: Outcome, home: Home) -> Path:
+    """reports/<name>/: report.md, report.html, config.toml; the path of the html. From stored results only."""
+    folder = run_report_path(outcome, home).parent
+    _, html = write_report(run_report(outcome), folder)
+    write_atomically(folder / "config.toml", outcome.config.to_toml())
+    return html
+
+
+def run_report_path(outcome: Outcome, home: Home) -> Path:
+    """Where the report of a run is, or will be."""
+    return home.reports / outcome.name / "report.html"

@@ -39,6 +39,11 @@ class Outcome:
     def name(self) -> str:
         return run_name(self.config, self.key)
 
+    @property
+    def scores(self) -> dict[str, float]:
+        """The metrics by name, without the split that all of them are of."""
+        return {key.partition("/")[2]: value for key, value in self.metrics.items()}
+
 
 def run_name(config: RunConfig, key: str) -> str:
     """What people call a run: its data set, model, the two settings that matter most, and the start of its key."""

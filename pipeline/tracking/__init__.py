@@ -17,8 +17,6 @@ from pipeline.tracking.links import (
     model_url,
     run_url,
     ui_base,
-    ui_command,
-    ui_environment,
     ui_links,
     view_key,
     view_url,
@@ -26,6 +24,7 @@ from pipeline.tracking.links import (
 from pipeline.tracking.notes import note_table
 from pipeline.tracking.registry import registered_name
 from pipeline.tracking.runs import MlflowRun
+from pipeline.tracking.serving import ui_command, ui_environment
 from pipeline.tracking.tracker import MlflowTracker
 
 __all__ = [

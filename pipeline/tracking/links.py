@@ -1,7 +1,5 @@
-"""Addresses in MLflow's web interface, and the command that serves it. Starts nothing."""
+"""Addresses in MLflow's web interface. Looks at what is recorded; starts nothing."""
 
-import os
-import sys
 from urllib.parse import quote, urlencode
 
 from pipeline.errors import TrackingError
@@ -22,27 +20,6 @@ def ui_base(home: Home, host: str = "127.0.0.1", port: int = 5055) -> str:
     """Address of MLflow's UI: that of the tracking server if there is one, else of the server `ui_command` starts."""
     uri = tracking_uri(home)
     return uri.rstrip("/") if is_server(uri) else f"http://{host}:{port}"
-
-
-def ui_command(home: Home, host: str = "127.0.0.1", port: int = 5055) -> list[str]:
-    """The command that serves the UI on the home's store; run it with `ui_environment()`, after `prepare_store`.
-
-    Empty if MLFLOW_TRACKING_URI is a server: that is the UI.
-    """
-    uri = tracking_uri(home)
-    if is_server(uri):
-        return []
-    artifacts = (home.mlruns / "artifacts").as_uri()
-    return [
-        *(sys.executable, "-m", "mlflow", "server"),
-        *("--backend-store-uri", uri, "--artifacts-destination", artifacts),
-        *("--host", host, "--port", str(port), "--workers", "1"),
-    ]
-
-
-def ui_environment() -> dict[str, str]:
-    """The environment for `ui_command`: no usage reports, and none of the job runners (8 processes, 1.3 GB)."""
-    return {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
 HERE = "."
@@ -104,7 +81,7 @@ def ui_links(
     Of a study (by default the latest): its trials as charts sorted by `metric`, the same in a view made for them, their
     scores per class, its parent run, its report, its champion. Without a study: the charts of all runs.
     """
-    client = MlflowTracker.connect(home, experiment, on_warning=lambda text: None)._link.client
+    client = MlflowTracker.connect(home, experiment, on_warning=lambda text: None).client
     found = client.get_experiment_by_name(experiment)
     if found is None:
         return {}

@@ -36,8 +36,9 @@ class MlflowTracker:
         self._link = link
 
     @property
-    def uri(self) -> str:
-        return self._link.uri
+    def client(self) -> "MlflowClient":
+        """MLflow's own, to look at what is recorded."""
+        return self._link.client
 
     @staticmethod
     def connect(home: Home, experiment: str, *, on_warning: Callable[[str], None]) -> "MlflowTracker":

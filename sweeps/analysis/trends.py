@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.evaluation import statistics as spread
+from pipeline.evaluation.statistics import mean, slopes, t_interval
 from pipeline.runs.outcome import Outcome
 from sweeps.study.ablation import AblationConfig
 
@@ -78,8 +78,8 @@ def trends(frame: pd.DataFrame, key: str, *, log: bool) -> dict[str, Trend]:
     """The trend of every metric column; undecided with one seed, which has no spread."""
     found = {}
     for metric in frame.columns.difference([key, "seed"], sort=False):
-        slopes = spread.slopes(frame[key].tolist(), frame[metric].tolist(), frame["seed"].tolist(), log=log)
-        low, high = spread.t_interval(slopes)
+        by_seed = slopes(frame[key].tolist(), frame[metric].tolist(), frame["seed"].tolist(), log=log)
+        low, high = t_interval(by_seed)
         verdict = "rises" if low > 0 else "falls" if high < 0 else "undecided"
-        found[str(metric)] = Trend(str(metric), spread.mean(slopes), low, high, verdict)
+        found[str(metric)] = Trend(str(metric), mean(by_seed), low, high, verdict)
     return found

@@ -9,9 +9,9 @@ from pipeline.config.flags import flags
 from pipeline.evaluation.catalog import METRICS
 from pipeline.reporting.blocks import Code, Figure, File, Report, Section, Table, Tile, Wall
 from pipeline.reporting.citation import Phrase, cited, cited_spread
+from pipeline.reporting.pictures import WALL_CAPTION, real_tile, tile_figure
 from pipeline.reporting.sections.calibration import calibration_section
-from pipeline.reporting.sections.images import enlarged, real_tile
-from pipeline.reporting.sections.reproduce import identity
+from pipeline.reporting.sections.reproduce import reproduce_section
 from pipeline.reporting.writing import write_report
 from pipeline.runs.outcome import Outcome
 from pipeline.store.files import write_json
@@ -36,8 +36,6 @@ SHOWN = (
 
 ON_TILES = ("conditional_accuracy", "coverage_relative", "neg_elbo", "kl")
 """What is known of a picture on the wall."""
-
-GRID_WIDTH = 300
 
 
 def write_ablation(ablation: Ablation, home: Home) -> Path:
@@ -70,14 +68,11 @@ def ablation_report(ablation: Ablation) -> Report:
             metrics_section(ablation),
             images_section(ablation),
             calibration_section(first),
-            Section(
-                "Reproduce",
-                (
-                    Code(command, "sh"),
-                    identity(first),
-                    Code(config.base.to_toml(), "toml"),
-                    File("cells.csv", ablation.frame.to_csv(index=False), "cells.csv: every metric of every training"),
-                ),
+            reproduce_section(
+                command,
+                first,
+                Code(config.base.to_toml(), "toml"),
+                File("cells.csv", ablation.frame.to_csv(index=False), "cells.csv: every metric of every training"),
             ),
         ),
     )
@@ -147,15 +142,14 @@ def images_section(ablation: Ablation) -> Section:
                 ("seed", cited(outcome, "config/train.seed", form="d")),
                 *((m, cited(outcome, key)) for m in ON_TILES if (key := f"{outcome.split}/{m}") in outcome.metrics),
             ),
-            picture=Figure(
+            picture=tile_figure(
                 f"grid-{i}",
-                enlarged(outcome.grids["generated"], GRID_WIDTH),
+                outcome.grids["generated"],
                 f"Images generated at {config.key} {value:g}, seed {outcome.config.train.seed}, one row per class",
             ),
         )
         for i, (value, outcome) in enumerate((v, o) for v, group in by_value(ablation).items() for o in group)
         if "generated" in outcome.grids
     )
-    reference = real_tile(next(iter(ablation.outcomes.values())), GRID_WIDTH)
-    caption = "Rows are classes; a column is one z, the same on every tile."
-    return Section("Images", (Wall(tiles, reference, caption=caption),) if tiles else ())
+    reference = real_tile(next(iter(ablation.outcomes.values())))
+    return Section("Images", (Wall(tiles, reference, caption=WALL_CAPTION),) if tiles else ())

@@ -1,26 +1,22 @@
-"""Cells of tables of trials: each number with its source."""
+"""Trials as tables and figures take them: cells that carry their source, axes with their labels."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
+from pipeline import plots
+from pipeline.evaluation.catalog import AT_A_GLANCE
 from pipeline.reporting.blocks import Link
 from pipeline.reporting.citation import Number, Source
+from sweeps.analysis.summary import Summary
 from sweeps.study.config import StudyConfig
 from sweeps.study.space import Dimension
 
 
 def is_headline(key: str) -> bool:
     """Whether a test metric is one of those that the choice is judged by."""
-    return key.partition("/")[2] in (
-        "neg_elbo",
-        "bce",
-        "kl",
-        "conditional_accuracy",
-        "coverage_relative",
-        "vendi_ratio",
-    )
+    return key.partition("/")[2] in AT_A_GLANCE
 
 
 def cells(config: StudyConfig, row: Mapping[Any, Any]) -> list[str]:
@@ -47,3 +43,18 @@ def metric_cell(row: Mapping[Any, Any], name: str) -> str:
     if pd.isna(row.get(name, float("nan"))):
         return "-"
     return Number(float(row[name]), Source(f"val/{name}", runs=(row["run_key"],)))
+
+
+def complete_trials(summary: Summary) -> pd.DataFrame:
+    """The rows of the trials that have a result."""
+    return summary.frame[summary.frame["state"] == "complete"]
+
+
+def objective_axes(summary: Summary) -> list[plots.Objective]:
+    """The objectives as figures take them."""
+    return [(o.name, o.label, o.direction) for o in summary.config.objectives]
+
+
+def setting_axes(summary: Summary) -> list[plots.Param]:
+    """What was searched, as figures take it."""
+    return [(d.name, d.name.replace("_", " "), d.log) for d in summary.config.space]

@@ -3,7 +3,7 @@
 from pipeline import plots
 from pipeline.evaluation.catalog import METRICS, show
 from pipeline.reporting.blocks import Figure, Table, Text
-from pipeline.reporting.sections.images import grid_figure
+from pipeline.reporting.pictures import grid_figure
 from pipeline.runs.outcome import Outcome
 from sweeps.analysis.trends import Ablation
 
@@ -31,7 +31,7 @@ TARGETS = {
 }
 
 
-def curve_section(outcome: Outcome) -> tuple[Figure | Table | Text, ...]:
+def training_curve(outcome: Outcome) -> tuple[Figure | Table | Text, ...]:
     ours = [row["train/loss"] for row in outcome.history]
     shown = {epoch: value for epoch, value in REFERENCE_TRAIN.items() if epoch <= len(ours)}
     rows = tuple((str(e), f"{ours[e - 1]:.2f}", f"{v:.2f}") for e, v in shown.items())
@@ -47,8 +47,8 @@ def curve_section(outcome: Outcome) -> tuple[Figure | Table | Text, ...]:
     )
 
 
-def reported_loss_section(outcome: Outcome) -> tuple[Table | Text, ...]:
-    m = {key.partition("/")[2]: value for key, value in outcome.metrics.items()}
+def reported_loss(outcome: Outcome) -> tuple[Table | Text, ...]:
+    m = outcome.scores
     train = outcome.history[-1]["train/loss"]
     readings = {
         "test bce + kl, z sampled: the bound": m["neg_elbo"],
@@ -73,7 +73,7 @@ def reported_loss_section(outcome: Outcome) -> tuple[Table | Text, ...]:
     )
 
 
-def claims_section(grid: Ablation) -> tuple[Table | Text, ...]:
+def claims(grid: Ablation) -> tuple[Table | Text, ...]:
     groups = grid.frame.groupby(grid.config.key).mean(numeric_only=True)
     means = {float(str(value)): {str(k): float(v) for k, v in row.items()} for value, row in groups.T.to_dict().items()}
     names = (
@@ -99,9 +99,9 @@ def claims_section(grid: Ablation) -> tuple[Table | Text, ...]:
     )
 
 
-def all_three_section(outcome: Outcome) -> tuple[Table | Text | Figure, ...]:
+def all_three(outcome: Outcome) -> tuple[Table | Text | Figure, ...]:
     """One larger model under both priors, against the targets."""
-    m = {key.partition("/")[2]: value for key, value in outcome.metrics.items()}
+    m = outcome.scores
     rows, reached = [], True
     for name, target in TARGETS.items():
         fitted = m.get(f"{name}_expost")

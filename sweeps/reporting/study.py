@@ -7,13 +7,15 @@ from pipeline.config.flags import flags
 from pipeline.reporting.blocks import Block, Code, Report, Section, Text
 from pipeline.reporting.sections.calibration import calibration_section
 from pipeline.reporting.sections.inside import inside_section
-from pipeline.reporting.sections.reproduce import identity
+from pipeline.reporting.sections.reproduce import reproduce_section
 from pipeline.reporting.writing import write_report
 from pipeline.store.home import Home
 from sweeps.analysis.summary import Summary
 from sweeps.reporting.answer import answer
-from sweeps.reporting.trade_off import curves, per_class, trade_off, why
-from sweeps.reporting.trials import all_trials, images_section
+from sweeps.reporting.classes import per_class
+from sweeps.reporting.trade_off import trade_off
+from sweeps.reporting.trials import all_trials, image_wall
+from sweeps.reporting.why import curves, why
 from sweeps.study.space import DEFAULT_SPACE
 
 
@@ -28,14 +30,14 @@ def sweep_report(summary: Summary) -> Report:
     config = summary.config
     sections = [
         Section("The answer", answer(summary)),
-        Section("Image wall", images_section(summary)),
+        Section("Image wall", image_wall(summary)),
         Section("Trade-off", trade_off(summary)),
         Section("Why", (*why(summary), *curves(summary))),
-        per_class(summary),
+        Section("Per class", per_class(summary)),
     ]
     if summary.finals:
         sections += [inside_section(summary.finals[0]), calibration_section(summary.finals[0])]
-    sections += [Section("All trials", all_trials(summary)), Section("Reproduce", _reproduce(summary))]
+    sections += [Section("All trials", all_trials(summary)), _reproduce(summary)]
     space = ", ".join(f"{d.name} {d.describe()}" for d in config.space)
     return Report(
         title=f"Sweep {config.name}",
@@ -71,11 +73,9 @@ def sweep_command(summary: Summary) -> str:
     return " ".join(words)
 
 
-def _reproduce(summary: Summary) -> tuple[Block, ...]:
-    blocks: list[Block] = [Code(sweep_command(summary), "sh")]
-    outcome = next(iter((*summary.finals, *summary.outcomes.values())), None)
-    if outcome is not None:
-        blocks.append(identity(outcome))
+def _reproduce(summary: Summary) -> Section:
+    some = next(iter((*summary.finals, *summary.outcomes.values())), None)
+    chosen: tuple[Block, ...] = ()
     if summary.chosen is not None:
-        blocks += [Text("The chosen configuration, as in best.toml:"), Code(summary.chosen_config.to_toml(), "toml")]
-    return tuple(blocks)
+        chosen = (Text("The chosen configuration, as in best.toml:"), Code(summary.chosen_config.to_toml(), "toml"))
+    return reproduce_section(sweep_command(summary), some, *chosen)

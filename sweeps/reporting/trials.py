@@ -2,28 +2,26 @@
 
 from pathlib import Path
 
-from pipeline.reporting.blocks import Block, Figure, File, Table, Tile, Wall
-from pipeline.reporting.sections.images import enlarged, grid_figure, real_tile
+from pipeline.reporting.blocks import Block, File, Table, Tile, Wall
+from pipeline.reporting.pictures import WALL_CAPTION, grid_figure, real_tile, tile_figure
 from sweeps.analysis.summary import Summary
 from sweeps.reporting.cells import cells, metric_cell, param_cell, trial_link
 
-GRID_WIDTH = 300
-"""Pixels of a grid on the wall: MNIST's own, digits enlarged."""
 
-
-def images_section(summary: Summary) -> tuple[Block, ...]:
+def image_wall(summary: Summary) -> tuple[Block, ...]:
+    """The images of every trial by its first setting, and what the choice makes of real test images."""
     blocks: list[Block] = []
     if len(summary.frame):
         first = summary.config.space[0].name if summary.config.space else "number"
         numbers = summary.frame.sort_values([first, "number"])["number"].tolist()
         some = next((o for o in (*summary.outcomes.values(), *summary.finals) if o.real), None)
-        reference = real_tile(some, GRID_WIDTH) if some else None
+        reference = real_tile(some) if some else None
         blocks.append(
             Wall(
                 tuple(_tile(summary, int(n)) for n in numbers),
                 reference,
                 mark="Pareto front" if len(summary.config.objectives) > 1 else "best trial",
-                caption="Rows are classes; a column is one z, the same on every tile. Numbers are of the val split.",
+                caption=f"{WALL_CAPTION} Numbers are of the val split.",
             )
         )
     if summary.finals:
@@ -61,13 +59,14 @@ def _tile(summary: Summary, number: int) -> Tile:
             *((d.name, param_cell(config, row, d)) for d in config.space),
             *((name, cell) for name in names if (cell := metric_cell(row, name)) != "-"),
         ),
-        picture=Figure(f"trial-{number:03d}", enlarged(path, GRID_WIDTH), alt) if path else None,
+        picture=tile_figure(f"trial-{number:03d}", path, alt) if path else None,
         note=note,
         marked=number in summary.front,
     )
 
 
 def all_trials(summary: Summary) -> tuple[Block, ...]:
+    """The table of every trial, failed ones with their reason, and the file with every column."""
     config = summary.config
     columns = (
         "trial",

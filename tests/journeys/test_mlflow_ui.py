@@ -41,7 +41,7 @@ class Served:
         )
         server.start()
         self.links = ui.links(home, "cvae-pipe", port=server.port)
-        client = MlflowTracker.connect(home, "cvae-pipe", on_warning=print)._link.client
+        client = MlflowTracker.connect(home, "cvae-pipe", on_warning=print).client
         runs = client.search_runs([client.get_experiment_by_name("cvae-pipe").experiment_id], "tags.trial LIKE '%'")
         self.titles = sorted(run.info.run_name for run in runs)
 

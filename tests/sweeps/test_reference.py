@@ -15,10 +15,10 @@ from sweeps.reporting.reference import (
     REFERENCE_TEST,
     REFERENCE_TRAIN,
     TARGETS,
-    all_three_section,
-    claims_section,
-    curve_section,
-    reported_loss_section,
+    all_three,
+    claims,
+    reported_loss,
+    training_curve,
 )
 
 OVERRIDES = (
@@ -93,7 +93,7 @@ def test_the_published_grid_is_the_one_asked_for():
 def outcome(**metrics):
     history = [{"epoch": epoch, "train/loss": 90.0 + 1 / epoch} for epoch in range(1, 21)]
     return SimpleNamespace(
-        metrics={f"test/{name}": value for name, value in metrics.items()},
+        scores=metrics,
         history=history,
         facts={"images": {"train": 55_000}},
     )
@@ -110,7 +110,7 @@ READINGS = {
 @pytest.mark.parametrize("reading", READINGS)
 def test_the_reading_that_is_named_is_the_nearest_one(reading):
     far = {"neg_elbo": 140.0, "kl": 50.0, "bce": 77.0, "bce_at_mean": 70.0}
-    table, text = reported_loss_section(outcome(**(far | READINGS[reading])))
+    table, text = reported_loss(outcome(**(far | READINGS[reading])))
     assert [row[0] for row in table.rows] == list(READINGS)
     assert [table.rows[i][0] for i in table.highlight] == [reading]
     nearest = next(row for row in table.rows if row[0] == reading)
@@ -123,7 +123,7 @@ def test_the_reading_that_is_named_is_the_nearest_one(reading):
 def test_the_curve_stands_beside_the_references_epochs_that_there_are(epochs):
     run = outcome()
     run.history = run.history[:epochs]
-    _, table, text = curve_section(run)
+    _, table, text = training_curve(run)
     assert [int(row[0]) for row in table.rows] == [epoch for epoch in REFERENCE_TRAIN if epoch <= epochs]
     assert table.rows[0][1:] == ("91.00", "153.11")
     assert "55,000 images" in text.text
@@ -138,7 +138,7 @@ def test_what_is_said_of_low_beta_follows_from_the_means_over_seeds():
     ]
     config = SimpleNamespace(key="beta", seeds=2, base=SimpleNamespace(train=SimpleNamespace(epochs=7)))
     grid = SimpleNamespace(frame=pd.DataFrame(rows), config=config)
-    table, text = claims_section(grid)
+    table, text = claims(grid)
     assert [row[0] for row in table.rows] == ["0.1", "2", "8"]
     assert table.rows[0][1] == "0.3000"
     assert table.caption == "Means over 2 seeds, 7 epochs."
@@ -167,14 +167,13 @@ def larger(monkeypatch):
     }
 
     def build(**changes):
-        values = {f"test/{name}": value for name, value in (reached | changes).items()}
-        return SimpleNamespace(config=config, metrics=values)
+        return SimpleNamespace(config=config, scores=reached | changes)
 
     return build
 
 
 def test_targets_are_met_only_where_all_of_them_are(larger):
-    text, table, *_ = all_three_section(larger())
+    text, table, *_ = all_three(larger())
     assert "All targets met at once" in text.text
     assert [row[0] for row in table.rows] == list(TARGETS)
     assert {row[4] for row in table.rows} == {"met"}
@@ -191,7 +190,7 @@ def test_targets_are_met_only_where_all_of_them_are(larger):
     ],
 )
 def test_one_missed_target_is_named_and_the_sentence_says_so(larger, missed):
-    text, table, *_ = all_three_section(larger(**missed))
+    text, table, *_ = all_three(larger(**missed))
     assert "All targets not met at once" in text.text
     [name] = missed
     assert [row[0] for row in table.rows if row[4] == "missed"] == [name.removesuffix("_expost")]

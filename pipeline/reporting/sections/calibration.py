@@ -1,6 +1,5 @@
-"""What the scores are read against: real images, the judges' gates; every metric in a table."""
+"""The section "Calibration": what the scores are read against, real images and the judges' gates."""
 
-from pipeline.evaluation.catalog import METRICS
 from pipeline.reporting.blocks import Section, Table, Text
 from pipeline.reporting.citation import cited
 from pipeline.runs.outcome import Outcome
@@ -57,12 +56,3 @@ def calibration_section(outcome: Outcome) -> Section:
     ]
     blocks.append(Table(("ceiling or floor", "value"), tuple(ceilings), caption=f"On the {split} split."))
     return Section("Calibration", tuple(blocks))
-
-
-def metric_table(outcome: Outcome) -> Table:
-    """Every number with its unit, direction and meaning."""
-    rows = []
-    for key in outcome.metrics:
-        metric = METRICS[key.partition("/")[2]]
-        rows.append((key, cited(outcome, key), metric.unit or "-", metric.better or "-", metric.meaning))
-    return Table(("key", "value", "unit", "better", "meaning"), tuple(rows))

@@ -1,6 +1,4 @@
-"""What a report says per class: one stored outcome, or several side by side, -> blocks. Measures nothing."""
-
-from collections.abc import Mapping
+"""The section "Per class": accuracy, coverage and confusion of each class, the worst one with its images."""
 
 import numpy as np
 from PIL import Image
@@ -14,7 +12,7 @@ ROW_WIDTH = 600
 """Pixels that a row of generated images is enlarged to, at most."""
 
 
-def per_class_section(outcome: Outcome) -> Section:
+def classes_section(outcome: Outcome) -> Section:
     """Accuracy and coverage per class, the worst class with its images; empty for a model without labels."""
     if outcome.per_class is None:
         return Section("Per class", ())
@@ -97,31 +95,3 @@ def _grid_row(outcome: Outcome, label: int) -> bytes:
         grid = np.asarray(image)
     top = label * (height + 1)  # a pixel between rows
     return plots.image_png(grid[top : top + height], scale=max(1, ROW_WIDTH // grid.shape[1]))
-
-
-def class_heat_figure(name: str, outcomes: Mapping[str, Outcome], what: str) -> list[Block]:
-    """Accuracy and coverage per class of several outcomes of one split side by side; nothing for fewer than two.
-
-    The keys are the columns' labels, `what` says what they are.
-    """
-    tables = {label: o.per_class["table"] for label, o in outcomes.items() if o.per_class is not None}
-    if len(tables) < 2:
-        return []
-    splits = {outcome.split for outcome in outcomes.values()}
-    assert len(splits) == 1, f"numbers of {splits} are not compared"
-    scores = {
-        label: np.column_stack([table[column] for table in tables.values()])
-        for column, label in (
-            ("conditional_accuracy", "conditional accuracy (images read as asked), %"),
-            ("coverage", "coverage (real images with a generated one nearby), %"),
-        )
-    }
-    classes = [str(c) for c in next(iter(tables.values()))["class"]]
-    return [
-        Figure(
-            f"classes-{name}",
-            plots.class_heat(classes, list(tables), scores, what),
-            f"Heat map of accuracy and coverage, class by {what}",
-            f"per cent on the {splits.pop()} split; dark is high, each map on a scale of its own",
-        )
-    ]

@@ -1,17 +1,13 @@
-"""Images of a run: grids, enlarged, beside real ones."""
+"""The section "Images": what a run generates, and what it reconstructs."""
 
-from pathlib import Path
-
-import numpy as np
-from PIL import Image
-
-from pipeline import plots
-from pipeline.reporting.blocks import Figure, Text, Tile
+from pipeline.reporting.blocks import Figure, Section
+from pipeline.reporting.pictures import grid_figure
 from pipeline.runs.outcome import Outcome
 
 
-def images_section(outcome: Outcome) -> tuple[Figure | Text, ...]:
-    blocks: list[Figure | Text] = []
+def images_section(outcome: Outcome) -> Section:
+    """The stored grids of a run; reconstructions alone where the model takes no label."""
+    blocks: list[Figure] = []
     if "generated" in outcome.grids:
         blocks.append(
             grid_figure(
@@ -38,25 +34,4 @@ def images_section(outcome: Outcome) -> tuple[Figure | Text, ...]:
             f"Real images and their reconstructions by {outcome.name}",
         )
     )
-    return tuple(blocks)
-
-
-def grid_figure(outcome: Outcome, kind: str, caption: str, alt: str, *, width: int = 600, name: str = "") -> Figure:
-    """A stored grid as a figure, its pixels enlarged to at most `width`."""
-    return Figure(name or kind, enlarged(outcome.grids[kind], width), alt, caption)
-
-
-def enlarged(path: Path, width: int) -> bytes:
-    """A stored grey PNG with its pixels enlarged to at most `width`; as it is where there is no room for that."""
-    with Image.open(path) as image:
-        scale = width // image.width
-        return plots.image_png(np.asarray(image), scale=scale) if scale > 1 else path.read_bytes()
-
-
-def real_tile(outcome: Outcome, width: int) -> Tile | None:
-    """Real images in the layout of the generated ones, for a wall; None where the store has none."""
-    if outcome.real is None:
-        return None
-    alt = f"Real {outcome.split} images, one row per class"
-    picture = Figure("real", enlarged(outcome.real, width), alt)
-    return Tile("real", "real images", (), picture, note=f"of the {outcome.split} split")
+    return Section("Images", tuple(blocks))

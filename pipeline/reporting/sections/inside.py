@@ -1,4 +1,4 @@
-"""What a report says of the inside of a model: the stored stage `inside` -> a Section. Measures nothing."""
+"""The section "Inside the model": what the stage `inside` has stored, as pictures and sentences. Measures nothing."""
 
 from pathlib import Path
 from typing import Any

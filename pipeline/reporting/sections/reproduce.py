@@ -1,17 +1,17 @@
-"""How to repeat a run, and what identifies it."""
+"""The section "Reproduce": the command that repeats something, and what identifies the data, judges and code."""
 
 from pipeline.environment import environment_text
-from pipeline.reporting.blocks import Code, Section, Table
+from pipeline.reporting.blocks import Block, Code, Section, Table
 from pipeline.runs.outcome import Outcome
 from pipeline.store.store import KEY_LENGTH
 
 
-def reproduce_section(command: str, outcome: Outcome) -> Section:
-    """The command, the configuration, and what identifies the data and the judges."""
-    return Section("Reproduce", (Code(command, "sh"), identity(outcome), Code(outcome.config.to_toml(), "toml")))
+def reproduce_section(command: str, outcome: Outcome | None, *more: Block) -> Section:
+    """A command, what identifies its results by one of them (None: there is none yet), and whatever else it takes."""
+    return Section("Reproduce", (Code(command, "sh"), *([_identity(outcome)] if outcome else []), *more))
 
 
-def identity(outcome: Outcome) -> Table:
+def _identity(outcome: Outcome) -> Table:
     """What identifies a run, its data, judges and code, and what this report was written with."""
     facts = [("run key", outcome.key[:KEY_LENGTH]), ("data SHA-256", outcome.facts["source_sha256"])]
     if "judge_sha256" in outcome.facts:

@@ -1,14 +1,19 @@
-"""The answer of a run: its headline numbers and a sentence on them."""
+"""The section "Result": a run's headline numbers and a sentence on them."""
 
 from pipeline.evaluation.catalog import HEADLINES
-from pipeline.reporting.blocks import Text
+from pipeline.reporting.blocks import Facts, Section, Text
 from pipeline.reporting.citation import Phrase, cited
 from pipeline.runs.outcome import Outcome
 
 
-def headline_facts(outcome: Outcome) -> tuple[tuple[str, str], ...]:
-    """The numbers a reader came for, each with its interval or its bound beside it."""
-    names = {key.partition("/")[2] for key in outcome.metrics}
+def result_section(outcome: Outcome) -> Section:
+    """What a reader came for."""
+    return Section("Result", (Facts(_headlines(outcome)), _verdict(outcome)))
+
+
+def _headlines(outcome: Outcome) -> tuple[tuple[str, str], ...]:
+    """The first numbers of a run, each with its interval or its bound beside it."""
+    names = outcome.scores
 
     def of(name: str, form: str = "show") -> str:
         return cited(outcome, f"{outcome.split}/{name}", form=form)
@@ -30,21 +35,20 @@ def headline_facts(outcome: Outcome) -> tuple[tuple[str, str], ...]:
     return tuple((name, Phrase(of(name), *beside.get(name, ()))) for name in HEADLINES if name in names)
 
 
-def verdict(outcome: Outcome) -> tuple[Text, ...]:
+def _verdict(outcome: Outcome) -> Text:
+    """How right and how varied the generated images are, in words."""
     split = outcome.split
     if f"{split}/conditional_accuracy" not in outcome.metrics:
-        return (Text("This model takes no label, so nothing is said of conditional accuracy, coverage and diversity."),)
-    return (
-        Text(
-            Phrase(
-                "Of the images generated for a label, ",
-                cited(outcome, f"{split}/conditional_accuracy", form=".1%"),
-                " are read as that label by a classifier that reads ",
-                cited(outcome, f"{split}/judge_accuracy", form=".1%"),
-                " of real images right. They reach ",
-                cited(outcome, f"{split}/coverage_relative", form=".0%"),
-                " of the coverage of real images. Accuracy is blind to collapse and coverage drops with blur as well "
-                "as with collapse: read the two together.",
-            )
-        ),
+        return Text("This model takes no label, so nothing is said of conditional accuracy, coverage and diversity.")
+    return Text(
+        Phrase(
+            "Of the images generated for a label, ",
+            cited(outcome, f"{split}/conditional_accuracy", form=".1%"),
+            " are read as that label by a classifier that reads ",
+            cited(outcome, f"{split}/judge_accuracy", form=".1%"),
+            " of real images right. They reach ",
+            cited(outcome, f"{split}/coverage_relative", form=".0%"),
+            " of the coverage of real images. Accuracy is blind to collapse and coverage drops with blur as well "
+            "as with collapse: read the two together.",
+        )
     )

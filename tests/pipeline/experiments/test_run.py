@@ -12,7 +12,8 @@ from pipeline.config.reading import build_config, read_toml
 from pipeline.environment import environment_text
 from pipeline.errors import DataError, DivergedError, TrackingError
 from pipeline.experiments.record import closing, history_csv
-from pipeline.experiments.run import prerequisites, run, write_run_report
+from pipeline.experiments.run import prerequisites, run
+from pipeline.reporting.run import write_run_report
 from pipeline.runs.execute import execute
 from pipeline.runs.outcome import find_run, load_outcome
 from pipeline.stages.context import Context

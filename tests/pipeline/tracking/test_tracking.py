@@ -106,7 +106,7 @@ def client(tracker):
 def client_of(tracker: MlflowTracker):
     from mlflow import MlflowClient
 
-    return MlflowClient(tracking_uri=tracker.uri)
+    return MlflowClient(tracking_uri=tracker._link.uri)
 
 
 def runs_of(client, tracker, query=""):
@@ -431,7 +431,7 @@ def test_a_table_is_the_one_mlflow_would_write(tracker, client):
 def test_tables_can_be_compared_across_runs(tracker, client, monkeypatch):
     for i in range(3):
         tracker.open_run(RunSpec(f"r{i}", f"k{i}", {})).log_table("per_class.json", TABLE)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracker.uri)  # load_table asks the global store
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracker._link.uri)  # load_table asks the global store
     assert len(client.load_table(tracker.experiment_id, "per_class.json")) == 6
 
 

@@ -13,13 +13,15 @@ from PIL import Image
 from pipeline.config.reading import build_config
 from pipeline.reporting.blocks import Figure, Report, Section, Table, Text
 from pipeline.reporting.html import render_html
-from pipeline.reporting.sections.classes import class_heat_figure, per_class_section
+from pipeline.reporting.sections.classes import classes_section
 from pipeline.runs.execute import execute
 from pipeline.stages.context import Context
 from sweeps.analysis.front import balanced, pareto_front
 from sweeps.analysis.importances import importances
 from sweeps.analysis.summary import Summary, gains
-from sweeps.reporting.trade_off import curves, per_class, trade_off, why
+from sweeps.reporting.classes import class_heat, per_class
+from sweeps.reporting.trade_off import trade_off
+from sweeps.reporting.why import curves, why
 from sweeps.study.config import StudyConfig
 from sweeps.study.hypervolume import hypervolume
 from sweeps.study.objective import chosen
@@ -148,7 +150,7 @@ def outcome(warm_home):
 def test_the_worst_class_is_shown_with_its_row_of_the_grid(outcome):
     worst, table = 6, outcome.per_class["table"]
     table["conditional_accuracy"] = [0.1 if label == worst else 0.9 for label in range(10)]
-    section = per_class_section(outcome)
+    section = classes_section(outcome)
     [figure] = [b for b in section.blocks if isinstance(b, Figure) and b.name == "worst-class"]
     with Image.open(outcome.grids["generated"]) as image:
         row = np.asarray(image)[9 * worst : 9 * worst + 8]
@@ -164,34 +166,34 @@ def test_the_worst_class_is_said_to_be_taken_for_what_the_judge_reads_most(outco
     confusion[4] = [0, 0, 30, 0, 60, 0, 0, 10, 0, 0]
     table = {**outcome.per_class["table"], "class": names}
     table["conditional_accuracy"] = [0.9] * 4 + [0.6] + [0.9] * 5
-    text = per_class_section(replace(outcome, per_class={"table": table, "confusion": confusion.tolist()})).blocks[0]
+    text = classes_section(replace(outcome, per_class={"table": table, "confusion": confusion.tolist()})).blocks[0]
     assert text.text == "The worst class is e: 60.0% are read right; 30.0% are taken for c."
     perfect = {"table": {**table, "conditional_accuracy": [1.0] * 10}, "confusion": (np.eye(10) * 100).tolist()}
-    assert per_class_section(replace(outcome, per_class=perfect)).blocks[0].text.endswith("100.0% are read right.")
+    assert classes_section(replace(outcome, per_class=perfect)).blocks[0].text.endswith("100.0% are read right.")
 
 
 def test_classes_are_compared_within_one_split_and_for_two_outcomes_or_more(outcome, warm_home):
-    assert class_heat_figure("x", {"0": outcome}, "seed") == []
-    assert names(class_heat_figure("x", {"0": outcome, "1": outcome}, "seed")) == ["classes-x"]
+    assert class_heat("x", {"0": outcome}, "seed") == []
+    assert names(class_heat("x", {"0": outcome, "1": outcome}, "seed")) == ["classes-x"]
     with pytest.raises(AssertionError, match="not compared"):
-        class_heat_figure("x", {"0": outcome, "1": replace(outcome, split="val")}, "seed")
+        class_heat("x", {"0": outcome, "1": replace(outcome, split="val")}, "seed")
 
 
 def test_a_sweep_shows_its_finals_or_else_its_choice_and_nothing_for_a_model_without_labels(outcome):
     plain = summary_of(6)
-    assert per_class(plain).blocks == ()
+    assert per_class(plain) == ()
     val = replace(outcome, split="val", metrics={**outcome.metrics, "val/judge_accuracy": 0.9, **METRICS})
     summary = summary_of(6, outcomes=dict.fromkeys(range(6), val))
-    assert "classes-front" in names(per_class(summary).blocks)
-    assert "classes-seeds" not in names(per_class(replace(summary, finals=(outcome,))).blocks)
+    assert "classes-front" in names(per_class(summary))
+    assert "classes-seeds" not in names(per_class(replace(summary, finals=(outcome,))))
     other = replace(outcome, config=outcome.config.with_settings({"train.seed": 1}))
-    assert "classes-seeds" in names(per_class(replace(summary, finals=(outcome, other))).blocks)
+    assert "classes-seeds" in names(per_class(replace(summary, finals=(outcome, other))))
 
 
 def test_hostile_class_names_are_text(outcome):
     table = {**outcome.per_class["table"], "class": HOSTILE}
     hostile = replace(outcome, per_class={**outcome.per_class, "table": table})
-    heat = class_heat_figure("x", {"0": hostile, "1": hostile}, "seed")
-    html = render_html(Report("t", "s", (Section("Per class", (*per_class_section(hostile).blocks, *heat)),)))
+    heat = class_heat("x", {"0": hostile, "1": hostile}, "seed")
+    html = render_html(Report("t", "s", (Section("Per class", (*classes_section(hostile).blocks, *heat)),)))
     assert "alert(" in html
     assert "<script>alert" not in html

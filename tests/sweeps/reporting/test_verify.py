@@ -8,8 +8,8 @@ import pytest
 from helpers import quick_config
 
 from pipeline.errors import ReportError
-from pipeline.experiments.run import write_run_report
 from pipeline.reporting.comparison import write_comparison
+from pipeline.reporting.run import write_run_report
 from pipeline.runs.comparison import compare_runs
 from pipeline.runs.execute import execute
 from pipeline.stages.context import Context

@@ -1,0 +1,78 @@
+"""Why the trials of a study differ: what each setting does to each objective. A Summary -> blocks."""
+
+from pipeline import plots
+from pipeline.reporting.blocks import Block, Figure, Text
+from sweeps.analysis.importances import importances
+from sweeps.analysis.summary import Summary
+from sweeps.reporting.cells import complete_trials, objective_axes, setting_axes
+
+CURVES_LIMIT = 60
+"""Most trials in the figure of learning curves."""
+
+
+def why(summary: Summary) -> tuple[Block, ...]:
+    """What moved the objectives: importances, slices, contours, all settings at once, rate against distortion."""
+    complete = complete_trials(summary)
+    if len(complete) < 4:
+        return (Text("Too few complete trials to say what matters."),)
+    params, objectives, front = setting_axes(summary), objective_axes(summary), set(summary.front)
+    blocks: list[Block] = []
+    importance = importances(complete, summary.config)
+    if importance:
+        blocks.append(
+            Figure(
+                "importances",
+                plots.importances(importance),
+                "Importance of each setting for each objective",
+                "share of each objective's variance explained by each setting (fANOVA)",
+            )
+        )
+    blocks.append(
+        Figure(
+            "slices",
+            plots.parameter_slices(complete, params, objectives, front),
+            "Each objective against each setting",
+            "every complete trial",
+        )
+    )
+    if len(params) > 1:
+        x, y = params[:2]
+        others = "".join(f" Points differ in {label} as well." for _, label, _ in params[2:])
+        blocks.append(
+            Figure(
+                "contours",
+                plots.contours(complete, x, y, objectives, front, summary.chosen),
+                f"Each objective over {x[1]} and {y[1]}",
+                f"linear interpolation between the {len(complete)} trials (dots), none outside of them; bright is "
+                f"better, the front is ringed, the star is the choice.{others} Where dots are few, the colour between "
+                "them is a guess",
+            )
+        )
+    blocks.append(
+        Figure(
+            "parallel",
+            plots.parallel_coordinates(complete, params, objectives, front, summary.chosen),
+            "Every trial as a line through its settings and objectives",
+            "a line per complete trial, from its settings (above) to its objectives (below)",
+        )
+    )
+    if {"kl", "bce", "beta"} <= set(complete.columns):
+        blocks.append(
+            Figure(
+                "rate-distortion",
+                plots.rate_distortion(complete, front, summary.chosen),
+                "Rate against distortion of every trial",
+                "kl (rate) against bce (distortion) on validation images; dashed: equal neg_elbo",
+            )
+        )
+    return tuple(blocks)
+
+
+def curves(summary: Summary) -> tuple[Block, ...]:
+    """Learning curves of the trials, the front highlighted."""
+    histories = {f"trial {n}": o.history for n, o in list(summary.outcomes.items())[:CURVES_LIMIT]}
+    if not histories:
+        return ()
+    front = {f"trial {n}" for n in summary.front}
+    caption = "neg_elbo on validation images by epoch; the front stands out"
+    return (Figure("curves", plots.loss_curves(histories, front), "Learning curves of the trials", caption),)
