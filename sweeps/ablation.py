@@ -80,7 +80,7 @@ def stored_ablations(home: Home) -> dict[str, AblationConfig]:
     found = {}
     for folder in sorted(folders, key=lambda folder: (folder / MANIFEST).stat().st_mtime_ns):
         held = read_json(folder / "definition.json")
-        base = RunConfig().with_settings(held["base"])
+        base = RunConfig.stored(held["base"])
         found[held["name"]] = AblationConfig(**held | {"base": base, "values": tuple(held["values"])})
     return found
 

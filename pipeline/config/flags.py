@@ -13,6 +13,7 @@ FLAGS = {
     "train.epochs": "--epochs",
     "train.batch_size": "--batch-size",
     "train.seed": "--seed",
+    "sampling.prior": "--prior",
     "runtime.device": "--device",
 }
 """The settings that have a flag of their own."""

@@ -23,6 +23,10 @@ from pipeline.config.sections import (
 from pipeline.errors import ConfigError
 
 
+RETIRED = frozenset({"sampling.codes_per_class"})
+"""Settings that there once were: what was written down with one is read without it."""
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """Everything one run depends on."""
@@ -55,6 +59,11 @@ class RunConfig:
             part = dataclasses.replace(getattr(config, section), **{key: parsed})
             config = dataclasses.replace(config, **{section: part})
         return config
+
+    @classmethod
+    def stored(cls, settings: Mapping[str, Any]) -> "RunConfig":
+        """The inverse of `flat`, of settings that this version or an older one wrote down."""
+        return cls().with_settings({name: value for name, value in settings.items() if name not in RETIRED})
 
     def to_toml(self) -> str:
         """The whole configuration as TOML that `--config` reads back to an equal one."""

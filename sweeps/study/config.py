@@ -92,7 +92,7 @@ def stored_config(study: optuna.Study) -> StudyConfig:
     held = study.user_attrs[DEFINITION]
     return StudyConfig(
         name=study.study_name,
-        base=RunConfig().with_settings(held["base"]),
+        base=RunConfig.stored(held["base"]),
         space=tuple(Dimension(**d) for d in held["space"]),
         objectives=tuple(OBJECTIVES[name] for name in held["objectives"]),
         seed=held["seed"],
