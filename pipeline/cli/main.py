@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.config.reading import build_config, read_toml
-from pipeline.config.sections import DATASETS, DEVICES, MODELS
+from pipeline.config.sections import DATASETS, DEVICES, MODELS, PRIORS
 from pipeline.config.settings import RunConfig
 from pipeline.errors import ConfigError, CvaePipeError, StudyError
 from pipeline.store.home import Home
@@ -58,6 +58,14 @@ Lr = Annotated[float | None, typer.Option("--lr", help="Adam's learning rate.", 
 Epochs = Annotated[int | None, typer.Option(help="Passes over the training images.", rich_help_panel=TRAINING)]
 BatchSize = Annotated[int | None, typer.Option(help="Images per step.", rich_help_panel=TRAINING)]
 Seed = Annotated[int | None, typer.Option(help="Seed of weights, batch order and z.", rich_help_panel=TRAINING)]
+Prior = Annotated[
+    str | None,
+    typer.Option(
+        help=f"What z is drawn from: {', '.join(PRIORS)}. All but the first are fitted after training, and every score "
+        "is given under both.",
+        rich_help_panel=MODEL,
+    ),
+]
 Device = Annotated[str | None, typer.Option(help=f"{', '.join(DEVICES)}.", rich_help_panel=OTHER)]
 Config = Annotated[Path | None, typer.Option("--config", help="TOML file of settings.", rich_help_panel=OTHER)]
 Set = Annotated[
@@ -159,6 +167,7 @@ def score(
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     seed: Seed = None,
+    prior: Prior = None,
     device: Device = None,
     config: Config = None,
     set_: Set = None,
@@ -167,13 +176,19 @@ def score(
     json_: Json = False,
 ) -> None:
     """Score generated images: conditional accuracy, coverage, diversity; trains first if need be."""
+    from pipeline.stages.expost import expost
+    from pipeline.stages.graph import EXPOST
     from pipeline.stages.score import score as score_stage
 
-    settings = _flags(dataset, model, beta, latent_dim, hidden, lr, epochs, batch_size, seed, device)
+    settings = _flags(dataset, model, beta, latent_dim, hidden, lr, epochs, batch_size, seed, device, prior)
     split = _split(split)
-    with _session(_config(config, set_, settings), json_, {"score"} if force else set()) as ctx:
+    with _session(_config(config, set_, settings), json_, {"score", "prior", "expost"} if force else set()) as ctx:
         result = score_stage(ctx, split)
-        _show_metrics(result.metrics, json_, {"generated": str(result.folder / "generated.png")})
+        metrics = result.metrics
+        if EXPOST.when(ctx.config, split):
+            result = expost(ctx, split)
+            metrics |= result.metrics
+        _show_metrics(metrics, json_, {"generated": str(result.folder / "generated.png")})
 
 
 @app.command(epilog=_examples("cvae-pipe audit --dataset digits", "cvae-pipe audit --beta 4 --json"))
@@ -187,6 +202,7 @@ def audit(
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     seed: Seed = None,
+    prior: Prior = None,
     device: Device = None,
     config: Config = None,
     set_: Set = None,
@@ -197,7 +213,7 @@ def audit(
     """Measure the secondary suite: likelihood bound, diversity, latent health, memorisation; takes minutes."""
     from pipeline.stages.audit import audit as audit_stage
 
-    settings = _flags(dataset, model, beta, latent_dim, hidden, lr, epochs, batch_size, seed, device)
+    settings = _flags(dataset, model, beta, latent_dim, hidden, lr, epochs, batch_size, seed, device, prior)
     with _session(_config(config, set_, settings), json_, {"audit"} if force else set()) as ctx:
         result = audit_stage(ctx, _split(split))
         _show_metrics(result.metrics, json_, {"KL per dimension": str(result.folder / "kl_per_dim.json")})
@@ -221,6 +237,7 @@ def run(
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     seed: Seed = None,
+    prior: Prior = None,
     device: Device = None,
     config: Config = None,
     set_: Set = None,
@@ -232,7 +249,7 @@ def run(
     from pipeline.experiments.run import run as run_all
     from pipeline.stages.graph import STAGES
 
-    settings = _flags(dataset, model, beta, latent_dim, hidden, lr, epochs, batch_size, seed, device)
+    settings = _flags(dataset, model, beta, latent_dim, hidden, lr, epochs, batch_size, seed, device, prior)
     settings["audit.enabled"] = audit
     force_stages = {s.name for s in STAGES if not s.shared} if force else set()
     with _session(_config(config, set_, settings), json_, force_stages) as ctx:
@@ -283,6 +300,7 @@ def sweep(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="First seed of the re-trained choice.")] = None,
     executor: ExecutorName = "auto",
+    prior: Prior = None,
     device: Device = None,
     config: Config = None,
     set_: Set = None,
@@ -298,7 +316,7 @@ def sweep(
     from sweeps.study.objective import chosen
     from sweeps.study.space import build_space
 
-    settings = _flags(dataset, model, None, None, hidden, None, epochs, batch_size, seed, device)
+    settings = _flags(dataset, model, None, None, hidden, None, epochs, batch_size, seed, device, prior)
     base = _config(config, set_, settings | {"audit.enabled": audit})
     name = _study_name(name or base.data.dataset)
     with _session(base, json_) as ctx:
@@ -346,6 +364,7 @@ def baselines(
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     seed: Seed = None,
+    prior: Prior = None,
     device: Device = None,
     config: Config = None,
     set_: Set = None,
@@ -358,7 +377,7 @@ def baselines(
     from pipeline.experiments.baselines import baseline_table
     from pipeline.experiments.baselines import baselines as run_baselines
 
-    settings = _flags(dataset, None, None, latent_dim, hidden, lr, epochs, batch_size, seed, device)
+    settings = _flags(dataset, None, None, latent_dim, hidden, lr, epochs, batch_size, seed, device, prior)
     with _session(_config(config, set_, settings), json_) as ctx:
         rows = run_baselines(ctx, lambda: _tracker(ctx.home))
     if json_:
@@ -389,6 +408,7 @@ def ablate(
     seed: Seed = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes; by default one per core.")] = None,
     executor: ExecutorName = "auto",
+    prior: Prior = None,
     device: Device = None,
     config: Config = None,
     set_: Set = None,
@@ -402,7 +422,7 @@ def ablate(
     from sweeps.study.ablation import AblationConfig, parse_values
     from sweeps.study.space import numeric_setting
 
-    settings = _flags(dataset, model, beta, latent_dim, hidden, lr, epochs, batch_size, seed, device)
+    settings = _flags(dataset, model, beta, latent_dim, hidden, lr, epochs, batch_size, seed, device, prior)
     base = _config(config, set_, settings | {"audit.enabled": audit})
     setting = numeric_setting(param, option="--param")
     short = setting.partition(".")[2].replace("_", "-")
@@ -558,6 +578,7 @@ def _flags(
     batch_size: int | None,
     seed: int | None,
     device: str | None,
+    prior: str | None = None,
 ) -> dict[str, Any]:
     return {
         "data.dataset": dataset,
@@ -569,6 +590,7 @@ def _flags(
         "train.epochs": epochs,
         "train.batch_size": batch_size,
         "train.seed": seed,
+        "sampling.prior": prior,
         "runtime.device": device,
     }
 

@@ -22,7 +22,6 @@ from pipeline.config.sections import (
 )
 from pipeline.errors import ConfigError
 
-
 RETIRED = frozenset({"sampling.codes_per_class"})
 """Settings that there once were: what was written down with one is read without it."""
 

@@ -77,7 +77,14 @@ class Misread:
 
 @torch.inference_mode()
 def look_inside(
-    model: Autoencoder, data: PreparedData, part: Split, judge: Judge | None, *, per_class: int, seed: int, prior: Prior = STANDARD
+    model: Autoencoder,
+    data: PreparedData,
+    part: Split,
+    judge: Judge | None,
+    *,
+    per_class: int,
+    seed: int,
+    prior: Prior = STANDARD,
 ) -> Inside:
     """Everything above for one model on one split; `judge`, `per_class`, `seed` and `prior` are those of its score.
 

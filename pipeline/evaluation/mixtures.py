@@ -85,7 +85,9 @@ def fit_mixtures(
 def class_gaussians(codes: Codes) -> tuple[Float[Tensor, "K Z"], Float[Tensor, "K Z Z"]]:
     """Mean and root of the covariance of each class, float64: a mixture of one, in closed form."""
     weights, sizes = codes.weights[:, None].double(), codes.sizes.double()[:, None, None]
-    mean = (codes.x.double() * weights).sum(2, keepdim=True) / sizes.clamp_min(1)  # (K, Z, 1); N(0, I) for a class without codes
+    mean = (codes.x.double() * weights).sum(2, keepdim=True) / sizes.clamp_min(
+        1
+    )  # (K, Z, 1); N(0, I) for a class without codes
     centred = codes.x.double() - mean
     unit = _unit(codes)
     shrink = len(unit)  # images of N(0, I)
@@ -122,9 +124,7 @@ def _fit(
     return weights, carried, root[:, None] @ roots
 
 
-def _random_start(
-    codes: Codes, x: Float[Tensor, "K Z n"], there: Tensor, seed: int
-) -> tuple[Tensor, Tensor, Tensor]:
+def _random_start(codes: Codes, x: Float[Tensor, "K Z n"], there: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     """Equal weights, random codes as means, the class's own covariance. Codes are in random order: the first will do.
 
     A class with fewer codes than components has some of them twice; EM keeps equal components equal.

@@ -147,7 +147,7 @@ def cut(facts: dict[str, Any]) -> str:
 
 def quick_prior(model: Autoencoder, data: PreparedData, config: SamplingConfig) -> ClassMixtures:
     """A small density of some of the training images' codes, in a fraction of the time: for scores between epochs."""
-    some = _spread(data.train, QUICK_IMAGES)
+    some = spread(data.train, QUICK_IMAGES)
     classes = data.classes if model.conditional else 1
     codes = sampled_codes(model, some, seed=derive_seed("quick prior", config.seed))
     y = codes.y if model.conditional else torch.zeros_like(codes.y)
@@ -157,7 +157,7 @@ def quick_prior(model: Autoencoder, data: PreparedData, config: SamplingConfig) 
     return fit_mixtures(beside, [min(asked, most) for most in fit], seed=config.seed, tolerance=COARSE)
 
 
-def _spread(split: Split, limit: int) -> Split:
+def spread(split: Split, limit: int) -> Split:
     """At most `limit` images, evenly spread over a split: in the shares of its classes even where it is sorted."""
     step = -(-len(split) // limit)
     return Split(split.images[::step], split.labels[::step])

@@ -43,9 +43,7 @@ def decode_means(
     )
 
 
-def draw_z(
-    y: Int[Tensor, " N"], eps: Float[Tensor, "N Z"], prior: Prior, *, seed: int
-) -> Float[Tensor, "N Z"]:
+def draw_z(y: Int[Tensor, " N"], eps: Float[Tensor, "N Z"], prior: Prior, *, seed: int) -> Float[Tensor, "N Z"]:
     """z of these labels under a prior. The noise is the same for every prior."""
     u = torch.rand(len(y), generator=torch.Generator().manual_seed(derive_seed("component", seed)))
     return prior.draw(eps, u, y)

@@ -70,7 +70,9 @@ def _images(runs: Sequence[Outcome]) -> tuple[Block, ...]:
             anchor=f"run-{i}",
             title=run.name,
             values=tuple(
-                (key.partition("/")[2], cited(run, key)) for name in ON_TILES if (key := run.scored(name)) in run.metrics
+                (key.partition("/")[2], cited(run, key))
+                for name in ON_TILES
+                if (key := run.scored(name)) in run.metrics
             ),
             picture=Figure(
                 f"run-{i}",

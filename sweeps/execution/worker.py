@@ -76,16 +76,24 @@ def die_with_driver() -> None:
 
 def epoch_done(job: Job, ctx: "Context", record: "EpochRecord", model: "Autoencoder") -> EpochDone:
     """The event of an epoch, with the objectives that a pruner wants."""
+    from pipeline.evaluation.quick import quick_expost_scores
     from pipeline.evaluation.scoring import quick_scores
     from pipeline.stages.judge import judge
+    from pipeline.stages.prepare import prepare
     from pipeline.stages.reference import reference as reference_stage
 
     quick: dict[str, float] = {}
     if job.pruned_by:
+        config = job.config
         quick = {"neg_elbo": record.metrics["val/neg_elbo"]}
         if not set(job.pruned_by) <= set(quick):
-            judges, reference = judge(ctx).judges, reference_stage(ctx, job.split)
-            quick |= quick_scores(model, judges, reference, job.config.score)
+            judged = (judge(ctx).judges, reference_stage(ctx, job.split)) if config.model.kind == "cvae" else None
+            if any(name.endswith("_expost") for name in job.pruned_by):
+                quick |= quick_expost_scores(
+                    model, prepare(ctx), judged, config.score, config.sampling, neg_elbo=quick["neg_elbo"]
+                )
+            if judged and not set(job.pruned_by) <= set(quick):
+                quick |= quick_scores(model, *judged, config.score)
     return EpochDone(job.id, record.epoch, record.metrics, {k: quick[k] for k in job.pruned_by})
 
 

@@ -13,7 +13,7 @@ from sweeps.study.space import Dimension
 
 def is_headline(key: str) -> bool:
     """Whether a test metric is one of those that the choice is judged by."""
-    return key.partition("/")[2] in (
+    return key.partition("/")[2].removesuffix("_expost") in (
         "neg_elbo",
         "bce",
         "kl",

@@ -23,7 +23,7 @@ def images_section(summary: Summary) -> tuple[Block, ...]:
                 tuple(_tile(summary, int(n)) for n in numbers),
                 reference,
                 mark="Pareto front" if len(summary.config.objectives) > 1 else "best trial",
-                caption="Rows are classes; a column is one z, the same on every tile. Numbers are of the val split.",
+                caption="Rows are classes; a column is one noise, the same on every tile. Numbers are of the val split.",
             )
         )
     if summary.finals:
@@ -45,9 +45,7 @@ def _tile(summary: Summary, number: int) -> Tile:
     note = ""
     path: Path | None = None
     if outcome is not None:
-        path = outcome.grids.get("generated") or (
-            outcome.epoch_grids[max(outcome.epoch_grids)] if outcome.epoch_grids else None
-        )
+        path = outcome.picture or (outcome.epoch_grids[max(outcome.epoch_grids)] if outcome.epoch_grids else None)
         note = "chosen" if number == summary.chosen else ""
     else:
         epoch, path = summary.last_grids.get(number, (0, None))

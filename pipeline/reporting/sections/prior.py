@@ -23,7 +23,9 @@ def _gap(outcome: Outcome) -> Phrase:
     nats, fewer = of("neg_elbo", ".2f"), of("neg_elbo_expost", ".2f")
     metrics, split = outcome.metrics, outcome.split
     if f"{split}/conditional_accuracy" not in metrics:
-        return Phrase("Under N(0, I) the same model has a neg_elbo of ", nats, " nats; under the fitted prior ", fewer, ".")
+        return Phrase(
+            "Under N(0, I) the same model has a neg_elbo of ", nats, " nats; under the fitted prior ", fewer, "."
+        )
     right, fitted = of("conditional_accuracy", ".1%"), of("conditional_accuracy_expost", ".1%")
     head = Phrase("Under N(0, I) the same model gets ", right, " of its images right, at ", nats, " nats: ")
     tail = Phrase(fitted, ", at ", fewer, " nats.")
