@@ -103,7 +103,7 @@ def measure(sizes: tuple[int, ...], report_sizes: tuple[int, ...]) -> dict[str, 
         base = build_config(TINY)
         ctx = Context(base, home)
         execute(ctx, "val")
-        config = StudyConfig("growth", base, DEFAULT_SPACE, chosen((), "cvae"))
+        config = StudyConfig("growth", base, DEFAULT_SPACE, chosen((), "cvae", base.sampling.prior))
         executor = Instant(home, base)
         tracker = MlflowTracker.connect(home, "growth", on_warning=print)
         ledger = Ledger(home, config)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from pipeline.experiments.baselines import Baseline
     from pipeline.models.architecture import Architecture
+    from pipeline.models.priors import Prior
     from pipeline.runs.outcome import Outcome
     from pipeline.stages.context import Context
     from pipeline.tracking import MlflowTracker
@@ -119,6 +120,20 @@ class Run:
             raise ConfigError(f"the weights of {self.name} are not in the store; run the same configuration again")
         return train(Context(self.config, self.home)).model
 
+    @cached_property
+    def prior(self) -> "Prior":
+        """What z is drawn from: the prior that the run is scored under."""
+        from pipeline.models.priors import STANDARD
+        from pipeline.stages.context import Context
+        from pipeline.stages.graph import PRIOR
+        from pipeline.stages.prior import fitted_prior
+
+        if not PRIOR.when(self.config, self.outcome.split):
+            return STANDARD
+        if not self.home.store.has(PRIOR.name, PRIOR.key(self.config)):
+            raise ConfigError(f"the prior of {self.name} is not in the store; run the same configuration again")
+        return fitted_prior(Context(self.config, self.home)).density
+
 
 def run(
     config: RunConfig,
@@ -163,20 +178,22 @@ def load_run(name: str, *, home: Home | None = None) -> Run:
 def samples(run: Run, label: int | str, n: int, *, seed: int = 0) -> "np.ndarray[tuple[int, ...], Any]":
     """`n` images of a class (its index or name): Bernoulli means in [0, 1], (n, H, W) float32.
 
-    z ~ N(0, I) depends on `seed` alone: the same for every class and model. ConfigError for a label there is none of.
+    z is drawn from the prior that the run is scored under, by noise that depends on `seed` alone: the same for every
+    class and model. ConfigError for a label there is none of.
     """
     import torch
 
-    from pipeline.models.sampling import decode_means, fixed_noise
+    from pipeline.models.sampling import decode_means, draw_z, fixed_noise
 
     classes = _class_names(run)
     if label in classes:
         label = classes.index(str(label))
     if not (isinstance(label, int) and 0 <= label < len(classes)):
         raise ConfigError(f"label is {label!r}; it must be 0 to {len(classes) - 1}, or one of {', '.join(classes)}")
-    z = fixed_noise(n, run.model.latent_dim, seed=seed)
+    y = torch.full((n,), label)
+    z = draw_z(y, fixed_noise(n, run.model.latent_dim, seed=seed), run.prior, seed=seed)
     height, width = run.outcome.facts["shape"]
-    return decode_means(run.model, z, torch.full((n,), label)).view(n, height, width).cpu().numpy()
+    return decode_means(run.model, z, y).view(n, height, width).cpu().numpy()
 
 
 def _class_names(run: Run) -> list[str]:

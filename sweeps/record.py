@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.evaluation.catalog import HEADLINES, METRICS, show, show_spread
-from pipeline.experiments.record import setting_label
+from pipeline.evaluation.catalog import METRICS, show, show_spread
+from pipeline.experiments.record import headline_rows, setting_label
 from pipeline.reporting.pictures import enlarged
 from pipeline.runs.outcome import Outcome
-from pipeline.stages.graph import TRAIN
+from pipeline.stages.graph import PRIOR, TRAIN
+from pipeline.stages.prior import DENSITY
 from pipeline.store.home import Home
 from pipeline.store.store import KEY_LENGTH
 from pipeline.tracking import (
@@ -60,10 +61,10 @@ def project(jobs: TrackedJobs, summary: Summary) -> None:
         return
     jobs.tracker.save_view(view_key(jobs.parent.id), trials_view(summary, jobs.parent.id))
     champion = summary.champion
-    if champion is not None and "generated" in champion.grids:
+    if champion is not None and champion.picture is not None:
         with tempfile.TemporaryDirectory() as folder:
             picture = Path(folder, PICTURE)
-            picture.write_bytes(enlarged(champion.grids["generated"], PICTURE_WIDTH))
+            picture.write_bytes(enlarged(champion.picture, PICTURE_WIDTH))
             jobs.parent.log_file(picture)
     jobs.parent.set_description(describe_study(summary, jobs.tracker.experiment_id, jobs.parent.id))
     if champion is not None:
@@ -123,13 +124,12 @@ def describe_study(summary: Summary, experiment_id: str, run_id: str) -> str:
     spread = summary.final_spread()
     if spread:
         n = len(summary.finals)
-        rows = [
-            (f"{key} {METRICS[name].arrow}".strip(), show_spread(*spread[key]) if n > 1 else show(spread[key][0]))
-            for name in HEADLINES
-            if (key := f"test/{name}") in spread
-        ]
+        written = {
+            key.partition("/")[2]: show_spread(mean, sd) if n > 1 else show(mean) for key, (mean, sd) in spread.items()
+        }
+        columns, rows = headline_rows(written, "test", "mean ± sd" if n > 1 else "value")
         lines += [f"**On test, {f'over {n} seeds' if n > 1 else 'one seed'}**", ""]
-        lines += [*note_table(("metric", "mean ± sd" if n > 1 else "value"), rows), ""]
+        lines += [*note_table(columns, rows), ""]
     names = [d.name.replace("_", " ") for d in config.space]
     names += [f"{o.name.replace('_', ' ')} {METRICS[o.name].arrow}" for o in config.objectives]
     on_front = [(f"**{n}**" if n == summary.chosen else str(n), *cells(config, summary.row(n))) for n in summary.front]
@@ -148,8 +148,8 @@ def register_champion(jobs: TrackedJobs, summary: Summary, champion: Outcome) ->
         name, tags = trial_title(summary.chosen, params, config.space), {"trial": str(summary.chosen)}
     run = jobs.open_run(champion.config, champion.split, name, tags)
     jobs.record(run, champion)  # after an outage it is not there yet
-    accuracy = champion.metrics.get(f"{champion.split}/conditional_accuracy")
-    scores = f"; {champion.split}/conditional_accuracy {show(accuracy)}" if accuracy is not None else ""
+    key = champion.scored("conditional_accuracy")
+    scores = f"; {key} {show(champion.metrics[key])}" if key in champion.metrics else ""
     run.register_model(
         registered_name(config.name),
         served_model(champion, jobs.ctx.home),
@@ -159,7 +159,7 @@ def register_champion(jobs: TrackedJobs, summary: Summary, champion: Outcome) ->
 
 
 def served_model(outcome: Outcome, home: Home) -> ServedModel:
-    """The generator of a stored run, for the registry."""
+    """The generator of a stored run, with the prior that is scored, for the registry."""
     model, (height, width) = outcome.config.model, outcome.facts["shape"]
     return ServedModel(
         weights=home.store.path("train", TRAIN.key(outcome.config)) / "model.safetensors",
@@ -173,4 +173,5 @@ def served_model(outcome: Outcome, home: Home) -> ServedModel:
         },
         height=height,
         width=width,
+        prior=home.store.path("prior", PRIOR.key(outcome.config)) / DENSITY if outcome.fitted else None,
     )

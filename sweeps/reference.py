@@ -54,7 +54,7 @@ def main(
     """Everything the report rests on, then the report; repeating it does what is left. The html's path."""
     home = Home.from_environment()
     home.check_writable()
-    base = build_config(sets=(*AS_REPORTED, "sampling.prior=mixture", *overrides))
+    base = build_config(sets=(*AS_REPORTED, *overrides))
 
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)

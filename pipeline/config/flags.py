@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from pipeline.config.reading import PRESETS
-from pipeline.config.sections import DATASETS, DEVICES, MODELS, SCHEDULES
+from pipeline.config.sections import DATASETS, DEVICES, MODELS, PRIORS, SCHEDULES
 from pipeline.config.settings import RunConfig
 
 DATA, MODEL, TRAINING, OTHER = "Data", "Model", "Training", "Everything else"
@@ -34,6 +34,14 @@ DAILY = (
     Flag("--epochs", "train.epochs", int, TRAINING, "Passes over the training images."),
     Flag("--batch-size", "train.batch_size", int, TRAINING, "Images per step."),
     Flag("--seed", "train.seed", int, TRAINING, "Seed of weights, batch order and z."),
+    Flag(
+        "--prior",
+        "sampling.prior",
+        str,
+        MODEL,
+        f"What z is drawn from: {', '.join(PRIORS)}. All but the first are fitted after training, and every score is "
+        "given under both.",
+    ),
     Flag("--device", "runtime.device", str, OTHER, f"{', '.join(DEVICES)}."),
 )
 OPTIONS = {flag.setting: flag.option for flag in DAILY}

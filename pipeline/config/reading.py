@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.sections import DataConfig
-from pipeline.config.settings import SECTIONS, RunConfig
+from pipeline.config.settings import RETIRED, SECTIONS, RunConfig
 from pipeline.errors import ConfigError
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -56,7 +56,8 @@ def build_config(
             raise ConfigError(f"unknown table [{section}]; tables are {', '.join([*SECTIONS, *other_tables])}")
         if not isinstance(table, Mapping):
             raise ConfigError(f"{section} is {table!r}; it must be a table: [{section}]")
-        settings |= {f"{section}.{key}": value for key, value in table.items()}
+        named = {f"{section}.{key}": value for key, value in table.items()}
+        settings |= {name: value for name, value in named.items() if name not in RETIRED}  # the file may be an old one
     settings |= {name: value for name, value in (flags or {}).items() if value is not None}
     for entry in sets:
         name, equals, value = entry.partition("=")

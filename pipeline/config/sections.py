@@ -202,22 +202,19 @@ class ScoreConfig:
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """The prior that generated images are drawn from. Read by `expost`, which scores a second time under it."""
+    """The prior that z is drawn from, and that the kl is against. Read by `prior`, which fits it after training."""
 
-    prior: str = "standard"
-    """standard: N(0, I) alone. gaussian, mixture: scores under a density per class as well, fitted after training on
-    sampled codes of the training images."""
+    prior: str = "mixture"
+    """standard: N(0, I), which the model was trained against, and nothing else. gaussian, mixture: a density per class
+    (of a vae: one), fitted on sampled codes of all training images; every score is given under both."""
     components: int = 10
-    """Gaussians per class of a mixture."""
-    codes_per_class: int = 2500
-    """Training images per class, at most, whose codes the density is fitted on."""
+    """Gaussians per class of a mixture, at most: how many of them are used, validation codes decide."""
     seed: int = 0
     """Seed of the codes and of the fit."""
 
     def __post_init__(self) -> None:
         require(self.prior in PRIORS, "sampling.prior", self.prior, f"one of {', '.join(PRIORS)}")
         require(self.components >= 1, "sampling.components", self.components, "1 or more")
-        require(self.codes_per_class >= 2, "sampling.codes_per_class", self.codes_per_class, "2 or more")
         require(0 <= self.seed < 2**32, "sampling.seed", self.seed, "0 or more, below 2**32")
 
 

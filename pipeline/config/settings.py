@@ -23,6 +23,9 @@ from pipeline.config.sections import (
 from pipeline.config.values import value_before
 from pipeline.errors import ConfigError
 
+RETIRED = frozenset({"sampling.codes_per_class"})
+"""Settings that there once were: what was written down with one is read without it."""
+
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -60,8 +63,9 @@ class RunConfig:
     @staticmethod
     def from_stored(settings: Mapping[str, Any]) -> "RunConfig":
         """What `flat` gave, perhaps before a setting was added: then with what was done at that time, whatever the
-        default is by now."""
-        return RunConfig().with_settings({**BEFORE_ADDED, **settings})
+        default is by now; or when there was one that is retired."""
+        kept = {name: value for name, value in settings.items() if name not in RETIRED}
+        return RunConfig().with_settings({**BEFORE_ADDED, **kept})
 
     def to_toml(self) -> str:
         """The whole configuration as TOML that `--config` reads back to an equal one."""

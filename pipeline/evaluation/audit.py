@@ -24,6 +24,7 @@ from pipeline.evaluation.reference import Reference, stratified_indices
 from pipeline.models.architecture import Architecture
 from pipeline.models.autoencoder import reparametrise
 from pipeline.models.losses import gaussian_kl_per_dim
+from pipeline.models.priors import STANDARD, Prior
 from pipeline.models.sampling import conditional_samples, decode_means
 
 IWAE_IMAGES, IWAE_DRAWS = 50, 100
@@ -56,17 +57,30 @@ def audit_model(
     config: AuditConfig,
     score: ScoreConfig,
     progress: Progress = lambda what, done, total: None,
+    fitted: Prior | None = None,
 ) -> Audit:
-    """Every secondary score of a label-conditional model on one split."""
+    """Every secondary score of a label-conditional model on one split, with z from N(0, I).
+
+    Under a prior `fitted` after training diversity, memorisation and the importance-weighted bound are given as well,
+    with `_expost` behind their names.
+    """
     real = stratified_indices(split.labels, reference.per_class, data.classes, seed=score.seed)  # (K, R)
     sample = stratified_indices(data.train.labels, reference.per_class, data.classes, seed=score.seed)
-    images, _ = conditional_samples(model, per_class=score.per_class, seed=score.seed)
-    generated = images.unflatten(0, (data.classes, score.per_class))[:, : reference.per_class]  # (K, R, D)
+
+    def drawn(prior: Prior) -> Float[Tensor, "K R D"]:
+        images, _ = conditional_samples(model, per_class=score.per_class, seed=score.seed, prior=prior)
+        return images.unflatten(0, (data.classes, score.per_class))[:, : reference.per_class]
+
+    generated = drawn(STANDARD)
+    expost = drawn(fitted) if fitted else None
     real_images = split.as_float(real.flatten()).unflatten(0, (data.classes, -1))
     train_images = data.train.as_float(sample.flatten()).unflatten(0, (data.classes, -1))
 
     progress("diversity", 0, 6)
     found = diversity(generated, real_images, data)
+    if expost is not None:
+        own = diversity(expost, real_images, data)
+        found |= {f"{name}_expost": value for name, value in own.items() if not name.endswith("_real")}
     progress("distance to real images", 1, 6)
     found |= feature_distances(judges, reference, generated, train_images, neighbours=score.neighbours)
     progress("latent space", 2, 6)
@@ -74,11 +88,13 @@ def audit_model(
     found |= health
     progress("memorisation", 3, 6)
     found |= memorisation(generated, data, split)
+    if expost is not None:
+        found |= {f"{name}_expost": value for name, value in memorisation(expost, data, split).items()}
     progress("classifier trained on generated images", 4, 6)
     found |= classification_scores(model, data, split, config)
     progress("importance-weighted bound", 5, 6)
     found |= importance_weighted(
-        model, split, config, lambda done, total: progress("importance-weighted bound", done, total)
+        model, split, config, lambda done, total: progress("importance-weighted bound", done, total), fitted
     )
     return Audit(found, kl_per_dim)
 
@@ -233,26 +249,39 @@ def importance_weighted(
     split: Split,
     config: AuditConfig,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    fitted: Prior | None = None,
 ) -> dict[str, float]:
-    """The K-sample bound on -log p(x|c) of stratified images, with its standard error (Burda et al. 2016)."""
+    """The K-sample bound on -log p(x|c) of stratified images, with its standard error (Burda et al. 2016).
+
+    Under N(0, I), and over the same z under a `fitted` prior, whose weights differ by what the two densities do.
+    """
     indices = _some(split, config.iwae_images)
     generator = torch.Generator().manual_seed(derive_seed("iwae"))
-    values = []
+    values: dict[str, list[Tensor]] = {"": [], **({"_expost": []} if fitted else {})}
     for number, part in enumerate(indices.split(IWAE_IMAGES)):
         part = part.to(split.labels.device)
         mu, logvar = posterior(model, split, part)
         x, y = split.as_float(part), split.labels[part]
-        total = StreamingLogMeanExp()
-        while total.draws < config.iwae_draws:
-            k = min(IWAE_DRAWS, config.iwae_draws - total.draws)
+        totals = {name: StreamingLogMeanExp() for name in values}
+        while totals[""].draws < config.iwae_draws:
+            k = min(IWAE_DRAWS, config.iwae_draws - totals[""].draws)
             eps = torch.randn(k, *mu.shape, generator=generator).to(mu.device)
             z = reparametrise(mu, logvar, eps)  # (k, B, Z)
             logits = model.decode(z.flatten(0, 1), y.repeat(k)).unflatten(0, (k, len(y)))
-            total.update(log_importance_weights(logits, x, z, mu, logvar))
-        values.append(-total.value())
+            weights = log_importance_weights(logits, x, z, mu, logvar)
+            totals[""].update(weights)
+            if fitted:
+                flat, labels = z.flatten(0, 1), y.repeat(k)
+                moved = fitted.log_prob(flat, labels) - STANDARD.log_prob(flat, labels)
+                totals["_expost"].update(weights + moved.unflatten(0, (k, len(y))))
+        for name, total in totals.items():
+            values[name].append(-total.value())
         progress(min(len(indices), (number + 1) * IWAE_IMAGES), len(indices))
-    nll = torch.cat(values)
-    return {"nll_iw": float(nll.mean()), "nll_iw_sem": float(nll.std() / len(nll) ** 0.5)}
+    found: dict[str, float] = {}
+    for name, parts in values.items():
+        nll = torch.cat(parts)
+        found |= {f"nll_iw{name}": float(nll.mean()), f"nll_iw_sem{name}": float(nll.std() / len(nll) ** 0.5)}
+    return found
 
 
 def _some(split: Split, limit: int) -> Int[Tensor, " N"]:

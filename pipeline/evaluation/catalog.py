@@ -1,5 +1,6 @@
 """Every metric key a run can have: unit, direction, meaning. Words only; the README's table is made of it."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 
@@ -13,7 +14,8 @@ class Metric:
     """higher, lower, or "" where neither is better in itself."""
     meaning: str
     paired: str = ""
-    """The per-item numbers behind it, where two runs can be compared as pairs: bce, neg_elbo, accuracy, coverage."""
+    """The per-item numbers behind it, where two runs can be compared as pairs: bce, neg_elbo, accuracy, coverage, and
+    all but the first with `_expost` behind their names."""
 
     @property
     def arrow(self) -> str:
@@ -62,21 +64,46 @@ METRICS = {
         Metric("vendi", "images", "higher", "effective number of different images among the generated of a class"),
         Metric("vendi_real", "images", "", "the same for as many real images"),
         Metric("vendi_ratio", "", "higher", "vendi / vendi_real per class, averaged; 1 is as diverse as real images"),
-        Metric("conditional_accuracy_expost", "", "higher", "conditional_accuracy with z from the fitted prior"),
+        Metric(
+            "neg_elbo_expost",
+            "nats/image",
+            "lower",
+            "bce + kl_expost: the bound of the decoder with its fitted prior",
+            "neg_elbo_expost",
+        ),
+        Metric("neg_elbo_sem_expost", "nats/image", "", "standard error of neg_elbo_expost over images"),
+        Metric(
+            "kl_expost",
+            "nats/image",
+            "",
+            "rate against the prior fitted after training: E_q[log q(z|x,c) - log p(z|c)] over the z of bce",
+            "kl_expost",
+        ),
+        Metric(
+            "conditional_accuracy_expost",
+            "",
+            "higher",
+            "conditional_accuracy with z from the fitted prior",
+            "accuracy_expost",
+        ),
         Metric("conditional_accuracy_low_expost", "", "", "lower end of its Wilson 95 % interval"),
         Metric("conditional_accuracy_high_expost", "", "", "upper end of its Wilson 95 % interval"),
         Metric("conditional_accuracy_worst_class_expost", "", "higher", "the same for the class where it is lowest"),
         Metric("conditional_accuracy_b_expost", "", "higher", "the same read by judge B"),
-        Metric("coverage_expost", "", "higher", "coverage with z from the prior fitted after training"),
-        Metric("coverage_relative_expost", "", "higher", "coverage_relative with z from that prior"),
-        Metric("vendi_ratio_expost", "", "higher", "vendi_ratio with z from that prior"),
+        Metric("coverage_expost", "", "higher", "coverage with z from the fitted prior", "coverage_expost"),
+        Metric("coverage_relative_expost", "", "higher", "coverage_relative with z from the fitted prior"),
+        Metric("vendi_ratio_expost", "", "higher", "vendi_ratio with z from the fitted prior"),
         Metric("prior_gap", "", "lower", "conditional_accuracy_expost - conditional_accuracy"),
         Metric("nll_iw", "nats/image", "lower", "importance-weighted bound on -log p(x|c), tighter than neg_elbo"),
         Metric("nll_iw_sem", "nats/image", "", "standard error of nll_iw over images"),
+        Metric("nll_iw_expost", "nats/image", "lower", "the same bound under the fitted prior, over the same z"),
+        Metric("nll_iw_sem_expost", "nats/image", "", "standard error of nll_iw_expost over images"),
         Metric("pairwise_l2", "", "higher", "mean distance of two generated images of a class"),
         Metric("pairwise_l2_real", "", "", "the same of real images"),
+        Metric("pairwise_l2_expost", "", "higher", "pairwise_l2 with z from the fitted prior"),
         Metric("pairwise_ssim", "", "lower", "mean structural similarity of two generated images of a class"),
         Metric("pairwise_ssim_real", "", "", "the same of real images"),
+        Metric("pairwise_ssim_expost", "", "lower", "pairwise_ssim with z from the fitted prior"),
         Metric(
             "frechet_intra", "", "lower", "Frechet distance to real images in judge A's features, per class, averaged"
         ),
@@ -95,6 +122,8 @@ METRICS = {
             "nearest_train_ratio", "", "", "distance to the nearest training image, over that of held-out real images"
         ),
         Metric("memorised", "0 or 1", "lower", "nearest_train_ratio below 0.5"),
+        Metric("nearest_train_ratio_expost", "", "", "nearest_train_ratio with z from the fitted prior"),
+        Metric("memorised_expost", "0 or 1", "lower", "nearest_train_ratio_expost below 0.5"),
         Metric(
             "classification_accuracy_score", "", "higher", "accuracy on real images of a CNN trained on generated ones"
         ),
@@ -111,11 +140,23 @@ HEADLINES = (
     "conditional_accuracy_b",
     "coverage_relative",
     "vendi_ratio",
-    "conditional_accuracy_expost",
-    "coverage_relative_expost",
     "nll_iw",
 )
-"""What a reader wants to see first, in this order."""
+"""What a reader wants to see first, in this order: under the prior that is scored, N(0, I) beside it."""
+
+
+def headlines(names: Collection[str]) -> list[tuple[str, str | None]]:
+    """The headlines that are among `names`, under the prior that is scored, each with its name under N(0, I).
+
+    The second is None where there is one prior alone, and where the quantity does not depend on it: bce is the same.
+    """
+    fitted = "neg_elbo_expost" in names
+    return [
+        (f"{name}_expost", name) if fitted and f"{name}_expost" in names else (name, None)
+        for name in HEADLINES
+        if name in names
+    ]
+
 
 AT_A_GLANCE = ("neg_elbo", "bce", "kl", "conditional_accuracy", "coverage_relative", "vendi_ratio")
 """What two models are told apart by where there is room for a few: under a picture, over the seeds of the choice."""

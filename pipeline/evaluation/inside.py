@@ -23,6 +23,7 @@ from pipeline.evaluation.metrics.latent import ACTIVE_VARIANCE
 from pipeline.grids import tile
 from pipeline.models.architecture import Architecture
 from pipeline.models.losses import gaussian_kl_per_dim
+from pipeline.models.priors import STANDARD, Prior
 from pipeline.models.sampling import conditional_samples, decode_means, fixed_noise
 
 TRAVERSED, ROWS = 10, 10
@@ -76,9 +77,16 @@ class Misread:
 
 @torch.inference_mode()
 def look_inside(
-    model: Architecture, data: PreparedData, part: Split, judge: Judge | None, *, per_class: int, seed: int
+    model: Architecture,
+    data: PreparedData,
+    part: Split,
+    judge: Judge | None,
+    *,
+    per_class: int,
+    seed: int,
+    prior: Prior = STANDARD,
 ) -> Inside:
-    """Everything above for one model on one split; `judge`, `per_class` and `seed` are those of its score.
+    """Everything above for one model on one split; `judge`, `per_class`, `seed` and `prior` are those of its score.
 
     A judge of None leaves out the most wrong samples. The same model gives the same arrays.
     """
@@ -101,7 +109,7 @@ def look_inside(
     about = {"dims": moved, "offsets": OFFSETS, "label": richest}
     sheets["traversals"] = _Sheet(traversals(model, base, unit, moved, richest or 0), len(OFFSETS), about)
     if judge is not None:
-        sheets["most_wrong"] = _most_wrong(model, judge, per_class=per_class, seed=seed)
+        sheets["most_wrong"] = _most_wrong(model, judge, per_class=per_class, seed=seed, prior=prior)
     flat = plane(mu) if model.latent_dim > 1 else None
     some = torch.arange(0, len(part), -(-len(part) // MAP_POINTS))  # evenly spread over the split
     return Inside(
@@ -142,8 +150,8 @@ def _of_labels(model: Architecture, dim: int) -> dict[str, _Sheet]:
     }
 
 
-def _most_wrong(model: Architecture, judge: Judge, *, per_class: int, seed: int) -> _Sheet:
-    x, y = conditional_samples(model, per_class=per_class, seed=seed)
+def _most_wrong(model: Architecture, judge: Judge, *, per_class: int, seed: int, prior: Prior) -> _Sheet:
+    x, y = conditional_samples(model, per_class=per_class, seed=seed, prior=prior)
     wrong = misread(predict_logits(judge, x).cpu(), y)
     shown = wrong.index[:WRONG]
     about = {

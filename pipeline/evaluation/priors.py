@@ -1,92 +1,164 @@
-"""Ex-post sampling priors: a density per class fitted on a trained model's own codes. Knows tensors and scikit-learn.
+"""Priors fitted after training: a density per class on a trained model's own codes. Knows models, splits, settings.
 
-At a small beta the codes of a class do not fill N(0, I), so z ~ N(0, I) lands where the decoder was never trained. A
-density fitted on the codes after training, with no retraining, samples where it was (Ghosh et al. 2020, "From
-variational to deterministic autoencoders", section 4).
+The codes of a class do not fill N(0, I), so z ~ N(0, I) lands where the decoder was never trained. A density fitted on
+the codes, with no retraining, samples where it was (Ghosh et al. 2020, "From variational to deterministic
+autoencoders", section 4) and is nearer to every posterior, so the bound on the likelihood is tighter (Tomczak & Welling
+2018). A model without labels has one density for all its codes.
 """
 
-import warnings
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from pipeline.config.digests import derive_seed
 from pipeline.config.sections import SamplingConfig
-from pipeline.data.splits import Split
+from pipeline.data.splits import PreparedData, Split
+from pipeline.evaluation.mixtures import fit_mixtures, side_by_side
 from pipeline.models.architecture import Architecture
 from pipeline.models.autoencoder import reparametrise
+from pipeline.models.priors import STANDARD, ClassMixtures, Prior, prior_kl
+
+LADDER = (1, 2, 5)
+"""Numbers of components that are tried, and these times 10, 100, .., up to `sampling.components`."""
+ENOUGH_CODES = 20_000
+"""Of fewer training images several codes are drawn of each, so that the draw adds little noise to the density."""
+IMAGES_PER_DIMENSION = 2
+"""A component needs as many times more images than it has dimensions, for a covariance of its own."""
+COARSE = 1e-2
+"""Nats a code that a step of EM gains in the end while numbers of components are compared, which differ by ten times
+that; the chosen one is fitted on."""
+ENCODE_BATCH = 1000
+QUICK_IMAGES, QUICK_COMPONENTS = 10_000, 5
+"""What `quick_prior` is fitted on, and how many Gaussians a class it has, at most."""
 
 
 @dataclass(frozen=True)
-class ClassPrior:
-    """A mixture of C Gaussians over z for each of K classes."""
+class SampledCodes:
+    """Posteriors of some images and z drawn from them, `draws` of each image."""
 
-    weights: Float[Tensor, "K C"]
-    """Sum to 1; a class of fewer components than C has zeros at the end."""
-    means: Float[Tensor, "K C Z"]
-    roots: Float[Tensor, "K C Z Z"]
-    """Lower triangular L with L L^T the covariance of the component."""
+    mu: Float[Tensor, "N Z"]
+    logvar: Float[Tensor, "N Z"]
+    z: Float[Tensor, "N Z"]
+    y: Int[Tensor, " N"]
 
-    def draw(self, eps: Float[Tensor, "N Z"], u: Float[Tensor, " N"], y: Int[Tensor, " N"]) -> Float[Tensor, "N Z"]:
-        """z of class y from standard normal `eps` and uniform `u`, which picks the component: pairs across models."""
-        edges = self.weights.cumsum(1)[y]  # (N, C)
-        last = (self.weights > 0).sum(1)[y] - 1  # rounding may leave the last edge below u
-        component = (u[:, None] >= edges).sum(1).minimum(last)
-        return self.means[y, component] + (self.roots[y, component] @ eps[:, :, None]).squeeze(-1)
+    def kl(self, prior: Prior) -> float:
+        """E_q[log q(z|x,c) - log p(z|c)], nats per image."""
+        return float(prior_kl(self.mu, self.logvar, self.z, self.y, prior).double().mean())
+
+
+@dataclass(frozen=True)
+class FittedPrior:
+    """A density, and what is to be known of its fit."""
+
+    density: ClassMixtures
+    facts: dict[str, Any]
+    """kind, images, draws; asked: components that were asked for; most: what the largest and the smallest class have
+    images for; components: how many were chosen, 0 for N(0, I); validation_kl: of each number that was tried, by its
+    text, 0 for N(0, I); kl: of the density itself."""
 
 
 @torch.inference_mode()
-def sampled_codes(model: Architecture, split: Split, indices: Int[Tensor, " N"], *, seed: int) -> Float[Tensor, "N Z"]:
-    """z ~ q(z|x,c) of some images, one draw each."""
+def sampled_codes(model: Architecture, split: Split, *, seed: int, draws: int = 1) -> SampledCodes:
+    """z ~ q(z|x,c) of every image of a split; N = draws times its images, draw by draw."""
     model.eval()
-    mu, logvar = model.encode(split.as_float(indices), split.labels[indices])
-    assert logvar is not None
-    eps = torch.randn(mu.shape, generator=torch.Generator().manual_seed(seed))
-    return reparametrise(mu, logvar, eps.to(mu.device))
+    posteriors = [model.encode(x, y) for x, y in split.batches(ENCODE_BATCH)]
+    assert posteriors[0][1] is not None, "a deterministic autoencoder has no posterior"
+    mu = torch.cat([mu for mu, _ in posteriors]).repeat(draws, 1)
+    logvar = torch.cat([logvar for _, logvar in posteriors if logvar is not None]).repeat(draws, 1)
+    eps = torch.randn(mu.shape, generator=torch.Generator().manual_seed(seed)).to(mu.device)
+    return SampledCodes(mu, logvar, reparametrise(mu, logvar, eps), split.labels.repeat(draws))
 
 
-def fit_prior(model: Architecture, train: Split, config: SamplingConfig, *, classes: int) -> ClassPrior:
-    """The density of each class's sampled codes; `config.prior` is gaussian (one component) or mixture."""
-    from threadpoolctl import threadpool_limits
-
-    fitted = []
-    for label in range(classes):
-        members = (train.labels == label).nonzero().squeeze(1)
-        generator = torch.Generator().manual_seed(derive_seed("prior images", config.seed, label))
-        order = torch.randperm(len(members), generator=generator)[: config.codes_per_class]
-        chosen = members[order.to(members.device)]
-        codes = sampled_codes(model, train, chosen, seed=derive_seed("prior codes", config.seed, label))
-        with threadpool_limits(1):  # several threads on so little work spend their time waiting, and change the bits
-            fitted.append(_fit_class(codes.double().cpu().numpy(), config))
-    weights, means, covariances = (torch.stack(parts) for parts in zip(*fitted, strict=True))
-    return ClassPrior(weights.float(), means.float(), torch.linalg.cholesky(covariances).float())
+def ladder(most: int) -> list[int]:
+    """1, 2, 5, 10, 20, 50, .. up to `most`, which ends it."""
+    steps = (step * 10**power for power in range(len(str(most))) for step in LADDER)
+    return [*(step for step in steps if step < most), most]
 
 
-def _fit_class(codes: np.ndarray, config: SamplingConfig) -> tuple[Tensor, Tensor, Tensor]:
-    """Weights (C,), means (C, Z) and covariances (C, Z, Z) of one class, float64."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.mixture import GaussianMixture
+def components_that_fit(labels: Int[Tensor, " N"], *, classes: int, latent_dim: int) -> list[int]:
+    """How many components each class has images for; at least one."""
+    counts = labels.bincount(minlength=classes).tolist()
+    return [max(1, count // (IMAGES_PER_DIMENSION * latent_dim)) for count in counts]
 
-    # A component needs more codes than it has dimensions to have a covariance of its own.
-    most = max(1, len(codes) // (2 * codes.shape[1]))
-    components = 1 if config.prior == "gaussian" else min(config.components, most)
-    # k-means++ starts EM three times faster than a whole k-means does, and no worse.
-    mixture = GaussianMixture(
-        components, reg_covar=1e-4, tol=1e-3, max_iter=500, init_params="k-means++", random_state=config.seed
+
+def fit_prior(model: Architecture, data: PreparedData, config: SamplingConfig) -> FittedPrior:
+    """The density of sampled codes of all training images, per class; of a model without labels, of all of them.
+
+    `config.prior` is gaussian, which is one component, or mixture: as many as give validation codes the least kl, of
+    1, 2, 5, 10, .. up to `config.components`; more are not tried once they stop helping. N(0, I) itself is chosen where
+    no mixture is nearer to the validation codes.
+    """
+    classes = data.classes if model.conditional else 1
+    draws = -(-ENOUGH_CODES // len(data.train))
+    codes = sampled_codes(model, data.train, seed=derive_seed("prior codes", config.seed), draws=draws)
+    validation = sampled_codes(model, data.val, seed=derive_seed("prior validation", config.seed), draws=draws)
+    y = codes.y if model.conditional else torch.zeros_like(codes.y)
+    most = components_that_fit(y[: len(data.train)], classes=classes, latent_dim=model.latent_dim)
+    beside = side_by_side(codes.z, y, classes=classes, draws=draws, seed=config.seed)
+
+    def fitted(components: int, tolerance: float, start: ClassMixtures | None = None) -> ClassMixtures:
+        numbers = [min(components, of_class) for of_class in most]
+        return fit_mixtures(beside, numbers, seed=config.seed, tolerance=tolerance, start=start)
+
+    asked = 1 if config.prior == "gaussian" else config.components
+    density = standard_mixture(model.latent_dim)
+    found = {0: validation.kl(STANDARD)}
+    best = 0
+    for components in ladder(min(asked, max(most))):
+        candidate = fitted(components, COARSE)
+        found[components] = validation.kl(candidate)
+        if found[components] < found[best] or config.prior == "gaussian":
+            best, density = components, candidate
+        elif components > 1:
+            break
+    if best > 1:
+        density = fitted(best, COARSE / 10, density)
+    facts = {
+        "kind": config.prior,
+        "images": len(data.train),
+        "draws": draws,
+        "asked": asked,
+        "most": [max(most), min(most)],
+        "components": best,
+        "validation_kl": {str(components): kl for components, kl in found.items()},
+        "kl": validation.kl(density),
+    }
+    return FittedPrior(density, facts)
+
+
+def standard_mixture(latent_dim: int) -> ClassMixtures:
+    """N(0, I) as a mixture of one."""
+    return ClassMixtures(torch.ones(1, 1), torch.zeros(1, 1, latent_dim), torch.eye(latent_dim)[None, None])
+
+
+def cut(facts: dict[str, Any]) -> str:
+    """What was not tried although it was asked for, in a sentence; "" where nothing was cut."""
+    largest, smallest = facts["most"]
+    if facts["asked"] <= smallest:
+        return ""
+    fewest = "" if smallest == largest else f", {smallest} in the smallest class"
+    return (
+        f"{facts['asked']} components were asked for, but {facts['images']:,} training images are enough for at most "
+        f"{largest}{fewest} ({IMAGES_PER_DIMENSION} images of the class for each dimension of a component)"
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", ConvergenceWarning)
-        try:
-            mixture.fit(codes)
-        except ConvergenceWarning:  # one Gaussian has a closed form and always converges
-            mixture = GaussianMixture(1, reg_covar=1e-4, random_state=config.seed).fit(codes)
-    # Classes may end with fewer components than others: unused ones have weight 0.
-    unused = (1 if config.prior == "gaussian" else config.components) - mixture.n_components
-    identity = np.eye(codes.shape[1])
-    weights = np.pad(mixture.weights_, (0, unused))
-    means = np.pad(mixture.means_, ((0, unused), (0, 0)))
-    covariances = np.concatenate([mixture.covariances_, *[identity[None]] * unused])
-    return torch.from_numpy(weights), torch.from_numpy(means), torch.from_numpy(covariances)
+
+
+def quick_prior(model: Architecture, data: PreparedData, config: SamplingConfig) -> ClassMixtures:
+    """A small density of some of the training images' codes, in a fraction of the time: for scores between epochs."""
+    some = spread(data.train, QUICK_IMAGES)
+    classes = data.classes if model.conditional else 1
+    codes = sampled_codes(model, some, seed=derive_seed("quick prior", config.seed))
+    y = codes.y if model.conditional else torch.zeros_like(codes.y)
+    asked = 1 if config.prior == "gaussian" else min(config.components, QUICK_COMPONENTS)
+    fit = components_that_fit(y, classes=classes, latent_dim=model.latent_dim)
+    beside = side_by_side(codes.z, y, classes=classes, seed=config.seed)
+    return fit_mixtures(beside, [min(asked, most) for most in fit], seed=config.seed, tolerance=COARSE)
+
+
+def spread(split: Split, limit: int) -> Split:
+    """At most `limit` images, evenly spread over a split: in the shares of its classes even where it is sorted."""
+    step = -(-len(split) // limit)
+    return Split(split.images[::step], split.labels[::step])

@@ -18,7 +18,8 @@ from pipeline.evaluation.reference import (
     vendi_per_class,
 )
 from pipeline.models.architecture import Architecture
-from pipeline.models.sampling import Prior, conditional_samples
+from pipeline.models.priors import STANDARD, Prior
+from pipeline.models.sampling import conditional_samples
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,9 @@ class Scores:
 
 
 def score_model(
-    model: Architecture, judges: Judges, reference: Reference, config: ScoreConfig, prior: Prior | None = None
+    model: Architecture, judges: Judges, reference: Reference, config: ScoreConfig, prior: Prior = STANDARD
 ) -> Scores:
-    """Conditional accuracy, coverage and Vendi score of `per_class` samples per class; prior None is N(0, I)."""
+    """Conditional accuracy, coverage and Vendi score of `per_class` samples per class, z from `prior`."""
     images, labels = conditional_samples(model, per_class=config.per_class, seed=config.seed, prior=prior)
     logits, features = judge_outputs(judges.a, images)
     predicted = logits.argmax(-1).cpu()
@@ -87,11 +88,21 @@ EXPOST = (
     "coverage_relative",
     "vendi_ratio",
 )
-"""Scores that are given a second time under an ex-post prior, with `_expost` behind their name."""
+"""Scores that are given a second time under a fitted prior, with `_expost` behind their name."""
 
 
-def expost_metrics(scores: Scores, standard: dict[str, float], reference: Reference, split: str) -> dict[str, float]:
-    """The scores under an ex-post prior, and how much accuracy N(0, I) loses against it: the mismatch of the two."""
+def expost_elbo(bce: Float[Tensor, " N"], kl: Float[Tensor, " N"], split: str) -> dict[str, float]:
+    """The bound of a decoder with its fitted prior, from what it is for each image: bce is that under N(0, I)."""
+    neg_elbo = bce.double() + kl.double()
+    return {
+        f"{split}/neg_elbo_expost": float(neg_elbo.mean()),
+        f"{split}/neg_elbo_sem_expost": float(neg_elbo.std() / len(neg_elbo) ** 0.5),
+        f"{split}/kl_expost": float(kl.double().mean()),
+    }
+
+
+def expost_scores(scores: Scores, standard: dict[str, float], reference: Reference, split: str) -> dict[str, float]:
+    """The scores under a fitted prior, and how much accuracy N(0, I) loses against it: the mismatch of the two."""
     own = score_metrics(scores, reference, split)
     found = {f"{split}/{name}_expost": own[f"{split}/{name}"] for name in EXPOST}
     gap = own[f"{split}/conditional_accuracy"] - standard[f"{split}/conditional_accuracy"]

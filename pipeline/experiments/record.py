@@ -1,12 +1,13 @@
 """What a tracker shows of a run: name, params, curves, grids, tables, status. A record replayed adds nothing twice."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pipeline.config.settings import RunConfig, setting_type
 from pipeline.environment import environment_text
 from pipeline.errors import CvaePipeError
-from pipeline.evaluation.catalog import HEADLINES, METRICS, show
+from pipeline.evaluation.catalog import METRICS, headlines, show
 from pipeline.grids import read_grid
 from pipeline.runs.outcome import Outcome, run_name
 from pipeline.stages.context import Context
@@ -135,10 +136,22 @@ def describe(outcome: Outcome) -> str:
     settings = [
         setting_label(name, values[name]) for name in SHORT if name != "train.beta" or config.model.kind != "ae"
     ]
-    rows = [
-        (f"{split}/{name} {METRICS[name].arrow}".strip(), show(outcome.metrics[f"{split}/{name}"]))
-        for name in HEADLINES
-        if f"{split}/{name}" in outcome.metrics
-    ]
+    written = {key.partition("/")[2]: show(value) for key, value in outcome.metrics.items()}
+    columns, rows = headline_rows(written, split, "value")
     head = f"**{config.model.kind} {' '.join(settings)}**, {config.train.epochs} epochs, seed {config.train.seed}"
-    return "\n".join([head, "", *note_table(("metric", "value"), rows)])
+    return "\n".join([head, "", *note_table(columns, rows)])
+
+
+def headline_rows(values: Mapping[str, str], split: str, what: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Columns and rows of the headlines among written `values` by name: N(0, I) beside the prior that is scored."""
+    found = headlines(values)
+    both = any(standard for _, standard in found)
+    rows = [
+        (
+            f"{split}/{name} {METRICS[name].arrow}".strip(),
+            values[name],
+            *((values[standard] if standard else "",) if both else ()),
+        )
+        for name, standard in found
+    ]
+    return ("metric", what, *(("under N(0, I)",) if both else ())), rows

@@ -4,14 +4,13 @@ Every noise here depends on a seed and a dimension's index alone, so that models
 their shared dimensions: two grids are compared cell by cell.
 """
 
-from typing import Protocol
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from pipeline.config.digests import derive_seed
 from pipeline.models.architecture import Architecture
+from pipeline.models.priors import STANDARD, Prior
 
 DECODE_BATCH = 2000
 
@@ -44,33 +43,23 @@ def decode_means(
     )
 
 
-class Prior(Protocol):
-    """Turns noise into z of a class: N(0, I) leaves it as it is, a fitted density moves it."""
-
-    def draw(self, eps: Float[Tensor, "N Z"], u: Float[Tensor, " N"], y: Int[Tensor, " N"]) -> Float[Tensor, "N Z"]:
-        """z from standard normal `eps` and uniform `u`."""
-        ...
-
-
-def draw_z(y: Int[Tensor, " N"], eps: Float[Tensor, "N Z"], prior: Prior | None, *, seed: int) -> Tensor:
-    """z of these labels under a prior; None is N(0, I). The noise is the same for every prior."""
-    if prior is None:
-        return eps
+def draw_z(y: Int[Tensor, " N"], eps: Float[Tensor, "N Z"], prior: Prior, *, seed: int) -> Float[Tensor, "N Z"]:
+    """z of these labels under a prior. The noise is the same for every prior."""
     u = torch.rand(len(y), generator=torch.Generator().manual_seed(derive_seed("component", seed)))
     return prior.draw(eps, u, y)
 
 
 def conditional_samples(
-    model: Architecture, *, per_class: int, seed: int, prior: Prior | None = None
+    model: Architecture, *, per_class: int, seed: int, prior: Prior = STANDARD
 ) -> tuple[Float[Tensor, "N D"], Int[Tensor, " N"]]:
-    """`per_class` samples of every class: c given, z from the prior (None: N(0, I)). N = K * per_class, by class."""
+    """`per_class` samples of every class: c given, z from the prior. N = K * per_class, by class."""
     y = balanced_labels(per_class, model.classes)
     eps = fixed_noise(len(y), model.latent_dim, seed=seed)
     return decode_means(model, draw_z(y, eps, prior, seed=seed), y), y
 
 
 def generation_grid(
-    model: Architecture, *, columns: int = 10, seed: int = 0, prior: Prior | None = None
+    model: Architecture, *, columns: int = 10, seed: int = 0, prior: Prior = STANDARD
 ) -> Float[Tensor, "N D"]:
     """One row per class, one column per noise, the same in every run and every class. Row-major, N = K * columns."""
     y = balanced_labels(columns, model.classes)

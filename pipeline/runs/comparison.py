@@ -17,7 +17,7 @@ from pipeline.errors import ConfigError, ReportError
 from pipeline.evaluation.catalog import METRICS, show
 from pipeline.models.sampling import balanced_labels
 from pipeline.runs.outcome import Outcome
-from pipeline.stages.graph import EVALUATE, PREPARE, REFERENCE, SCORE
+from pipeline.stages.graph import EVALUATE, EXPOST, PREPARE, REFERENCE, SCORE
 from pipeline.store.home import Home
 
 Z95 = 1.959964
@@ -116,24 +116,38 @@ def paired_names(first: Outcome, other: Outcome) -> set[str]:
     """Which per-item numbers of two runs are pairs: the same evaluation noise, the same judge and reference images."""
     names = set()
     if first.config.evaluate == other.config.evaluate:
-        names |= {"bce", "kl", "neg_elbo"}
+        names |= {"bce", "kl", "neg_elbo", "kl_expost", "neg_elbo_expost"}
     if REFERENCE.key(first.config, first.split) == REFERENCE.key(other.config, other.split):
-        names |= {"accuracy", "coverage"}
+        names |= {"accuracy", "coverage", "accuracy_expost", "coverage_expost"}
     return names
 
 
 def paired_items(home: Home, run: Outcome) -> dict[str, Tensor]:
-    """The per-image and per-sample numbers of a run: bce, kl, neg_elbo (N,), accuracy (S,), coverage (K R,)."""
+    """The per-image and per-sample numbers of a run: bce, kl, neg_elbo (N,), accuracy (S,), coverage (K R,).
+
+    Under a fitted prior, which leaves bce as it is, the others a second time with `_expost` behind their names.
+    """
     folder = home.store.path("evaluate", EVALUATE.key(run.config, run.split))
     terms = {name: value.double() for name, value in load_file(folder / "per_image.safetensors").items()}
     items = {**terms, "neg_elbo": terms["bce"] + terms["kl"]}
-    scored: Path = home.store.path("score", SCORE.key(run.config, run.split))
+    if run.fitted:
+        fitted = home.store.path("expost", EXPOST.key(run.config, run.split))
+        items["kl_expost"] = load_file(fitted / "per_image.safetensors")["kl"].double()
+        items["neg_elbo_expost"] = items["bce"] + items["kl_expost"]
     if run.per_class is not None:
-        samples = load_file(scored / "per_sample.safetensors")
-        labels = balanced_labels(run.config.score.per_class, run.facts["classes"])
-        items["accuracy"] = (samples["predicted"] == labels).double()
-        items["coverage"] = samples["covered"].double().flatten()
+        items |= _sampled_items(run, home.store.path("score", SCORE.key(run.config, run.split)), "")
+        if run.fitted:
+            items |= _sampled_items(run, fitted, "_expost")
     return items
+
+
+def _sampled_items(run: Outcome, folder: Path, end: str) -> dict[str, Tensor]:
+    samples = load_file(folder / "per_sample.safetensors")
+    labels = balanced_labels(run.config.score.per_class, run.facts["classes"])
+    return {
+        f"accuracy{end}": (samples["predicted"] == labels).double(),
+        f"coverage{end}": samples["covered"].double().flatten(),
+    }
 
 
 def difference(first: Tensor, second: Tensor, better: str) -> Difference | None:

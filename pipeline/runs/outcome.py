@@ -26,9 +26,10 @@ class Outcome:
     """Of the data set (sizes, hash), of the judges (gates, hash of their weights)."""
     history: list[dict[str, float]]
     per_class: dict[str, Any] | None
-    """Columns of the per-class table, and the confusion matrix; None where a model takes no label."""
+    """Columns of the per-class table, and the confusion matrix, under the prior that is scored; None where a model
+    takes no label."""
     grids: dict[str, Path]
-    """generated, reconstructed, generated_expost -> PNG."""
+    """generated_expost, generated, reconstructed -> PNG."""
     epoch_grids: dict[int, Path]
     real: Path | None = None
     """Real images of the split in the layout of the generated ones; None where that was never drawn."""
@@ -43,6 +44,21 @@ class Outcome:
     def scores(self) -> dict[str, float]:
         """The metrics by name, without the split that all of them are of."""
         return {key.partition("/")[2]: value for key, value in self.metrics.items()}
+
+    @property
+    def fitted(self) -> bool:
+        """Whether a prior fitted after training is the one that is scored, N(0, I) standing beside it."""
+        return f"{self.split}/neg_elbo_expost" in self.metrics
+
+    def scored(self, name: str) -> str:
+        """The metric key of a quantity under the prior that is scored: N(0, I)'s own where no other has it."""
+        fitted = f"{self.split}/{name}_expost"
+        return fitted if self.fitted and fitted in self.metrics else f"{self.split}/{name}"
+
+    @property
+    def picture(self) -> Path | None:
+        """The grid of generated images, with z from the prior that is scored; None for a model without labels."""
+        return (self.fitted and self.grids.get("generated_expost")) or self.grids.get("generated")
 
 
 def run_name(config: RunConfig, key: str) -> str:
@@ -59,11 +75,16 @@ def load_outcome(home: Home, key: str) -> Outcome:
     config = _config(folder)
     real = home.store.path("calibration", CALIBRATION.key(config, stored["split"])) / REAL_GRID
     inside = INSIDE.key(config, stored["split"])
-    grids = {"reconstructed": paths["evaluate"] / "reconstructed.png"}
-    if "score" in paths:
-        grids["generated"] = paths["score"] / "generated.png"
-    if "expost" in paths:
-        grids["generated_expost"] = paths["expost"] / "generated.png"
+    grids = {
+        name: path
+        for name, stage, file in (
+            ("generated_expost", "expost", "generated.png"),
+            ("generated", "score", "generated.png"),
+            ("reconstructed", "evaluate", "reconstructed.png"),
+        )
+        if (path := _in(paths, stage, file))
+    }
+    table = _in(paths, "expost", "per_class.json") or _in(paths, "score", "per_class.json")
     return Outcome(
         key=key,
         split=stored["split"],
@@ -71,12 +92,17 @@ def load_outcome(home: Home, key: str) -> Outcome:
         metrics=in_order(stored["metrics"]),
         facts=stored["facts"],
         history=read_json(paths["train"] / "history.json"),
-        per_class=read_json(paths["score"] / "per_class.json") if "score" in paths else None,
+        per_class=read_json(table) if table else None,
         grids=grids,
         epoch_grids=epoch_grids(paths["train"]),
         real=real if real.exists() else None,
         inside=home.store.path("inside", inside) if home.store.has("inside", inside) else None,
     )
+
+
+def _in(paths: dict[str, Path], stage: str, file: str) -> Path | None:
+    """A file of one of a run's stages; None where the run has no such stage, or the stage no such file."""
+    return path if stage in paths and (path := paths[stage] / file).exists() else None
 
 
 def _config(folder: Path) -> RunConfig:

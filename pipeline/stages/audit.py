@@ -5,9 +5,10 @@ from pathlib import Path
 from pipeline.evaluation.audit import audit_model
 from pipeline.evaluation.catalog import in_order
 from pipeline.stages.context import Context, Result, require_labels
-from pipeline.stages.graph import AUDIT
+from pipeline.stages.graph import AUDIT, PRIOR
 from pipeline.stages.judge import judge
 from pipeline.stages.prepare import prepare
+from pipeline.stages.prior import fitted_prior
 from pipeline.stages.reference import reference
 from pipeline.stages.train import Trained, train
 from pipeline.store.files import read_json, write_json
@@ -19,13 +20,14 @@ def audit(ctx: Context, split: str, trained: Trained | None = None) -> Result:
     require_labels(config, "audit")
     trained = trained or train(ctx)
     data, judges, ref = prepare(ctx), judge(ctx).judges, reference(ctx, split)
+    prior = fitted_prior(ctx, trained).density if PRIOR.when(config, split) else None
 
     def make(work: Path) -> None:
         def progress(what: str, done: int, total: int) -> None:
             ctx.progress("audit", done, total, what)
 
         part = data.split(split)
-        found = audit_model(trained.model, judges, ref, data, part, config.audit, config.score, progress)
+        found = audit_model(trained.model, judges, ref, data, part, config.audit, config.score, progress, prior)
         write_json(work / "metrics.json", {f"{split}/{key}": value for key, value in found.metrics.items()})
         write_json(work / "kl_per_dim.json", found.kl_per_dim)
 

@@ -1,9 +1,10 @@
 """The table of stages: what each is called, what its key is made of, when it applies, who builds it. Needs no torch.
 
-    prepare ──> judge ──> reference(split) ──┬──────────────┐
-        └─────> train ──> evaluate(split)    v              v
-                   ├────────────────────> score(split)   audit(split)      score ──> expost(split)
-                   ├────────────────────────────────────────^
+    prepare ──> judge ──> reference(split) ──┬───────────────┐
+        └─────> train ──> evaluate(split)    v               v
+                   ├────────────────────> score(split)   audit(split)      score, evaluate, prior ──> expost(split)
+                   ├─────────────────────────────────────────^
+                   ├──> prior ──> expost(split), audit(split), inside(split)
                    └────────────────────> inside(split) <── judge
 
 Asking for a stage builds whatever is missing before it, like a make target, and says what it did. A new stage is a
@@ -28,6 +29,10 @@ def _always(config: RunConfig, split: str) -> bool:
 
 def _with_labels(config: RunConfig, split: str) -> bool:
     return config.model.kind == "cvae"
+
+
+def _with_fitted_prior(config: RunConfig, split: str) -> bool:
+    return config.sampling.prior != "standard" and config.model.kind != "ae"
 
 
 def _split_name(config: RunConfig, split: str) -> str:
@@ -126,12 +131,28 @@ SCORE = Stage(
     when=_with_labels,
     in_run_key="always",
 )
+PRIOR = Stage(
+    "prior",
+    1,
+    lambda c, s: (TRAIN.key(c), c.sampling),
+    "pipeline.stages.prior:fitted_prior",
+    when=_with_fitted_prior,
+    label=lambda c, s: c.sampling.prior,
+    in_run=False,
+)
+
+
+def _prior_key(config: RunConfig) -> tuple[str, ...]:
+    """The fitted prior's key, where there is one: what a stage gives under N(0, I) alone keeps the key it had."""
+    return (PRIOR.key(config),) if _with_fitted_prior(config, "") else ()
+
+
 EXPOST = Stage(
     "expost",
-    1,
-    lambda c, s: (SCORE.key(c, s), c.sampling),
-    "pipeline.stages.score:expost",
-    when=lambda c, s: c.sampling.prior != "standard" and _with_labels(c, s),
+    2,
+    lambda c, s: (*((SCORE.key(c, s),) if _with_labels(c, s) else ()), EVALUATE.key(c, s), PRIOR.key(c)),
+    "pipeline.stages.expost:expost",
+    when=_with_fitted_prior,
     label=lambda c, s: f"{s}, {c.sampling.prior} prior",
     in_run_key="when it applies",
 )
@@ -139,7 +160,7 @@ AUDIT = Stage(
     "audit",
     1,
     # The same suite whether asked for by `run` or by `audit`.
-    lambda c, s: (TRAIN.key(c), REFERENCE.key(c, s), dataclasses.replace(c.audit, enabled=True)),
+    lambda c, s: (TRAIN.key(c), REFERENCE.key(c, s), dataclasses.replace(c.audit, enabled=True), *_prior_key(c)),
     "pipeline.stages.audit:audit",
     when=lambda c, s: c.audit.enabled and s == "test" and _with_labels(c, s),
     in_run_key="when it applies",
@@ -154,12 +175,12 @@ CALIBRATION = Stage(
 INSIDE = Stage(
     "inside",
     1,
-    lambda c, s: (TRAIN.key(c), *((JUDGE.key(c), c.score) if _with_labels(c, s) else ()), s),
+    lambda c, s: (TRAIN.key(c), *((JUDGE.key(c), c.score, *_prior_key(c)) if _with_labels(c, s) else ()), s),
     "pipeline.stages.inside:inside",
     when=lambda c, s: s == "test",  # a sweep's trials are many, and nobody looks inside of each
 )
 
-STAGES = (PREPARE, JUDGE, REFERENCE, TRAIN, EVALUATE, SCORE, EXPOST, AUDIT, CALIBRATION, INSIDE)
+STAGES = (PREPARE, JUDGE, REFERENCE, TRAIN, EVALUATE, SCORE, PRIOR, EXPOST, AUDIT, CALIBRATION, INSIDE)
 """In the order in which a run has them."""
 
 

@@ -20,9 +20,9 @@ from pipeline.stages.train import model_after
 from pipeline.store.files import read_json, write_json
 from pipeline.training.state import EpochRecord
 
-VERSION = 1
+VERSION = 2
 RECORDED = ("neg_elbo",)
-"""Scores that the epoch's own record holds; all others are of generated images."""
+"""Scores that the epoch's own record holds; all others need the model."""
 
 
 def rung(
@@ -35,15 +35,17 @@ def rung(
     if not sampled:
         return recorded
     sampling = [config.sampling] if any(name.endswith(EXPOST) for name in sampled) else []
-    key = digest("rung", VERSION, TRAIN.key(config), REFERENCE.key(config, split), record.epoch, sampled, *sampling)
+    judged_by = [REFERENCE.key(config, split)] if config.model.kind == "cvae" else []
+    key = digest("rung", VERSION, TRAIN.key(config), *judged_by, record.epoch, sampled, *sampling)
 
     def make(work: Path) -> None:
+        judged = (judge(ctx).judges, reference(ctx, split)) if config.model.kind == "cvae" else None
         scores = rung_scores(
             sampled,
             model_after(ctx, record.epoch) if model is None else model,
             prepare(ctx),
-            judge(ctx).judges,
-            reference(ctx, split),
+            judged,
+            neg_elbo=record.metrics[f"{split}/neg_elbo"],
             score=config.score,
             sampling=config.sampling,
         )

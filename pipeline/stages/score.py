@@ -1,17 +1,18 @@
-"""The stages `score` and `expost`: generated images read, covered and compared, under N(0, I) and a fitted prior."""
+"""The stage `score`: generated images read, covered and compared, with z from N(0, I)."""
 
 from pathlib import Path
 
 from safetensors.torch import save_file
 
+from pipeline.data.splits import PreparedData
 from pipeline.evaluation.catalog import in_order
-from pipeline.evaluation.priors import fit_prior
-from pipeline.evaluation.scoring import expost_metrics, per_class_table, score_metrics, score_model
+from pipeline.evaluation.reference import Reference
+from pipeline.evaluation.scoring import Scores, per_class_table, score_metrics, score_model
 from pipeline.grids import GRID_COLUMNS, save_grid
 from pipeline.models.sampling import generation_grid
 from pipeline.stages.context import Context, Result, require_labels
-from pipeline.stages.graph import EXPOST, SCORE
-from pipeline.stages.judge import judge
+from pipeline.stages.graph import SCORE
+from pipeline.stages.judge import JudgeStage, judge
 from pipeline.stages.prepare import prepare
 from pipeline.stages.reference import reference
 from pipeline.stages.train import Trained, train
@@ -24,42 +25,27 @@ def score(ctx: Context, split: str, trained: Trained | None = None) -> Result:
     require_labels(config, "score")
     trained = trained or train(ctx)
     data = prepare(ctx)
-    judge_stage, ref = judge(ctx), reference(ctx, split)
+    stage, ref = judge(ctx), reference(ctx, split)
 
     def make(work: Path) -> None:
-        scores = score_model(trained.model, judge_stage.judges, ref, config.score)
+        scores = score_model(trained.model, stage.judges, ref, config.score)
         write_json(work / "metrics.json", score_metrics(scores, ref, split))
-        write_json(
-            work / "per_class.json",
-            {
-                "table": per_class_table(scores, ref, data.class_names),
-                "confusion": scores.accuracy.confusion,
-                "judge_sha256": judge_stage.weights_sha256,
-                "reference_per_class": ref.per_class,
-            },
-        )
-        save_file({"predicted": scores.predicted, "covered": scores.covered}, work / "per_sample.safetensors")
+        save_scores(scores, ref, data, stage, work)
         save_grid(generation_grid(trained.model), work / "generated.png", GRID_COLUMNS, data.shape)
 
     folder = ctx.build(SCORE, make, split)
-    return Result(folder, in_order(read_json(folder / "metrics.json")), judge_stage.facts)
+    return Result(folder, in_order(read_json(folder / "metrics.json")), stage.facts)
 
 
-def expost(ctx: Context, split: str, trained: Trained | None = None) -> Result:
-    """The scores and the grid once more, with z from a density per class fitted on the training images' codes."""
-    config = ctx.config
-    trained = trained or train(ctx)
-    standard = score(ctx, split, trained)
-    data, judges, ref = prepare(ctx), judge(ctx).judges, reference(ctx, split)
-
-    def make(work: Path) -> None:
-        prior = fit_prior(trained.model, data.train, config.sampling, classes=data.classes)
-        scores = score_model(trained.model, judges, ref, config.score, prior)
-        write_json(work / "metrics.json", expost_metrics(scores, standard.metrics, ref, split))
-        tensors = {"weights": prior.weights, "means": prior.means, "roots": prior.roots}
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, work / "prior.safetensors")
-        save_file({"predicted": scores.predicted, "covered": scores.covered}, work / "per_sample.safetensors")
-        save_grid(generation_grid(trained.model, prior=prior), work / "generated.png", GRID_COLUMNS, data.shape)
-
-    folder = ctx.build(EXPOST, make, split)
-    return Result(folder, in_order(read_json(folder / "metrics.json")))
+def save_scores(scores: Scores, ref: Reference, data: PreparedData, stage: JudgeStage, work: Path) -> None:
+    """What stands behind the numbers: per_class.json for people, per_sample.safetensors for pairs of runs."""
+    write_json(
+        work / "per_class.json",
+        {
+            "table": per_class_table(scores, ref, data.class_names),
+            "confusion": scores.accuracy.confusion,
+            "judge_sha256": stage.weights_sha256,
+            "reference_per_class": ref.per_class,
+        },
+    )
+    save_file({"predicted": scores.predicted, "covered": scores.covered}, work / "per_sample.safetensors")

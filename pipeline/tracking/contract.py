@@ -52,6 +52,8 @@ class ServedModel:
     """`kind` and the other arguments of the model's class."""
     height: int
     width: int
+    prior: Path | None = None
+    """A safetensors file of the mixtures that z is drawn from: weights, means, roots; None for N(0, I)."""
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,11 @@ def package(model: ServedModel, folder: Path) -> None:
         mlflow.pyfunc.save_model(
             folder,
             python_model=str(Path(__file__).with_name("served_model.py")),
-            artifacts={"weights": str(model.weights), "architecture": str(architecture)},
+            artifacts={
+                "weights": str(model.weights),
+                "architecture": str(architecture),
+                **({"prior": str(model.prior)} if model.prior else {}),
+            },
             signature=signature,
             pip_requirements=_requirements(),  # else MLflow looks for them in a subprocess of its own, for seconds
         )

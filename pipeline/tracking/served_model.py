@@ -1,6 +1,7 @@
 """A trained generator as MLflow serves it: labels in, images out. MLflow runs this file; nothing here imports it.
 
-What is registered is this file, the weights (safetensors) and the architecture (JSON): loading it unpickles nothing.
+What is registered is this file, the weights and the prior (safetensors) and the architecture (JSON): loading it
+unpickles nothing.
 """
 
 import json
@@ -14,11 +15,12 @@ import torch
 from safetensors.torch import load_file
 
 from pipeline.models.autoencoder import Autoencoder
-from pipeline.models.sampling import decode_means, fixed_noise
+from pipeline.models.priors import STANDARD, ClassMixtures, Prior
+from pipeline.models.sampling import decode_means, draw_z, fixed_noise
 
 
 class ConditionalSampler(mlflow.pyfunc.PythonModel):
-    """One image per label and sample: Bernoulli means of p(x|z,c) with z ~ N(0, I)."""
+    """One image per label and sample: Bernoulli means of p(x|z,c) with z from the prior that it was scored under."""
 
     def load_context(self, context: Any) -> None:
         architecture = json.loads(Path(context.artifacts["architecture"]).read_text(encoding="utf-8"))
@@ -26,6 +28,8 @@ class ConditionalSampler(mlflow.pyfunc.PythonModel):
         self.model = Autoencoder(architecture.pop("kind"), **architecture)
         self.model.load_state_dict(load_file(context.artifacts["weights"]))
         self.model.eval()
+        fitted = context.artifacts.get("prior")
+        self.prior: Prior = ClassMixtures(**load_file(fitted)) if fitted else STANDARD
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> np.ndarray:
         """(N, H, W) in [0, 1]: `samples` images of each row's `label`, in order of rows.
@@ -35,7 +39,8 @@ class ConditionalSampler(mlflow.pyfunc.PythonModel):
         """
         options = {"samples": 1, "seed": 0} | (params or {})
         y = torch.from_numpy(self._labels(model_input).repeat(int(options["samples"])))
-        z = fixed_noise(len(y), self.model.latent_dim, seed=int(options["seed"]))
+        seed = int(options["seed"])
+        z = draw_z(y, fixed_noise(len(y), self.model.latent_dim, seed=seed), self.prior, seed=seed)
         return decode_means(self.model, z, y).view(-1, self.height, self.width).numpy()
 
     def _labels(self, table: pd.DataFrame) -> np.ndarray:

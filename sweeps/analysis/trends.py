@@ -38,17 +38,31 @@ class Ablation:
 
     @property
     def claims(self) -> dict[str, str]:
-        """The two sentences people say of beta, each decided by two measures that must agree."""
+        """The two sentences people say of beta, each decided by two measures that must agree.
+
+        Where a prior was fitted, of the models with that prior first, then of the same ones with N(0, I): a claim rests
+        on the numbers of one of them.
+        """
+        if "neg_elbo_expost" not in self.trends:
+            return self._claims("", "")
+        return self._claims("_expost", ", z from the fitted prior") | self._claims("", ", z from N(0, I)")
+
+    def _claims(self, end: str, drawn: str) -> dict[str, str]:
         verdicts = {name: trend.verdict for name, trend in self.trends.items()}
+        right = [
+            verdicts[name]
+            for name in (f"conditional_accuracy{end}", f"conditional_accuracy_b{end}")
+            if name in verdicts
+        ]
         claims = {}
-        if {"conditional_accuracy", "conditional_accuracy_b"} <= verdicts.keys():
-            pair = {verdicts["conditional_accuracy"], verdicts["conditional_accuracy_b"]}
-            claims[f"raising {self.config.key} makes more digits right (both judges)"] = _decide(pair, "rises", "falls")
-        if {"coverage_relative", "vendi_ratio"} <= verdicts.keys():
-            variety = {verdicts[name] for name in ("vendi_ratio", "pairwise_l2") if name in verdicts}
+        if len(right) == 2:
+            text = f"raising {self.config.key} makes more digits right (both judges{drawn})"
+            claims[text] = _decide(set(right), "rises", "falls")
+        if {f"coverage_relative{end}", f"vendi_ratio{end}"} <= verdicts.keys():
+            variety = {verdicts[name] for name in (f"vendi_ratio{end}", f"pairwise_l2{end}") if name in verdicts}
             other = "falls" if "falls" in variety else "rises" if variety == {"rises"} else "undecided"
-            text = f"raising {self.config.key} loses diversity (coverage, and Vendi score or pairwise distance)"
-            claims[text] = _decide({verdicts["coverage_relative"], other}, "falls", "rises")
+            text = f"raising {self.config.key} loses diversity (coverage, and Vendi score or pairwise distance{drawn})"
+            claims[text] = _decide({verdicts[f"coverage_relative{end}"], other}, "falls", "rises")
         return claims
 
     def document(self) -> dict[str, Any]:

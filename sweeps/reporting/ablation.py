@@ -24,18 +24,16 @@ SHOWN = (
     "conditional_accuracy_b",
     "coverage_relative",
     "vendi_ratio",
-    "conditional_accuracy_expost",
-    "coverage_relative_expost",
     "pairwise_l2",
     "neg_elbo",
     "bce",
     "kl",
     "nll_iw",
 )
-"""Metrics of the report, where a model has them."""
+"""Metrics of the report, where a model has them: all under the prior that is scored, then all under N(0, I)."""
 
 ON_TILES = ("conditional_accuracy", "coverage_relative", "neg_elbo", "kl")
-"""What is known of a picture on the wall."""
+"""What is known of a picture on the wall, under the prior that is scored."""
 
 
 def write_ablation(ablation: Ablation, home: Home) -> Path:
@@ -80,7 +78,8 @@ def ablation_report(ablation: Ablation) -> Report:
 
 def shown_metrics(ablation: Ablation) -> list[str]:
     """The metrics of the report that these models have."""
-    return [m for m in SHOWN if m in ablation.frame.columns]
+    there = ablation.frame.columns
+    return [*(f"{m}_expost" for m in SHOWN if f"{m}_expost" in there), *(m for m in SHOWN if m in there)]
 
 
 def verdict_section(ablation: Ablation) -> Section:
@@ -140,16 +139,20 @@ def images_section(ablation: Ablation) -> Section:
             values=(
                 (config.key, cited(outcome, f"config/{config.setting}", form=".6g")),
                 ("seed", cited(outcome, "config/train.seed", form="d")),
-                *((m, cited(outcome, key)) for m in ON_TILES if (key := f"{outcome.split}/{m}") in outcome.metrics),
+                *(
+                    (key.partition("/")[2], cited(outcome, key))
+                    for m in ON_TILES
+                    if (key := outcome.scored(m)) in outcome.metrics
+                ),
             ),
             picture=tile_figure(
                 f"grid-{i}",
-                outcome.grids["generated"],
+                picture,
                 f"Images generated at {config.key} {value:g}, seed {outcome.config.train.seed}, one row per class",
             ),
         )
         for i, (value, outcome) in enumerate((v, o) for v, group in by_value(ablation).items() for o in group)
-        if "generated" in outcome.grids
+        if (picture := outcome.picture) is not None
     )
     reference = real_tile(next(iter(ablation.outcomes.values())))
     return Section("Images", (Wall(tiles, reference, caption=WALL_CAPTION),) if tiles else ())

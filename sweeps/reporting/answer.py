@@ -3,6 +3,7 @@
 from pipeline.evaluation.statistics import rank_correlation
 from pipeline.reporting.blocks import Block, Facts, Table, Text
 from pipeline.reporting.citation import Phrase, cited, cited_interval, cited_spread
+from pipeline.reporting.sections.prior import prior_lines
 from sweeps.analysis.summary import Summary
 from sweeps.reporting.cells import is_headline, metric_cell, param_cell, trial_link
 
@@ -35,6 +36,8 @@ def answer(summary: Summary) -> tuple[Block, ...]:
     )
     chosen = Phrase("Trial ", trial_link(summary.chosen), " is the choice: ", params, ".")
     blocks: list[Block] = [Text(chosen, lead=True), Facts(facts)]
+    if summary.champion is not None:
+        blocks += prior_lines(summary.champion)
     tendency = beta_sentence(summary)
     if tendency:
         blocks.append(Text(tendency))

@@ -16,7 +16,7 @@ from sweeps.study.space import Dimension
 
 def is_headline(key: str) -> bool:
     """Whether a test metric is one of those that the choice is judged by."""
-    return key.partition("/")[2] in AT_A_GLANCE
+    return key.partition("/")[2].removesuffix("_expost") in AT_A_GLANCE
 
 
 def cells(config: StudyConfig, row: Mapping[Any, Any]) -> list[str]:

@@ -43,9 +43,7 @@ def _tile(summary: Summary, number: int) -> Tile:
     note = ""
     path: Path | None = None
     if outcome is not None:
-        path = outcome.grids.get("generated") or (
-            outcome.epoch_grids[max(outcome.epoch_grids)] if outcome.epoch_grids else None
-        )
+        path = outcome.picture or (outcome.epoch_grids[max(outcome.epoch_grids)] if outcome.epoch_grids else None)
         note = "chosen" if number == summary.chosen else ""
     else:
         epoch, path = summary.last_grids.get(number, (0, None))

@@ -6,7 +6,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from pipeline.config.settings import BEFORE_ADDED
+from pipeline.config.settings import BEFORE_ADDED, RETIRED
 from pipeline.errors import StudyError
 from pipeline.store.files import try_lock
 from pipeline.store.home import Home
@@ -45,7 +45,7 @@ class Ledger:
             self.study.set_user_attr(SPEC, spec)
             return
         held = {k: v for k, v in BEFORE_ADDED.items() if k in spec} | held
-        changed = sorted(k for k in spec.keys() | held.keys() if spec.get(k) != held.get(k))
+        changed = sorted(k for k in (spec.keys() | held.keys()) - RETIRED if spec.get(k) != held.get(k))
         if changed:
             shown = "; ".join(f"{k} was {held.get(k, 'absent')}, now {spec.get(k, 'absent')}" for k in changed[:4])
             more = f" (and {len(changed) - 4} more)" if len(changed) > 4 else ""

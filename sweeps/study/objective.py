@@ -44,20 +44,30 @@ OBJECTIVES = {
         Objective("conditional_accuracy_worst_class", True, "", True),
         Objective("coverage_relative", True, "", True),
         Objective("vendi_ratio", True, "", True),
-        Objective("conditional_accuracy_expost", True, "", True),
-        Objective("coverage_relative_expost", True, "", True),
         Objective("neg_elbo", False, "nats", False),
+        Objective("conditional_accuracy_expost", True, "", True),
+        Objective("conditional_accuracy_worst_class_expost", True, "", True),
+        Objective("coverage_relative_expost", True, "", True),
+        Objective("vendi_ratio_expost", True, "", True),
+        Objective("neg_elbo_expost", False, "nats", False),
     )
 }
 
 DEFAULT = ("conditional_accuracy", "coverage_relative", "neg_elbo")
+"""Right, varied, likely; under the prior that is scored."""
 
 
-def chosen(names: tuple[str, ...], model: str, prior: str = "standard") -> tuple[Objective, ...]:
-    """The objectives of these names; without names the three defaults, or neg_elbo alone for a model without labels."""
+def default_objectives(model: str, prior: str) -> tuple[str, ...]:
+    """The three defaults, or neg_elbo alone for a model without labels: of one generative model, with one prior."""
+    end = "" if prior == "standard" else "_expost"
+    return tuple(f"{name}{end}" for name in (DEFAULT if model == "cvae" else ("neg_elbo",)))
+
+
+def chosen(names: tuple[str, ...], model: str, prior: str) -> tuple[Objective, ...]:
+    """The objectives of these names; without names the default ones."""
     if model == "ae":
         raise ConfigError("a sweep needs --model vae or cvae: an ae has neither a prior to sample from nor an ELBO")
-    names = names or (DEFAULT if model == "cvae" else ("neg_elbo",))
+    names = names or default_objectives(model, prior)
     unknown = [n for n in names if n not in OBJECTIVES]
     if unknown:
         raise ConfigError(f"unknown objective {unknown[0]}; objectives are {', '.join(OBJECTIVES)}")
@@ -67,7 +77,7 @@ def chosen(names: tuple[str, ...], model: str, prior: str = "standard") -> tuple
         if OBJECTIVES[name].needs_labels and model != "cvae":
             raise ConfigError(f"objective {name} needs --model cvae; {model} takes no label; choose neg_elbo")
         if name.endswith("_expost") and prior == "standard":
-            raise ConfigError(f"objective {name} needs a fitted prior; add --set sampling.prior=mixture (or gaussian)")
+            raise ConfigError(f"objective {name} needs a fitted prior; make --prior standard mixture or gaussian")
     return tuple(OBJECTIVES[n] for n in names)
 
 
@@ -81,10 +91,10 @@ def physical_range(objective: Objective, metrics: Mapping[str, float], *, classe
 
     Conditional accuracy runs from chance to what the judge reaches on real images; relative coverage and the Vendi
     ratio from 0 to the real value, 1; neg_elbo from a decoder that ignores z (the class means) down to the entropy of
-    the grey pixels. `metrics` are any trial's: the bounds are facts of the data.
+    the grey pixels; each the same under either prior. `metrics` are any trial's: the bounds are facts of the data.
     """
     if objective.name.startswith("conditional_accuracy"):
         return 1 / classes, metrics["val/judge_accuracy"]
-    if objective.name == "neg_elbo":
+    if objective.name.startswith("neg_elbo"):
         return metrics["val/label_only_bce"], metrics["val/entropy_floor"]
     return 0.0, 1.0

@@ -56,9 +56,9 @@ PREVIEW_ROWS = 20
 def show_preview(outcome: "Outcome", screen: Console | None = None) -> None:
     """One generated image per class in half-block characters, where a terminal can show them."""
     screen = screen or console()
-    if "generated" not in outcome.grids or not shows_greys(screen):
+    if outcome.picture is None or not shows_greys(screen):
         return
-    images = first_of_each_class(outcome.grids["generated"], *outcome.facts["shape"])
+    images = first_of_each_class(outcome.picture, *outcome.facts["shape"])
     screen.print("generated, one image per class:")
     screen.print(half_blocks(images, width=screen.width, rows=PREVIEW_ROWS))
 

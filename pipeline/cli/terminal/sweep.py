@@ -10,7 +10,7 @@ from rich.text import Text
 
 from pipeline.cli.terminal.console import console, duration, heading, redraws
 from pipeline.cli.terminal.preview import show_preview
-from pipeline.evaluation.catalog import HEADLINES, METRICS, show, show_spread
+from pipeline.evaluation.catalog import METRICS, headlines, show, show_spread
 
 if TYPE_CHECKING:
     from sweeps.analysis.summary import Summary
@@ -159,12 +159,18 @@ def _state(trial: "TrialView", *, short: bool = False) -> str:
 
 
 def _test_table(spread: dict[str, tuple[float, float]], *, seeds: int) -> Table:
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
-    for name in HEADLINES:
-        if f"test/{name}" in spread:
-            mean, deviation = spread[f"test/{name}"]
-            value = show_spread(mean, deviation) if seeds > 1 else show(mean)
-            table.add_row(f"test/{name} {METRICS[name].arrow}".strip(), value)
+    """Test scores under the prior that is scored, and under N(0, I) where that is another one."""
+
+    def value(name: str) -> str:
+        mean, deviation = spread[f"test/{name}"]
+        return show_spread(mean, deviation) if seeds > 1 else show(mean)
+
+    rows = headlines([key.partition("/")[2] for key in spread])
+    both = any(standard for _, standard in rows)
+    table = Table(box=None, pad_edge=False, show_header=both)
+    for title in ("", "fitted prior", "N(0, I)")[: 3 if both else 2]:
+        table.add_column(title, no_wrap=True)
+    for name, standard in rows:
+        beside = (value(standard) if standard else "",) if both else ()
+        table.add_row(f"test/{name} {METRICS[name].arrow}".strip(), value(name), *beside)
     return table

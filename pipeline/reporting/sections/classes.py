@@ -1,5 +1,7 @@
 """The section "Per class": accuracy, coverage and confusion of each class, the worst one with its images."""
 
+from pathlib import Path
+
 import numpy as np
 from PIL import Image
 
@@ -27,11 +29,11 @@ def classes_section(outcome: Outcome) -> Section:
     def of(column: str, label: int, form: str) -> str:
         return cited(outcome, f"per_class/{column}/{label}", form=form)
 
-    if "generated" in outcome.grids:
+    if outcome.picture is not None:
         blocks.append(
             Figure(
                 "worst-class",
-                _grid_row(outcome, worst),
+                _grid_row(outcome, outcome.picture, worst),
                 f"Images generated for class {classes[worst]}",
                 f"the row of the worst class, {classes[worst]}, in the generated grid",
             )
@@ -52,7 +54,7 @@ def classes_section(outcome: Outcome) -> Section:
             ("class", "conditional accuracy [95 %]", "coverage", "of real", "vendi", "of real"),
             rows,
             highlight=frozenset({worst}),
-            caption=f"{outcome.name}, {outcome.split} split. The worst class stands out.",
+            caption=f"{outcome.name}, {outcome.split}, z from {_drawn_from(outcome)}. The worst class stands out.",
         ),
         Figure(
             "per-class",
@@ -75,6 +77,10 @@ def classes_section(outcome: Outcome) -> Section:
     return Section("Per class", tuple(blocks))
 
 
+def _drawn_from(outcome: Outcome) -> str:
+    return f"the fitted {outcome.config.sampling.prior}" if outcome.fitted else "N(0, I)"
+
+
 def _read_as(outcome: Outcome, classes: list[str], label: int) -> Phrase:
     """How often a class is read right, and what it is taken for most often."""
     assert outcome.per_class is not None
@@ -88,10 +94,10 @@ def _read_as(outcome: Outcome, classes: list[str], label: int) -> Phrase:
     return Phrase(right, " are read right; ", taken, f" are taken for {classes[other]}")
 
 
-def _grid_row(outcome: Outcome, label: int) -> bytes:
+def _grid_row(outcome: Outcome, grid_path: Path, label: int) -> bytes:
     """One class of the generated grid as a PNG."""
     height = outcome.facts["shape"][0]
-    with Image.open(outcome.grids["generated"]) as image:
+    with Image.open(grid_path) as image:
         grid = np.asarray(image)
     top = label * (height + 1)  # a pixel between rows
     return plots.image_png(grid[top : top + height], scale=max(1, ROW_WIDTH // grid.shape[1]))

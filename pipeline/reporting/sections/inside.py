@@ -146,8 +146,8 @@ def _interpolations(outcome: Outcome, folder: Path, facts: dict[str, Any]) -> li
                     ylabel="classes",
                 ),
                 "Images of one z decoded while the label turns into the next one",
-                "one z, that of the first column of the generated grid, while one label turns into another: a mixture "
-                "of both, which the decoder never saw in training",
+                "one z from N(0, I), that of the first column of its grid, while one label turns into another: a "
+                "mixture of both, which the decoder never saw in training",
             )
         )
     return blocks
@@ -218,7 +218,8 @@ def _most_wrong(outcome: Outcome, folder: Path, facts: dict[str, Any]) -> list[B
             Phrase(
                 f"the {len(read)} most wrong samples: ",
                 head,
-                " Shown are the ones it is surest of, with its probability",
+                f" z is from {'the fitted prior' if outcome.fitted else 'N(0, I)'}. Shown are the ones it is surest "
+                "of, with its probability",
             ),
         )
     ]

@@ -1,54 +1,75 @@
-"""The section "Result": a run's headline numbers and a sentence on them."""
+"""The section "Result": a run's headline numbers and a sentence on them, under the prior that is scored."""
 
-from pipeline.evaluation.catalog import HEADLINES
+from pipeline.evaluation.catalog import headlines
 from pipeline.reporting.blocks import Facts, Section, Text
 from pipeline.reporting.citation import Phrase, cited
+from pipeline.reporting.sections.prior import prior_lines
 from pipeline.runs.outcome import Outcome
 
 
 def result_section(outcome: Outcome) -> Section:
     """What a reader came for."""
-    return Section("Result", (Facts(_headlines(outcome)), _verdict(outcome)))
+    return Section("Result", (Facts(_headlines(outcome)), *_verdict(outcome)))
 
 
 def _headlines(outcome: Outcome) -> tuple[tuple[str, str], ...]:
-    """The first numbers of a run, each with its interval or its bound beside it."""
-    names = outcome.scores
-
-    def of(name: str, form: str = "show") -> str:
-        return cited(outcome, f"{outcome.split}/{name}", form=form)
-
-    beside: dict[str, tuple[str, ...]] = {"kl": (" nats",), "bce_at_mean": (" nats; z at the mean, not a bound",)}
-    beside["bce"] = (" nats; entropy floor ", of("entropy_floor", ".2f"))
-    if "neg_elbo" in names:
-        half = cited([outcome], f"{outcome.split}/neg_elbo_sem", "95 % half-width", form=".2f")
-        beside["neg_elbo"] = (" ± ", half, " nats (95 % over images)")
-    if "conditional_accuracy" in names:
-        low, high = of("conditional_accuracy_low", ".4f"), of("conditional_accuracy_high", ".4f")
-        real = of("judge_accuracy", ".4f")
-        beside["conditional_accuracy"] = (" [", low, ", ", high, "]; real images ", real)
-        beside["conditional_accuracy_b"] = ("; real images ", of("judge_b_accuracy", ".4f"))
-        coverage, coverage_real = of("coverage", ".4f"), of("coverage_real", ".4f")
-        beside["coverage_relative"] = (" (coverage ", coverage, ", real images ", coverage_real, ")")
-        vendi, vendi_real = of("vendi", ".1f"), of("vendi_real", ".1f")
-        beside["vendi_ratio"] = (" (", vendi, " of ", vendi_real, " effective images)")
-    return tuple((name, Phrase(of(name), *beside.get(name, ()))) for name in HEADLINES if name in names)
+    """Each number with its interval or its bound, and what it is under N(0, I), beside it."""
+    facts = []
+    for name, standard in headlines(outcome.scores):
+        parts = [cited(outcome, f"{outcome.split}/{name}"), *_beside(outcome, name)]
+        if standard is not None:
+            parts += ["; under N(0, I) ", cited(outcome, f"{outcome.split}/{standard}")]
+        facts.append((name, Phrase(*parts)))
+    return tuple(facts)
 
 
-def _verdict(outcome: Outcome) -> Text:
-    """How right and how varied the generated images are, in words."""
-    split = outcome.split
-    if f"{split}/conditional_accuracy" not in outcome.metrics:
-        return Text("This model takes no label, so nothing is said of conditional accuracy, coverage and diversity.")
-    return Text(
-        Phrase(
-            "Of the images generated for a label, ",
-            cited(outcome, f"{split}/conditional_accuracy", form=".1%"),
-            " are read as that label by a classifier that reads ",
-            cited(outcome, f"{split}/judge_accuracy", form=".1%"),
-            " of real images right. They reach ",
-            cited(outcome, f"{split}/coverage_relative", form=".0%"),
-            " of the coverage of real images. Accuracy is blind to collapse and coverage drops with blur as well "
-            "as with collapse: read the two together.",
-        )
+def _beside(outcome: Outcome, name: str) -> tuple[str, ...]:
+    """The unit of a headline, and what it is read against."""
+    base = name.removesuffix("_expost")
+    end = name.removeprefix(base)
+
+    def of(other: str, form: str) -> str:
+        return cited(outcome, f"{outcome.split}/{other}", form=form)
+
+    match base:
+        case "neg_elbo" | "nll_iw":
+            half = cited([outcome], f"{outcome.split}/{base}_sem{end}", "95 % half-width", form=".2f")
+            return " ± ", half, " nats (95 % over images)"
+        case "bce":
+            return " nats; entropy floor ", of("entropy_floor", ".2f")
+        case "kl":
+            return (" nats",)
+        case "bce_at_mean":
+            return (" nats; z at the mean, not a bound",)
+        case "conditional_accuracy":
+            low, high = of(f"{base}_low{end}", ".4f"), of(f"{base}_high{end}", ".4f")
+            return " [", low, ", ", high, "]; real images ", of("judge_accuracy", ".4f")
+        case "conditional_accuracy_b":
+            return "; real images ", of("judge_b_accuracy", ".4f")
+        case "coverage_relative":
+            return " (coverage ", of(f"coverage{end}", ".4f"), ", real images ", of("coverage_real", ".4f"), ")"
+        case "vendi_ratio" if not end:
+            return " (", of("vendi", ".1f"), " of ", of("vendi_real", ".1f"), " effective images)"
+    return ()
+
+
+def _verdict(outcome: Outcome) -> tuple[Text, ...]:
+    """What the numbers say, in sentences."""
+    if f"{outcome.split}/conditional_accuracy" not in outcome.metrics:
+        unsaid = "This model takes no label, so nothing is said of conditional accuracy, coverage and diversity."
+        return Text(unsaid), *prior_lines(outcome)
+    return (
+        Text(
+            Phrase(
+                "Of the images generated for a label, ",
+                cited(outcome, outcome.scored("conditional_accuracy"), form=".1%"),
+                " are read as that label by a classifier that reads ",
+                cited(outcome, f"{outcome.split}/judge_accuracy", form=".1%"),
+                " of real images right. They reach ",
+                cited(outcome, outcome.scored("coverage_relative"), form=".0%"),
+                " of the coverage of real images. Accuracy is blind to collapse and coverage drops with blur as well "
+                "as with collapse: read the two together.",
+            )
+        ),
+        *prior_lines(outcome),
     )
