@@ -125,7 +125,9 @@ def _fit(
 
 
 def _random_start(codes: Codes, x: Float[Tensor, "K Z n"], there: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Equal weights, random codes as means, the class's own covariance. Codes are in random order: the first will do.
+    """Equal weights, random codes as means, a component's share of the class's own covariance by volume: with all of it,
+    components would begin alike, and EM would take its first small steps for its last. Codes are in random order: the
+    first will do.
 
     A class with fewer codes than components has some of them twice; EM keeps equal components equal.
     """
@@ -133,7 +135,8 @@ def _random_start(codes: Codes, x: Float[Tensor, "K Z n"], there: Tensor, seed: 
     index = torch.arange(most, device=x.device) % count.clamp(1, FIRST_CODES)[:, None]  # (K, C)
     means = x.gather(2, index[:, None].expand(-1, x.shape[1], -1)).mT.double()
     weights = there.double() / there.sum(1, keepdim=True)
-    return weights, means, _unit(codes).expand(*index.shape, -1, -1)
+    deviations = there.sum(1).double().pow(-1 / x.shape[1])[:, None, None, None]  # (K, 1, 1, 1)
+    return weights, means, (deviations * _unit(codes)).expand(*index.shape, -1, -1)
 
 
 def _em(

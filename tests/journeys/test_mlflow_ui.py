@@ -29,7 +29,7 @@ class Served:
     """A finished sweep, the links that `cvae-pipe ui` gives to it, and what its trials are called."""
 
     def __init__(self, home: Home, server: Server) -> None:
-        config = StudyConfig(STUDY, quick_config(train__epochs=2), DEFAULT_SPACE, chosen((), "cvae"))
+        config = StudyConfig(STUDY, quick_config(train__epochs=2), DEFAULT_SPACE, chosen((), "cvae", "standard"))
         self.result = sweep(
             Context(config.base, home),
             config,

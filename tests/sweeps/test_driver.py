@@ -52,7 +52,7 @@ EPOCHS = 4
 
 def study(**changes) -> StudyConfig:
     base = quick_config(train__epochs=EPOCHS)
-    config = StudyConfig("s", base, DEFAULT_SPACE, chosen((), "cvae"))
+    config = StudyConfig("s", base, DEFAULT_SPACE, chosen((), "cvae", "standard"))
     return replace(config, **changes)
 
 
@@ -365,7 +365,7 @@ def test_the_median_pruner_stops_trials_and_says_so(warm_home):
     config = study(
         base=quick_config(train__epochs=5),
         space=build_space(entries=["learning_rate=1e-6:1e-1"]),
-        objectives=chosen(("neg_elbo",), "cvae"),
+        objectives=chosen(("neg_elbo",), "cvae", "standard"),
         pruner="median",
     )
     result = run_sweep(warm_home, config, 9)

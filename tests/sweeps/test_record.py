@@ -28,7 +28,7 @@ from sweeps.study.objective import chosen
 from sweeps.study.space import DEFAULT_SPACE, build_space
 from sweeps.tracked import TrackedJobs
 
-CONFIG = StudyConfig('it\'s a "study"', quick_config(train__epochs=2), DEFAULT_SPACE, chosen((), "cvae"))
+CONFIG = StudyConfig('it\'s a "study"', quick_config(train__epochs=2), DEFAULT_SPACE, chosen((), "cvae", "standard"))
 NAME = registered_name(CONFIG.name)
 
 

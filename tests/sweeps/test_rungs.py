@@ -16,7 +16,9 @@ from sweeps.study.objective import chosen, physical_range
 from sweeps.study.space import DEFAULT_SPACE
 
 BASE = quick_config(train__epochs=9)
-CONFIG = StudyConfig("s", BASE, DEFAULT_SPACE, chosen(("conditional_accuracy", "neg_elbo"), "cvae"), window=2)
+CONFIG = StudyConfig(
+    "s", BASE, DEFAULT_SPACE, chosen(("conditional_accuracy", "neg_elbo"), "cvae", "standard"), window=2
+)
 PARAMS = {"beta": 1.0, "latent_dim": 4, "learning_rate": 1e-3}
 
 
@@ -83,6 +85,6 @@ def test_the_ranges_are_those_of_any_finished_trial_and_need_none(warm_home):
     metrics = evaluate(ctx, "val").metrics | score(ctx, "val").metrics
     assert ranges == [physical_range(o, metrics, classes=10) for o in CONFIG.objectives]
     without_labels = dataclasses.replace(
-        CONFIG, base=BASE.with_settings({"model.kind": "vae"}), objectives=chosen((), "vae")
+        CONFIG, base=BASE.with_settings({"model.kind": "vae"}), objectives=chosen((), "vae", "standard")
     )
     assert data_ranges(Context(without_labels.base, warm_home), without_labels) == ranges[1:]

@@ -22,6 +22,7 @@ VALUES = {
     "train.epochs": 9,
     "train.batch_size": 48,
     "train.seed": 3,
+    "sampling.prior": "gaussian",
     "runtime.device": "cpu",
 }
 

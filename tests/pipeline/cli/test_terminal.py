@@ -26,7 +26,7 @@ from sweeps.study.config import StudyConfig
 from sweeps.study.objective import chosen
 from sweeps.study.space import DEFAULT_SPACE
 
-CONFIG = StudyConfig("a [bold]name[/bold]", quick_config(), DEFAULT_SPACE, chosen((), "cvae"))
+CONFIG = StudyConfig("a [bold]name[/bold]", quick_config(), DEFAULT_SPACE, chosen((), "cvae", "standard"))
 PARAMS = {"beta": 0.1234567, "latent_dim": 64, "learning_rate": 0.000123456}
 
 

@@ -103,10 +103,11 @@ def test_scores_under_a_fitted_prior_are_of_that_prior(ctx):
     fitted = Context(config, ctx.home)
     model = train(fitted).model
     judges, ref, data = judge(fitted).judges, reference(fitted, "val"), prepare(fitted)
-    names = ("conditional_accuracy", "conditional_accuracy_expost", "coverage_relative_expost")
-    scores = rung_scores(names, model, data, judges, ref, score=config.score, sampling=config.sampling)
+    names = ("conditional_accuracy", "conditional_accuracy_expost", "coverage_relative_expost", "neg_elbo_expost")
+    scores = rung_scores(names, model, data, (judges, ref), neg_elbo=40.0, score=config.score, sampling=config.sampling)
     assert tuple(scores) == names
     assert scores["conditional_accuracy_expost"] > scores["conditional_accuracy"]  # few codes lie where N(0, I) is
+    assert scores["neg_elbo_expost"] < 40
 
 
 def test_rung_scores_agree_with_the_full_ones_in_direction(ctx):

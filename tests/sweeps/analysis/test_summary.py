@@ -22,8 +22,8 @@ from sweeps.study.space import DEFAULT_SPACE, build_space
 from sweeps.study.storage import quiet_optuna
 
 BASE = build_config(flags={"data.dataset": "digits", "train.epochs": 5})
-CONFIG = StudyConfig("s", BASE, DEFAULT_SPACE, chosen((), "cvae"))
-TWO = chosen(("conditional_accuracy", "neg_elbo"), "cvae")
+CONFIG = StudyConfig("s", BASE, DEFAULT_SPACE, chosen((), "cvae", "standard"))
+TWO = chosen(("conditional_accuracy", "neg_elbo"), "cvae", "standard")
 FACTS_OF_THE_DATA = {"val/judge_accuracy": 0.99, "val/label_only_bce": 170.0, "val/entropy_floor": 45.0}
 
 
@@ -66,12 +66,12 @@ def test_the_front_is_what_no_complete_trial_dominates(values, not_complete):
 
 @given(st.lists(st.floats(50, 500, allow_subnormal=False), min_size=1, max_size=10))
 def test_with_one_objective_the_front_is_the_first_best_trial(values):
-    [neg_elbo] = chosen(("neg_elbo",), "cvae")
+    [neg_elbo] = chosen(("neg_elbo",), "cvae", "standard")
     assert pareto_front(frame_of([neg_elbo], [[v] for v in values]), (neg_elbo,)) == (values.index(min(values)),)
 
 
 def test_without_a_complete_trial_there_is_no_front_and_no_choice():
-    for objectives in (CONFIG.objectives, chosen(("neg_elbo",), "cvae")):
+    for objectives in (CONFIG.objectives, chosen(("neg_elbo",), "cvae", "standard")):
         frame = frame_of(objectives, [])
         assert pareto_front(frame, objectives) == ()
         assert balanced(frame, (), objectives, {}) is None
@@ -212,7 +212,7 @@ def test_a_study_without_trials_can_be_summed_up(home):
     [
         CONFIG,
         replace(CONFIG, seed=3, window=5, name="my study"),
-        replace(CONFIG, objectives=chosen(("neg_elbo",), "cvae"), pruner="halving"),
+        replace(CONFIG, objectives=chosen(("neg_elbo",), "cvae", "standard"), pruner="halving"),
         replace(CONFIG, space=build_space(entries=["beta=0.1234567:4:linear", "learning_rate=off"])),
         replace(CONFIG, space=build_space(entries=["warmup_epochs=0:3:linear", "latent_dim=2:8"])),
         replace(
@@ -226,7 +226,7 @@ def test_a_study_without_trials_can_be_summed_up(home):
         replace(
             CONFIG,
             base=build_config(flags={"data.dataset": "mnist", "model.kind": "vae"}),
-            objectives=chosen((), "vae"),
+            objectives=chosen((), "vae", "standard"),
         ),
     ],
     ids=["defaults", "seed and window", "pruner", "a dimension off", "another dimension", "settings", "vae on mnist"],

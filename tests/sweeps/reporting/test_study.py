@@ -36,7 +36,7 @@ CONFIG = StudyConfig(
     "kept <b>",
     quick_config(train__epochs=2),
     build_space(entries=["beta=0.1:10", "latent_dim=2:8", "learning_rate=off"]),
-    chosen((), "cvae"),
+    chosen((), "cvae", "standard"),
 )
 
 

@@ -28,7 +28,7 @@ from sweeps.study.objective import chosen
 from sweeps.study.space import DEFAULT_SPACE
 
 BASE = build_config(flags={"data.dataset": "digits", "train.epochs": 5})
-CONFIG = StudyConfig("s", BASE, DEFAULT_SPACE, chosen((), "cvae"))
+CONFIG = StudyConfig("s", BASE, DEFAULT_SPACE, chosen((), "cvae", "standard"))
 METRICS = {"val/judge_accuracy": 0.9, "val/label_only_bce": 170.0, "val/entropy_floor": 50.0}
 PLAIN = SimpleNamespace(metrics=METRICS, facts={"classes": 10}, history=[], grids={}, per_class=None, split="val")
 HOSTILE = ["<script>alert('x')</script>", "$\\frac{$", "_hidden", "🚀", "x" * 300, "a\nb", "", "%s{}", "|", "[a](b"]
@@ -106,7 +106,7 @@ def test_the_front_table_names_trials_by_plain_numbers_and_marks_the_choice():
 
 def test_there_is_no_trade_off_before_a_trial_is_complete_nor_with_one_objective():
     assert trade_off(replace(summary_of(4), front=(), chosen=None)) == ()
-    one = replace(CONFIG, objectives=chosen(("neg_elbo",), "cvae"))
+    one = replace(CONFIG, objectives=chosen(("neg_elbo",), "cvae", "standard"))
     assert names(trade_off(summary_of(6, one))) == []
 
 

@@ -33,7 +33,7 @@ def test_a_beta_weighted_loss_and_raw_bce_are_not_on_offer():
     for name in ("loss", "bce", "kl", "train/loss", "val/loss", "val/neg_elbo"):
         assert name not in OBJECTIVES
         with pytest.raises(ConfigError, match=f"unknown objective {name}; objectives are .*neg_elbo"):
-            chosen((name,), "cvae")
+            chosen((name,), "cvae", "standard")
 
 
 def test_every_objective_is_read_from_validation_never_from_test():
@@ -45,12 +45,12 @@ def test_every_objective_is_read_from_validation_never_from_test():
 
 
 def test_the_defaults_follow_the_model():
-    assert [o.name for o in chosen((), "cvae")] == ["conditional_accuracy", "coverage_relative", "neg_elbo"]
-    assert [o.name for o in chosen((), "vae")] == ["neg_elbo"]
+    assert [o.name for o in chosen((), "cvae", "standard")] == ["conditional_accuracy", "coverage_relative", "neg_elbo"]
+    assert [o.name for o in chosen((), "vae", "standard")] == ["neg_elbo"]
 
 
 def test_the_order_asked_for_is_kept():
-    assert [o.name for o in chosen(("neg_elbo", "vendi_ratio"), "cvae")] == ["neg_elbo", "vendi_ratio"]
+    assert [o.name for o in chosen(("neg_elbo", "vendi_ratio"), "cvae", "standard")] == ["neg_elbo", "vendi_ratio"]
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,10 @@ from sweeps.study.proposals import Proposals
 from sweeps.study.space import DEFAULT_SPACE, build_space
 
 BASE = build_config(flags={"data.dataset": "digits", "train.epochs": 5})
-TWO = StudyConfig("two", BASE, DEFAULT_SPACE, chosen(("conditional_accuracy", "neg_elbo"), "cvae"), window=4)
-ONE = StudyConfig("one", BASE, DEFAULT_SPACE, chosen(("neg_elbo",), "cvae"), window=4)
+TWO = StudyConfig(
+    "two", BASE, DEFAULT_SPACE, chosen(("conditional_accuracy", "neg_elbo"), "cvae", "standard"), window=4
+)
+ONE = StudyConfig("one", BASE, DEFAULT_SPACE, chosen(("neg_elbo",), "cvae", "standard"), window=4)
 
 
 # ---------------------------------------------------------------------------------- proposals, simulated in memory
@@ -203,7 +205,7 @@ def test_a_dead_drivers_trials_are_all_there_and_the_running_one_has_its_params(
         ({"base": BASE.with_settings({"train.epochs": 6})}, "train.epochs was 5, now 6"),
         ({"base": BASE.with_settings({"judge.epochs": 1})}, "judge.epochs was 40, now 1"),
         (
-            {"objectives": chosen((), "cvae"), "pruner": "none"},
+            {"objectives": chosen((), "cvae", "standard"), "pruner": "none"},
             "eta was 3, now absent; objectives was neg_elbo, now conditional_accuracy, coverage_relative, neg_elbo; "
             "pruner was pareto, now none",
         ),
