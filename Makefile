@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test test-fast check format sweep reference ui browser bench bench-gpu clean
+.PHONY: help demo test test-fast check format rooms sweep reference ui browser bench bench-gpu clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ check: $(READY)  ## Lint, format, types, import directions
 
 format: $(READY)  ## Format the code
 	$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
+
+rooms: $(READY)  ## Draw the pictures of docs/DESIGN.md from the code
+	$(BIN)/python docs/rooms.py
 
 sweep: $(READY)  ## 40 trials on MNIST (about 10 minutes on 2 cores)
 	$(BIN)/cvae-pipe sweep --dataset mnist --trials 40 --epochs 10 --name mnist

@@ -5,6 +5,7 @@ A projection of the study's summary onto the tracker; repeated, it changes what 
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -163,14 +164,8 @@ def served_model(outcome: Outcome, home: Home) -> ServedModel:
     model, (height, width) = outcome.config.model, outcome.facts["shape"]
     return ServedModel(
         weights=home.store.path("train", TRAIN.key(outcome.config)) / "model.safetensors",
-        architecture={
-            "kind": model.kind,
-            "pixels": height * width,
-            "classes": outcome.facts["classes"],
-            "latent_dim": model.latent_dim,
-            "hidden": list(model.hidden),
-            "condition_encoder": model.condition_encoder,
-        },
+        architecture={"kind": model.kind, "pixels": height * width, "classes": outcome.facts["classes"]}
+        | asdict(model),
         height=height,
         width=width,
         prior=home.store.path("prior", PRIOR.key(outcome.config)) / DENSITY if outcome.fitted else None,

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.settings import RunConfig, setting_type
+from pipeline.data.sources.table import SOURCES
 from pipeline.environment import environment_text
 from pipeline.errors import CvaePipeError
 from pipeline.evaluation.catalog import METRICS, headlines, show
@@ -27,7 +28,7 @@ def data_info(config: RunConfig, facts: dict[str, Any]) -> DatasetInfo:
         name=config.data.dataset,
         digest=facts["source_sha256"][:16],
         context="training",
-        source="scikit-learn" if config.data.dataset == "digits" else "torchvision",
+        source=SOURCES[config.data.dataset].origin,
         shape=(facts["images"]["train"], *facts["shape"]),
         classes=facts["classes"],
     )

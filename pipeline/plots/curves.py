@@ -59,11 +59,12 @@ def _many_runs(frames: Mapping[str, pd.DataFrame], highlight: AbstractSet[str]) 
         keep = finite(frame, "val/neg_elbo")
         if keep.any():
             curves[name] = frame[keep]
-    for name in curves.keys() - highlight:
+    for name in [name for name in curves if name not in highlight]:
         rows = curves[name]
         ax.plot(rows["epoch"], rows["val/neg_elbo"], color=FAINT, lw=0.8, marker="o" if len(rows) == 1 else "", ms=3)
     # The legend from top to bottom as the curves end.
-    chosen = sorted(curves.keys() & highlight, key=lambda name: -curves[name]["val/neg_elbo"].iloc[-1])
+    chosen = [name for name in curves if name in highlight]
+    chosen.sort(key=lambda name: -curves[name]["val/neg_elbo"].iloc[-1])
     for number, name in enumerate(chosen):
         rows = curves[name]
         ax.plot(

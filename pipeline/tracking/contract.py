@@ -49,7 +49,7 @@ class ServedModel:
     weights: Path
     """A safetensors file."""
     architecture: Mapping[str, Any]
-    """`kind` and the other arguments of the model's class."""
+    """The settings of the model, and `pixels` and `classes`."""
     height: int
     width: int
     prior: Path | None = None

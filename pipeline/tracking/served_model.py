@@ -14,7 +14,8 @@ import pandas as pd
 import torch
 from safetensors.torch import load_file
 
-from pipeline.models.autoencoder import Autoencoder
+from pipeline.config.sections import ModelConfig
+from pipeline.models.building import built
 from pipeline.models.priors import STANDARD, ClassMixtures, Prior
 from pipeline.models.sampling import decode_means, draw_z, fixed_noise
 
@@ -25,7 +26,9 @@ class ConditionalSampler(mlflow.pyfunc.PythonModel):
     def load_context(self, context: Any) -> None:
         architecture = json.loads(Path(context.artifacts["architecture"]).read_text(encoding="utf-8"))
         self.height, self.width = architecture.pop("height"), architecture.pop("width")
-        self.model = Autoencoder(architecture.pop("kind"), **architecture)
+        pixels, classes = architecture.pop("pixels"), architecture.pop("classes")
+        settings = ModelConfig(**architecture | {"hidden": tuple(architecture["hidden"])})
+        self.model = built(settings, pixels=pixels, classes=classes)
         self.model.load_state_dict(load_file(context.artifacts["weights"]))
         self.model.eval()
         fitted = context.artifacts.get("prior")
@@ -34,8 +37,8 @@ class ConditionalSampler(mlflow.pyfunc.PythonModel):
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> np.ndarray:
         """(N, H, W) in [0, 1]: `samples` images of each row's `label`, in order of rows.
 
-        The noise is that of `pipeline.sampling` with the same `seed`, so equal requests have equal answers. A model
-        that takes no label gives an image per row all the same.
+        The noise is that of `pipeline.models.sampling` with the same `seed`, so equal requests have equal answers. A
+        model that takes no label gives an image per row all the same.
         """
         options = {"samples": 1, "seed": 0} | (params or {})
         y = torch.from_numpy(self._labels(model_input).repeat(int(options["samples"])))

@@ -18,7 +18,7 @@ from pipeline.config.sections import ModelConfig, TrainConfig
 from pipeline.data.splits import PreparedData
 from pipeline.errors import DataError, DivergedError
 from pipeline.models.architecture import Architecture
-from pipeline.models.autoencoder import Autoencoder
+from pipeline.models.building import built
 from pipeline.models.gradients import gradients_of
 from pipeline.models.losses import warmed_beta
 from pipeline.training.adam import Adam
@@ -31,14 +31,7 @@ def build_model(config: ModelConfig, data: PreparedData, seed: int) -> Architect
     """The model with its initial weights, which depend on the seed alone; the global random state is left alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Autoencoder(
-            config.kind,
-            pixels=data.pixels,
-            classes=data.classes,
-            latent_dim=config.latent_dim,
-            hidden=config.hidden,
-            condition_encoder=config.condition_encoder,
-        )
+        return built(config, pixels=data.pixels, classes=data.classes)
 
 
 def check_batch_size(config: TrainConfig, data: PreparedData) -> None:

@@ -2,7 +2,7 @@
 
 A small model leaves a GPU idle between two launches; forty of them stacked cost about what one does.
 
-    weights    stacked along a leading axis K; products are batched (`backprop`)
+    weights    stacked along a leading axis K; products are batched (`gradients`)
     latents    padded to the largest of the stack with zeros, which stay zeros: no kl, no gradient, no step
     settings   beta, warm-up, learning rate and its schedule per member; architecture, batch size and data are shared
     data       uint8 on the device; each member has an order and a noise of its own, as it would alone

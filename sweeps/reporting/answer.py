@@ -3,7 +3,7 @@
 from pipeline.evaluation.statistics import rank_correlation
 from pipeline.reporting.blocks import Block, Facts, Table, Text
 from pipeline.reporting.citation import Phrase, cited, cited_interval, cited_spread
-from pipeline.reporting.sections.prior import prior_lines
+from pipeline.reporting.prior import prior_lines
 from sweeps.analysis.summary import Summary
 from sweeps.reporting.cells import is_headline, metric_cell, param_cell, trial_link
 

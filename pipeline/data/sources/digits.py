@@ -10,6 +10,8 @@ from pipeline.data.sources.source import Official
 class Digits:
     """Grey values 0 .. 16 become 0 .. 255. They come without an official test set."""
 
+    origin = "scikit-learn"
+
     def read(self, root: Path, *, download: bool) -> Official:
         """All of them, wherever `root` is."""
         from sklearn.datasets import load_digits

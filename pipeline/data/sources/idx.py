@@ -4,6 +4,7 @@ import string
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import ClassVar
 
 from pipeline.data.download import Archive
 from pipeline.data.files import (
@@ -33,6 +34,7 @@ IDX_FILES = "four idx files"
 class IdxFiles:
     """mnist, fashion-mnist, kmnist, emnist-balanced or qmnist."""
 
+    origin: ClassVar[str] = "torchvision"
     name: str
 
     def read(self, root: Path, *, download: bool) -> Official:

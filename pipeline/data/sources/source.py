@@ -21,6 +21,11 @@ class Official:
 class Source(Protocol):
     """One data set, wherever it comes from."""
 
+    @property
+    def origin(self) -> str:
+        """Who has it, in a word: what a tracker shows beside its name."""
+        ...
+
     def read(self, root: Path, *, download: bool) -> Official:
         """The official images from the raw files under `root`, fetched first if they are missing and may be.
 

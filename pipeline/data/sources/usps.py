@@ -15,6 +15,8 @@ from pipeline.data.splits import Split
 class Usps:
     """16 x 16 digits from envelopes."""
 
+    origin = "torchvision"
+
     def read(self, root: Path, *, download: bool) -> Official:
         """The official training and test set."""
         published = self.published()

@@ -3,7 +3,7 @@
 from pipeline.evaluation.catalog import headlines
 from pipeline.reporting.blocks import Facts, Section, Text
 from pipeline.reporting.citation import Phrase, cited
-from pipeline.reporting.sections.prior import prior_lines
+from pipeline.reporting.prior import prior_lines
 from pipeline.runs.outcome import Outcome
 
 

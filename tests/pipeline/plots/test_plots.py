@@ -475,3 +475,12 @@ def test_active_dimensions_are_told_from_the_others():
     assert plots.dimension_use(kl, variance, 0.01) != plots.dimension_use(kl, [0.4, 0.02, 0.2], 0.01)
     pixels(plots.dimension_use([0.0], [0.0], 0.01))
     pixels(plots.dimension_use(np.zeros(64), np.zeros(64), 0.01))
+
+
+def test_curves_are_drawn_in_the_order_they_come_in_so_that_no_hash_seed_changes_the_bytes():
+    histories = {f"trial {n}": history(100 + n) for n in range(9)}
+    figure = plots.loss_curves.__wrapped__(histories, {"trial 2", "trial 5"})
+    ends = [frame["val/neg_elbo"].iloc[-1] for frame in histories.values()]
+    drawn = [float(line.get_ydata()[-1]) for line in figure.axes[0].lines]
+    grey, chosen = [end for n, end in enumerate(ends) if n not in (2, 5)], sorted([ends[2], ends[5]], reverse=True)
+    assert drawn == [*grey, *chosen]
