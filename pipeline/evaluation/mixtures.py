@@ -7,11 +7,15 @@ covariances, roots) is in float64.
 """
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from pipeline.models.priors import ClassMixtures
@@ -21,7 +25,7 @@ FLOOR = 1e-4
 RELATIVE_FLOOR = 1e-5
 """The same on the scale of a class's own codes: float32 tells no smaller variance from 0 there."""
 FIRST_CODES = 500
-"""Codes per class of EM's first stage: from random means it takes tens of steps, which cost a tenth on so few."""
+"""Codes per class of EM's first stage: it takes tens of steps, which cost a tenth on so few."""
 STEPS = 200
 """Of EM in each stage, at most."""
 FEATURES = 2**24
@@ -64,7 +68,7 @@ def side_by_side(
 def fit_mixtures(
     codes: Codes, components: Sequence[int], *, seed: int, tolerance: float = 1e-3, start: ClassMixtures | None = None
 ) -> ClassMixtures:
-    """A mixture of `components[k]` Gaussians for each class k by EM, from random codes as means or from `start`.
+    """A mixture of `components[k]` Gaussians for each class k by EM, from a k-means clustering or from `start`.
 
     Stops when the mean log likelihood gains less than `tolerance` nats a code in a step. Covariances are those of a
     maximum a posteriori estimate, so that a class of few images has no thinner density than they can tell: a class's
@@ -112,7 +116,7 @@ def _fit(
     floor = FLOOR * inverse @ inverse.mT + RELATIVE_FLOOR * unit
     there = torch.arange(most, device=x.device) < torch.tensor(components, device=x.device)[:, None]  # (K, C)
     if start is None:
-        mixture = _random_start(codes, x, there, seed)
+        mixture = _clustered_start(codes, x, there, floor, seed)
     else:
         own = start.means.double().to(x.device), start.roots.double().to(x.device)
         means = (inverse[:, None] @ (own[0] - mean[:, None])[..., None]).squeeze(-1)
@@ -124,19 +128,32 @@ def _fit(
     return weights, carried, root[:, None] @ roots
 
 
-def _random_start(codes: Codes, x: Float[Tensor, "K Z n"], there: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Equal weights, random codes as means, a component's share of the class's own covariance by volume: with all of it,
-    components would begin alike, and EM would take its first small steps for its last. Codes are in random order: the
-    first will do.
+def _clustered_start(
+    codes: Codes, x: Float[Tensor, "K Z n"], there: Tensor, floor: Float[Tensor, "K Z Z"], seed: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The components of a first clustering (k-means) of each class's first codes.
 
     A class with fewer codes than components has some of them twice; EM keeps equal components equal.
     """
-    most, count = there.shape[1], (codes.weights > 0).sum(1)
-    index = torch.arange(most, device=x.device) % count.clamp(1, FIRST_CODES)[:, None]  # (K, C)
-    means = x.gather(2, index[:, None].expand(-1, x.shape[1], -1)).mT.double()
-    weights = there.double() / there.sum(1, keepdim=True)
-    deviations = there.sum(1).double().pow(-1 / x.shape[1])[:, None, None, None]  # (K, 1, 1, 1)
-    return weights, means, (deviations * _unit(codes)).expand(*index.shape, -1, -1)
+    few, weights = x[:, :, :FIRST_CODES], codes.weights[:, None, :FIRST_CODES]
+    member = torch.zeros(few.shape[0], there.shape[1], few.shape[2])
+    points = few.mT.double().cpu().numpy()
+    # One thread: several add up in any order. Codes may be equal, which k-means warns of.
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for k, (count, own) in enumerate(zip((weights > 0).sum((1, 2)).tolist(), there.sum(1).tolist(), strict=True)):
+            clusters = min(own, count)
+            if clusters:
+                label = KMeans(clusters, n_init=3, random_state=seed).fit_predict(points[k, :count])
+                for component in range(own):
+                    member[k, component, :count] = torch.as_tensor(label == component % clusters)
+    return _maximised(_features(few), member.to(x.device) * weights, there, floor)
+
+
+def _features(x: Float[Tensor, "K Z n"]) -> Float[Tensor, "K F n"]:
+    """1, x and x_i x_j for i <= j of each code."""
+    i, j = torch.triu_indices(x.shape[1], x.shape[1], device=x.device)
+    return torch.cat([torch.ones_like(x[:, :1]), x, x[:, i] * x[:, j]], dim=1)
 
 
 def _em(
@@ -148,36 +165,44 @@ def _em(
     tolerance: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """EM of whitened codes until it gains less than `tolerance` nats a code."""
-    size = x.shape[1]
-    i, j = torch.triu_indices(size, size, device=x.device)
-    features = torch.cat([torch.ones_like(x[:, :1]), x, x[:, i] * x[:, j]], dim=1)  # (K, F, n)
-    unit = torch.eye(size, dtype=torch.float64, device=x.device)
-    # A component's share of the class's volume: its deviations are C^(-1/Z) of the class's, which are 1.
-    share = there.sum(1).double().pow(-2 / size)[:, None, None, None] * unit  # (K, 1, Z, Z)
-    strength = size + 2
+    features = _features(x)
     before = -math.inf
     for step in range(STEPS):
-        logits = _coefficients(*mixture, i, j) @ features  # (K, C, n)
+        logits = _coefficients(*mixture) @ features  # (K, C, n)
         found = float((logits.logsumexp(1, keepdim=True) * weights).sum() / weights.sum())
         if step > 1 and found - before < tolerance:
             break
         before = found
-        sums = ((logits.softmax(1) * weights) @ features.mT).double()  # (K, C, F)
-        count = sums[..., 0].clamp_min(1e-6)  # a component may have lost all its codes
-        means = sums[..., 1 : 1 + size] / count[..., None]
-        square = torch.empty(*count.shape, size, size, dtype=torch.float64, device=x.device)
-        square[..., i, j] = square[..., j, i] = sums[..., 1 + size :]
-        scatter = square - count[..., None, None] * means[..., :, None] * means[..., None, :]
-        covariance = (scatter + strength * share) / (count + strength)[..., None, None] + floor[:, None]
-        mixture = (there * count / (there * count).sum(1, keepdim=True), means, torch.linalg.cholesky(covariance))
+        mixture = _maximised(features, logits.softmax(1) * weights, there, floor)
     return mixture
 
 
+def _maximised(
+    features: Float[Tensor, "K F n"], shares: Float[Tensor, "K C n"], there: Tensor, floor: Float[Tensor, "K Z Z"]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The maximisation step: weights, means and roots, float64, of codes that belong to components by `shares`."""
+    size = floor.shape[-1]
+    i, j = torch.triu_indices(size, size, device=features.device)
+    unit = torch.eye(size, dtype=torch.float64, device=features.device)
+    # A component's share of the class's volume: its deviations are C^(-1/Z) of the class's, which are 1.
+    volume = there.sum(1).double().pow(-2 / size)[:, None, None, None] * unit  # (K, 1, Z, Z)
+    strength = size + 2
+    sums = (shares @ features.mT).double()  # (K, C, F)
+    count = sums[..., 0].clamp_min(1e-6)  # a component may have lost all its codes
+    means = sums[..., 1 : 1 + size] / count[..., None]
+    square = torch.empty(*count.shape, size, size, dtype=torch.float64, device=features.device)
+    square[..., i, j] = square[..., j, i] = sums[..., 1 + size :]
+    scatter = square - count[..., None, None] * means[..., :, None] * means[..., None, :]
+    covariance = (scatter + strength * volume) / (count + strength)[..., None, None] + floor[:, None]
+    return there * count / (there * count).sum(1, keepdim=True), means, torch.linalg.cholesky(covariance)
+
+
 def _coefficients(
-    weights: Float[Tensor, "K C"], means: Float[Tensor, "K C Z"], roots: Float[Tensor, "K C Z Z"], i: Tensor, j: Tensor
+    weights: Float[Tensor, "K C"], means: Float[Tensor, "K C Z"], roots: Float[Tensor, "K C Z Z"]
 ) -> Float[Tensor, "K C F"]:
     """log w_c + log N(x; m_c, L_c L_c^T) as coefficients of (1, x, x_i x_j for i <= j), float32."""
     size = means.shape[-1]
+    i, j = torch.triu_indices(size, size, device=means.device)
     unit = torch.eye(size, dtype=torch.float64, device=means.device)
     inverse = torch.linalg.solve_triangular(roots, unit.expand_as(roots), upper=False)
     precision = inverse.mT @ inverse

@@ -5,6 +5,7 @@ Most sweeps here run in this process (`Here`); those whose fact is a process are
 
 import csv
 import json
+import math
 import os
 import queue
 import random
@@ -52,12 +53,12 @@ EPOCHS = 4
 
 def study(**changes) -> StudyConfig:
     base = quick_config(train__epochs=EPOCHS)
-    config = StudyConfig("s", base, DEFAULT_SPACE, chosen((), "cvae", "standard"))
+    config = StudyConfig("s", base, DEFAULT_SPACE, chosen((), "cvae"))
     return replace(config, **changes)
 
 
 class Here:
-    """An executor in this process: one job at a time, in a thread, so that it can wait for a pruner's answer."""
+    """An executor in this process: one job at a time, in a thread, so that it can wait for an answer at a rung."""
 
     def __init__(self, home: Home) -> None:
         self.home = home
@@ -361,34 +362,165 @@ def test_diverging_trials_are_failed_with_their_reason_and_end_the_sweep(warm_ho
     assert "have failed" in recorded.parent.data.tags["reason"]
 
 
-def test_the_median_pruner_stops_trials_and_says_so(warm_home):
-    config = study(
-        base=quick_config(train__epochs=5),
-        space=build_space(entries=["learning_rate=1e-6:1e-1"]),
-        objectives=chosen(("neg_elbo",), "cvae", "standard"),
-        pruner="median",
-    )
-    result = run_sweep(warm_home, config, 9)
-    trials = load_study(warm_home, "s").trials
-    pruned = [t for t in trials if t.state == TrialState.PRUNED]
+# ------------------------------------------------------------------------------------------------- halving at rungs
+
+
+TEN_EPOCHS = quick_config(train__epochs=9, train__batch_size=32)
+"""Rungs after epochs 1 and 3."""
+
+
+def halved(**changes) -> StudyConfig:
+    """A study in which trials are stopped soon: the third is compared with the first already."""
+    space = build_space(entries=["learning_rate=1e-4:3e-2"])
+    return study(**{"base": TEN_EPOCHS, "space": space, "window": 2, **changes})
+
+
+def rungs_of(home: Home, name: str = "s") -> list[dict]:
+    """What every trial was worth at its rungs, exactly."""
+    return [t.user_attrs.get("rungs", {}) for t in load_study(home, name).trials]
+
+
+@pytest.fixture(scope="module")
+def halving(warm_root, tmp_path_factory, no_tracking_uri):
+    """Ten trials by one worker process, some of them stopped."""
+    home = copy_of(warm_root, tmp_path_factory.mktemp("halving") / "home")
+    return Done(home, run_sweep(home, halved(), 10, executor=LocalExecutor(home, 1)))
+
+
+def test_trials_are_stopped_at_rungs_and_stand_everywhere_as_what_they_are(halving):
+    trials, rungs = load_study(halving.home, "s").trials, rungs_of(halving.home)
+    stopped = [t for t in trials if t.state == TrialState.PRUNED]
     complete = [t for t in trials if t.state == TrialState.COMPLETE]
-    assert pruned
-    assert len(pruned) + len(complete) == 9
-    assert max(len(t.intermediate_values) for t in pruned) < 5
-    assert all(set(t.intermediate_values) == set(range(1, 6)) for t in complete)
-    worst_kept = max(t.value for t in complete)
-    assert any(min(t.intermediate_values.values()) > worst_kept for t in pruned)
-    recorded = Recorded(warm_home)
-    for trial in pruned:
-        run = recorded.trials[trial.number]
-        assert run.info.status == "KILLED"
-        assert run.data.tags["reason"].startswith("stopped by the median pruner after epoch")
-        assert recorded.steps(run, "train/loss") == sorted(trial.intermediate_values)
-    assert result.document()["pruned"] == len(pruned)
-    assert result.document()["finished"] == 9
-    with open(warm_home.reports / "s" / "trials.csv", encoding="utf-8") as file:
+    assert len(complete) >= 2
+    assert len(stopped) >= 3
+    assert len(stopped) + len(complete) == 10
+    assert all(list(rungs[t.number]) == ["1", "3"] for t in complete)
+    recorded = Recorded(halving.home)
+    with open(halving.home.reports / "s" / "trials.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert all(rows[t.number]["reason"].startswith("stopped by the median pruner") for t in pruned)
+    for trial in stopped:
+        epoch = max(map(int, rungs[trial.number]))
+        reason = f"stopped at epoch {epoch} (rung {[1, 3].index(epoch) + 1})"
+        run, row = recorded.trials[trial.number], rows[trial.number]
+        assert (run.info.status, run.data.tags["reason"]) == ("KILLED", reason)
+        assert recorded.steps(run, "train/loss") == list(range(1, epoch + 1))
+        assert (row["state"], row["reason"], row["neg_elbo"]) == ("pruned", reason, "")
+    for trial in trials:
+        objectives = ("conditional_accuracy", "coverage_relative", "neg_elbo")
+        for k, name in enumerate(objectives):
+            history = recorded.client.get_metric_history(recorded.trials[trial.number].info.run_id, f"rung/{name}")
+            expected = {int(epoch): values[k] for epoch, values in rungs[trial.number].items()}
+            assert {m.step: m.value for m in history} == expected
+    document = halving.result.document()
+    assert (document["finished"], document["pruned"]) == (10, len(stopped))
+    assert not {t.number for t in stopped} & {point["trial"] for point in document["front"]}
+
+
+def test_who_goes_on_is_dominated_by_few_of_its_elders_and_who_dominates_all_goes_on(halving):
+    rungs = [{epoch: (a, c, -b) for epoch, (a, c, b) in own.items()} for own in rungs_of(halving.home)]
+    for n, own in enumerate(rungs):
+        elders = [rungs[m]["1"] for m in range(n - 1)]
+        pairs = [list(zip(elder, own["1"], strict=True)) for elder in elders]
+        dominating = sum(all(a >= b for a, b in pair) and any(a > b for a, b in pair) for pair in pairs)
+        if "3" in own and len(elders) >= 2:
+            assert dominating < math.ceil((len(elders) + 1) / 3)
+        if all(all(a <= b for a, b in pair) and any(a < b for a, b in pair) for pair in pairs):
+            assert "3" in own
+
+
+def test_two_workers_give_the_same_trials_stops_and_values(halving, warm_root, tmp_path, quiet_report):
+    home = copy_of(warm_root, tmp_path / "home")
+    run_sweep(home, halved(), 10, executor=LocalExecutor(home, 2), workers=2)
+    assert (ledger_of(home), rungs_of(home)) == (ledger_of(halving.home), rungs_of(halving.home))
+
+
+def test_a_sweep_made_longer_stops_the_trials_of_one_that_was_begun_long(halving, warm_root, tmp_path, quiet_report):
+    home = copy_of(warm_root, tmp_path / "home")
+    for trials in (3, 6, 10):
+        run_sweep(home, halved(), trials)
+    assert (ledger_of(home), rungs_of(home)) == (ledger_of(halving.home), rungs_of(halving.home))
+
+
+def test_a_population_stops_the_same_trials(halving, warm_root, tmp_path, quiet_report):
+    home = copy_of(warm_root, tmp_path / "home")
+    run_sweep(home, halved(), 10, executor=PopulationExecutor(home, 2))
+    assert [(p, state) for p, _, state in ledger_of(home)] == [(p, s) for p, _, s in ledger_of(halving.home)]
+    for own, reference in zip(rungs_of(home), rungs_of(halving.home), strict=True):
+        assert own.keys() == reference.keys()
+        for epoch, values in own.items():
+            assert values == pytest.approx(reference[epoch], rel=1e-2)
+
+
+def test_a_driver_killed_between_a_rungs_values_and_its_answer_goes_on_as_if_nothing_had_been(
+    halving, warm_root, tmp_path, quiet_report
+):
+    class Dying(LocalExecutor):
+        """Ends with its workers, as a kill -9 would end them, when its driver gives its third answer."""
+
+        answers = 0
+
+        def answer(self, job: str, go_on: bool) -> None:
+            self.answers += 1
+            if self.answers == 3:
+                raise KeyboardInterrupt
+            super().answer(job, go_on)
+
+    home = copy_of(warm_root, tmp_path / "home")
+    deaths = 0
+    while True:
+        try:
+            run_sweep(home, halved(), 10, executor=Dying(home, 2), workers=2)
+            break
+        except KeyboardInterrupt:
+            deaths += 1
+    assert deaths >= 4
+    assert (ledger_of(home), rungs_of(home)) == (ledger_of(halving.home), rungs_of(halving.home))
+
+
+def test_trainings_that_another_sweep_has_finished_are_stopped_where_they_would_have_been(
+    halving, warm_root, tmp_path, quiet_report
+):
+    """By what they were worth at the rung, which nobody has written down and the finished model no longer shows."""
+    home = copy_of(warm_root, tmp_path / "home")
+    run_sweep(home, halved(name="whole", pruner="none"), 4)
+    assert [state for _, _, state in ledger_of(home, "whole")] == ["COMPLETE"] * 4
+    run_sweep(home, halved(), 10)
+    assert (ledger_of(home), rungs_of(home)) == (ledger_of(halving.home), rungs_of(halving.home))
+
+
+def test_without_a_pruner_every_trial_is_trained_to_its_end(halving, warm_root, tmp_path, quiet_report):
+    home = copy_of(warm_root, tmp_path / "home")
+    run_sweep(home, halved(pruner="none"), 4)
+    assert [state for _, _, state in ledger_of(home)] == ["COMPLETE"] * 4
+    assert rungs_of(home) == [{}] * 4
+    assert [p for p, _, _ in ledger_of(home)] == [p for p, _, _ in ledger_of(halving.home)[:4]]
+
+
+@pytest.mark.slow
+def test_after_two_kill_9_in_mid_rung_the_same_command_gives_what_an_undisturbed_one_gives(
+    warm_root, tmp_path, no_tracking_uri
+):
+    """Killed as soon as a rung's scores appear in the store: before the driver has heard of them, or just after."""
+    longer = {"train__epochs": 90, "train__batch_size": 32, "runtime__grid_every": 100}  # rungs after 10 and 30
+    undisturbed, home = (copy_of(warm_root, tmp_path / name) for name in ("undisturbed", "killed"))
+    run_sweep(undisturbed, study(base=quick_config(**longer), window=2), 6, executor=LocalExecutor(undisturbed, 1))
+    settings = quick_toml(tmp_path, **longer)
+    command = [*COMMAND, "sweep", "--config", str(settings), "--trials", "6", "--name", "s", "--window", "2"]
+    command += ["--workers", "2", "--final-seeds", "0", "--json"]
+    options = {"env": {**os.environ, "CVAE_PIPE_HOME": str(home.root)}, "text": True}
+    rungs = home.store.root / "rung"
+    for more in (2, 3):
+        before = len(list(rungs.glob("*"))) if rungs.exists() else 0
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **options) as process:
+            while not rungs.exists() or len(list(rungs.glob("*"))) < before + more:
+                assert process.poll() is None, process.stderr.read()
+                time.sleep(0.01)
+            process.kill()
+    assert "RUNNING" in [state for _, _, state in ledger_of(home)]
+    finished = subprocess.run(command, capture_output=True, timeout=300, check=False, **options)
+    assert finished.returncode == 0, finished.stderr
+    assert "PRUNED" in [state for _, _, state in ledger_of(home)]
+    assert (ledger_of(home), rungs_of(home)) == (ledger_of(undisturbed), rungs_of(undisturbed))
 
 
 @pytest.mark.parametrize("after", [0, 1])
@@ -440,11 +572,16 @@ def test_a_final_that_an_earlier_choice_left_running_is_closed(again, quiet_repo
 
 
 class Imagined:
-    """Four or fewer workers that train nothing and finish in any order; every sixth trial fails."""
+    """Four or fewer workers that train nothing and finish in any order; every sixth trial fails.
+
+    A job announces its rungs one by one, with values that depend on its number alone, and stops where it is told.
+    """
 
     def __init__(self, workers: int, order: random.Random) -> None:
         self.workers, self.order = workers, order
         self.jobs: list[Job] = []
+        self.left: dict[str, list[int]] = {}
+        self.stopped: set[str] = set()
 
     @property
     def free(self) -> int:
@@ -453,11 +590,30 @@ class Imagined:
     def submit(self, job: Job) -> None:
         assert self.free
         self.jobs.append(job)
+        self.left[job.id] = list(job.rungs)
 
     def events(self, timeout: float) -> list[Event]:
-        job = self.jobs.pop(self.order.randrange(len(self.jobs)))
+        job = self.jobs[self.order.randrange(len(self.jobs))]
         number = int(job.id.split()[1])
+        if self.left[job.id] and job.id not in self.stopped:
+            return [EpochDone(job.id, self.left[job.id].pop(0), {}, self.worth(job, number))]
+        self.jobs.remove(job)
+        if job.id in self.stopped:
+            return [JobStopped(job.id, Path())]
         return [JobFailed(job.id, "imagined")] if number % 6 == 5 else [JobDone(job.id, str(number))]
+
+    def worth(self, job: Job, number: int) -> dict[str, float]:
+        rng = random.Random(number)
+        values = {
+            "conditional_accuracy": rng.random(),
+            "coverage_relative": rng.random(),
+            "neg_elbo": 60 * rng.random(),
+        }
+        return {name: values[name] for name in job.objectives}
+
+    def answer(self, job: str, go_on: bool) -> None:
+        if not go_on:
+            self.stopped.add(job)
 
     def close(self) -> None:
         pass
@@ -468,6 +624,9 @@ class Unrecorded:
 
     id, finished, incomplete = "", False, False
 
+    def log_epoch(self, step: int, metrics: dict[str, float]) -> None:
+        pass
+
     def close(self, status: str, reason: str = "") -> None:
         pass
 
@@ -477,14 +636,17 @@ def search(home, monkeypatch):
     """search(name, target, workers, seed, die_after): the real loop and ledger over imagined trainings."""
     monkeypatch.setattr(TrackedJobs, "open_run", lambda *_: Unrecorded())
     monkeypatch.setattr(TrackedJobs, "record", lambda *_: None)
+    monkeypatch.setattr("sweeps.rungs.data_ranges", lambda ctx, config: [(0.1, 1.0), (0.0, 1.0), (60.0, 0.0)])
     metrics = {
         str(n): {"val/conditional_accuracy": 0.9 - 0.01 * n, "val/coverage_relative": 0.5, "val/neg_elbo": 99.0 + n}
         for n in range(100)
     }
     monkeypatch.setattr("sweeps.driver.load_outcome", lambda home, key: SimpleNamespace(metrics=metrics[key]))
 
-    def run(name: str, target: int, workers: int, seed: int = 0, die_after: int | None = None) -> Imagined:
-        config = study(name=name, window=4)
+    def run(
+        name: str, target: int, workers: int, seed: int = 0, die_after: int | None = None, pruner: str = "none"
+    ) -> Imagined:
+        config = study(name=name, window=4, base=quick_config(train__epochs=9), pruner=pruner)
         ledger = Ledger(home, config)
         executor = Imagined(workers, random.Random(seed))
         jobs = TrackedJobs(SimpleNamespace(home=home), None, executor, None, name, float("inf"))
@@ -521,6 +683,25 @@ def test_the_search_is_the_same_for_any_number_of_workers_and_interruptions(sear
     assert ledger_of(home, "killed") == alone
 
 
+@pytest.mark.parametrize("seed", [0, 10, 20])
+def test_the_stops_are_the_same_for_any_number_of_workers_and_interruptions(search, home, seed):
+    search("alone", 30, workers=1, pruner="pareto")
+    search("four", 30, workers=4, seed=seed + 1, pruner="pareto")
+    for turn, die_after in enumerate((4, 9, 17, 22)):
+        search("killed", 30, workers=4 - turn % 2, seed=seed + turn, die_after=die_after, pruner="pareto")
+    search("killed", 30, workers=4, seed=seed + 5, pruner="pareto")
+    for target in (2, 11, 30):
+        search("longer", target, workers=3, seed=seed + target, pruner="pareto")
+    alone = ledger_of(home, "alone")
+    states = [state for _, _, state in alone]
+    assert states.count("PRUNED") > 10
+    assert states.count("COMPLETE") > 5
+    for name in ("four", "killed", "longer"):
+        # Work in hand when the target is reached is finished too, so a sweep may have a trial more than another.
+        assert ledger_of(home, name)[: len(alone)] == alone[: len(ledger_of(home, name))]
+        assert rungs_of(home, name)[: len(alone)] == rungs_of(home, "alone")
+
+
 @pytest.mark.slow
 def test_the_command_sweeps_as_a_population_and_keeps_its_window_when_repeated(warm_home):
     quick = str(quick_toml(warm_home.root))
@@ -529,7 +710,7 @@ def test_the_command_sweeps_as_a_population_and_keeps_its_window_when_repeated(w
     first = subprocess.run([*command, "3", "--executor", "population"], capture_output=True, text=True, timeout=200)
     assert first.returncode == 0, first.stderr
     assert load_study(warm_home, "stacked").user_attrs["spec"]["window"] == 16
-    # as worker processes, whose own default window is 8
+    # as worker processes, whose own default window is 4
     again = subprocess.run([*command, "4", "--executor", "local"], capture_output=True, text=True, timeout=200)
     assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout)["finished"] == 4
@@ -772,15 +953,16 @@ def test_an_outage_of_the_tracking_server_stops_nothing_and_a_repeat_replays_wha
         (["--trials", "many"], "--help lists what is allowed"),
         (["--workers", "0"], "--workers is 0; it must be 1 or more"),
         (["--executor", "ray"], "--executor is 'ray'; it must be one of auto, local, population"),
-        (["--workers", "9"], "--workers 9 is more than the proposal window 8"),
+        (["--workers", "5"], "--workers 5 is more than the proposal window 4"),
         (["--window", "0"], "--window is 0; it must be 1 or more"),
         (["--final-seeds", "-1"], "--final-seeds is -1; it must be 0 or more"),
         (["--timeout", "0"], "--timeout is 0 minutes; it must be above 0"),
         (["--timeout", "nan"], "--timeout is nan minutes; it must be above 0"),
         (["--space", "beta=4"], "write low:high, low:high:linear or off"),
         (["--space", "betta=1:2"], "--space betta names no setting"),
-        (["--pruner", "median"], "--pruner median needs one objective, but there are 3"),
-        (["--pruner", "best"], "unknown pruner best; pruners are none, median, halving"),
+        (["--pruner", "median"], "unknown pruner median; pruners are pareto, none"),
+        (["--eta", "1"], "--eta is 1; it must be 2 or more"),
+        (["--first-rung", "3"], "--first-rung is 3; it must be 1 or more and below the 3 epochs of a trial"),
         (["--model", "vae", "--objective", "conditional_accuracy"], "conditional_accuracy needs --model cvae"),
         (["--model", "ae"], "a sweep needs --model vae or cvae"),
         (["--name", "../up"], "--name is '../up'; it names a folder"),
