@@ -251,6 +251,7 @@ def run(
     epilog=_examples(
         "cvae-pipe sweep --trials 40",
         "cvae-pipe sweep --dataset digits --trials 12 --epochs 30 --name quick",
+        "cvae-pipe sweep --trials 40 --prefer 'accuracy>=.99' --prefer 'coverage_relative>=.95'",
         "cvae-pipe sweep --objective neg_elbo --pruner median --trials 40",
         "cvae-pipe sweep --space beta=0.5:8 --space latent_dim=off --set model.latent_dim=10",
     )
@@ -273,7 +274,16 @@ def sweep(
     workers: Annotated[int | None, typer.Option(help="Worker processes; by default one per core.")] = None,
     timeout: Annotated[float | None, typer.Option(help="Minutes after which it stops, resumable, and reports.")] = None,
     pruner: Annotated[str, typer.Option(help="none, median or halving; for one objective.")] = "none",
-    final_seeds: Annotated[int, typer.Option(help="Seeds the chosen configuration is re-trained with for test.")] = 3,
+    final_seeds: Annotated[
+        int, typer.Option(help="Seeds the candidates are re-trained with, and the choice opened on test.")
+    ] = 3,
+    prefer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="OBJECTIVE>=VALUE",
+            help="Bound (>= or <=) that the choice keeps: then it is the likeliest trial that does; repeatable.",
+        ),
+    ] = None,
     sweep_seed: Annotated[int, typer.Option(help="Seed of the proposals and of every trial's training.")] = 0,
     window: Annotated[
         int | None,
@@ -293,6 +303,7 @@ def sweep(
     from pipeline.cli.terminal.sweep import SweepDisplay
     from sweeps.driver import sweep as run_sweep
     from sweeps.execution.placement import WINDOW, executor_kind, place
+    from sweeps.study.closing import Closing, preferences
     from sweeps.study.config import StudyConfig
     from sweeps.study.ledger import held_window
     from sweeps.study.objective import chosen
@@ -312,6 +323,7 @@ def sweep(
             window=window if window is not None else held_window(ctx.home, name) or WINDOW[kind],
             pruner=pruner,
         )
+        closing = Closing(final_seeds, preferences(prefer or (), study.objectives))
         n_workers = min(_workers(workers), study.window) if workers is None else workers
         placement = place(kind, workers=n_workers, at_once=min(study.window, trials))
         with SweepDisplay(study) as display:
@@ -319,7 +331,7 @@ def sweep(
                 ctx,
                 study,
                 trials=trials,
-                final_seeds=final_seeds,
+                closing=closing,
                 connect=lambda: _tracker(ctx.home),
                 make_executor=placement.make,
                 workers=placement.workers,

@@ -67,6 +67,8 @@ def sweep_command(summary: Summary) -> str:
         objectives,
         space,
         f"--sweep-seed {config.seed} --window {config.window}{extra}",
+        f"--final-seeds {summary.closing.final_seeds}",
+        *(f"--prefer {shlex.quote(str(preference))}" for preference in summary.closing.preferences),
     ]
     return " ".join(words)
 

@@ -8,7 +8,7 @@ from pipeline.reporting.citation import Phrase
 from pipeline.reporting.sections.classes import class_heat_figure, per_class_section
 from sweeps.analysis.hypervolume import hypervolume_history
 from sweeps.analysis.importances import importances
-from sweeps.analysis.summary import Summary, gains
+from sweeps.analysis.summary import Summary
 from sweeps.reporting.cells import cells, metric_cell, trial_link
 
 CURVES_LIMIT = 60
@@ -24,8 +24,8 @@ def trade_off(summary: Summary) -> tuple[Block, ...]:
     blocks: list[Block] = [_front_table(summary)]
     if len(summary.config.objectives) > 1:
         caption = (
-            "every complete trial; those of the front carry their number, the star is the choice: the knee, nearest to "
-            "the ideal point on physical ranges. Thin lines: 95 % intervals over images, where there are any"
+            "every complete trial; those of the front carry their number, the star is the choice. "
+            "Thin lines: 95 % intervals over images, where there are any"
         )
         figure = plots.pareto(summary.frame, _objectives(summary), set(summary.front), summary.chosen)
         blocks += [Figure("pareto", figure, "Pareto front of the objectives", caption), *_hypervolume(summary)]
@@ -60,7 +60,7 @@ def _hypervolume(summary: Summary) -> list[Block]:
     complete = _complete(summary)
     if len(complete) < 2 or not summary.outcomes:
         return []
-    volumes = hypervolume_history(gains(summary, complete))
+    volumes = hypervolume_history(summary.gains(complete))
     if not volumes[-1]:
         return []  # no trial is better than the worst value in every objective
     numbers = [int(n) for n in complete["number"]]
