@@ -230,7 +230,7 @@ class Study:
 
     @property
     def choice(self) -> RunConfig | None:
-        """The configuration of the balanced trial; None while no trial is complete."""
+        """The configuration of the chosen trial; None while no trial is complete."""
         return None if self.summary.chosen is None else self.summary.chosen_config
 
     def document(self) -> dict[str, Any]:
@@ -288,6 +288,7 @@ def sweep(
     *,
     trials: int = 40,
     final_seeds: int = 3,
+    prefer: Iterable[str] = (),
     workers: int | None = None,
     executor: str = "auto",
     timeout: float | None = None,
@@ -296,12 +297,16 @@ def sweep(
     progress: Progress = _silent,
     on_update: "Callable[[SweepView], None]" = _silent,
 ) -> Study:
-    """`trials` finished trials in all, the choice re-trained from `final_seeds` seeds and opened on test, the report.
+    """`trials` finished trials in all, the choice made among candidates re-trained from `final_seeds` seeds and opened
+    on test, the report.
 
-    A repeated call does what is left of it. `workers` is by default one per core; `timeout` is in minutes.
+    `prefer` holds bounds that the choice keeps where a trial of the front does, such as "accuracy>=.99": then it is the
+    likeliest that does. A repeated call does what is left of it. `workers` is by default one per core; `timeout` is in
+    minutes.
     """
     from sweeps.driver import sweep as drive
     from sweeps.execution.placement import executor_kind, place
+    from sweeps.study.closing import Closing, preferences
 
     ctx = open_context(study.base, home, say=say, progress=progress)
     kind = executor_kind(study.base, executor)
@@ -311,7 +316,7 @@ def sweep(
         ctx,
         study,
         trials=trials,
-        final_seeds=final_seeds,
+        closing=Closing(final_seeds, preferences(tuple(prefer), study.objectives)),
         connect=lambda: connect(ctx.home, say=say),
         make_executor=placement.make,
         workers=placement.workers,

@@ -1,4 +1,4 @@
-"""Drives a sweep: hands trials to an executor, writes their results into ledger and tracker, re-trains the choice.
+"""Drives a sweep: hands trials to an executor, writes their results into ledger and tracker, has the choice made.
 
 The driver is the only process that speaks to Optuna and MLflow. Killed at any moment and started again, it adopts the
 trials it finds running: same params, same MLflow run, same checkpoint.
@@ -6,29 +6,29 @@ trials it finds running: same params, same MLflow run, same checkpoint.
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
 from pipeline.config.digests import digest
-from pipeline.config.settings import RunConfig
 from pipeline.errors import StudyError
-from pipeline.experiments.record import closing, data_info, log_epoch_grids
+from pipeline.experiments.record import closing as closing_run
+from pipeline.experiments.record import data_info, log_epoch_grids
 from pipeline.experiments.run import prerequisites
 from pipeline.runs.execute import set_up_process
-from pipeline.runs.outcome import Outcome, epoch_grids, load_outcome
+from pipeline.runs.outcome import epoch_grids, load_outcome
 from pipeline.stages.context import Context
-from pipeline.stages.graph import run_key
 from pipeline.stages.prepare import result_facts
 from pipeline.store.home import Home
 from pipeline.tracking import RunSpec, Status, TrackedRun, Tracker
 from sweeps.analysis.summary import Summary, SweepResult, summarise, write_best
 from sweeps.execution.jobs import EpochDone, Event, Executor, Job, JobDone, JobFailed, JobStopped
+from sweeps.finals import retrain
 from sweeps.progress import OnUpdate, SweepView, TrialView
-from sweeps.record import final_title, project, trial_title
+from sweeps.record import project, trial_title
 from sweeps.reporting.study import write_sweep_report
 from sweeps.rungs import Rungs
+from sweeps.study.closing import Closing
 from sweeps.study.config import StudyConfig, stored_config
 from sweeps.study.ledger import FINISHED, RUNGS, Ledger, load_study
 from sweeps.study.objective import values
@@ -135,14 +135,9 @@ class _Sweep:
             view.state, view.note = "failed", event.reason
             self.ledger.tell(trial, state=TrialState.FAIL)
 
-    # ---- the re-training of the choice -----------------------------------------------------------------------------
+    # ---- after it, and before -------------------------------------------------------------------------------------
 
-    def finals(self, chosen: RunConfig, seeds: int) -> list[Outcome]:
-        """The chosen configuration trained from `seeds` seeds and opened on test, in order of seed."""
-        configs = {final_title(c.train.seed): c for c in final_configs(chosen, self.config.base, seeds)}
-        return list(self.jobs.run_all(configs, "test", {"final": "true"}, self._final_state).values())
-
-    def _final_state(self, name: str, state: str) -> None:
+    def final_state(self, name: str, state: str) -> None:
         self.view.finals[name] = state
         self.on_update(self.view)
 
@@ -185,24 +180,19 @@ def _fixed(trial: FrozenTrial) -> Any:
     return FixedTrial(trial.params)
 
 
-def final_configs(chosen: RunConfig, base: RunConfig, seeds: int) -> list[RunConfig]:
-    """The chosen configuration under the seeds of the finals: the base seed and those after it."""
-    return [chosen.with_settings({"train.seed": base.train.seed + i}) for i in range(seeds)]
-
-
 def sweep(
     ctx: Context,
     config: StudyConfig,
     *,
     trials: int,
-    final_seeds: int,
+    closing: Closing,
     connect: Callable[[], Tracker],
     make_executor: Callable[[Home], Executor],
     workers: int,
     timeout: float | None = None,
     on_update: OnUpdate = lambda view: None,
 ) -> SweepResult:
-    """`trials` finished trials in all, then the choice re-trained over seeds and opened on test, then the report.
+    """`trials` finished trials in all, then the candidates re-trained and the choice opened on test, then the report.
 
     Repeating the call does what is left of it. `timeout` is in seconds; when it is up, what is finished is reported.
     """
@@ -210,8 +200,6 @@ def sweep(
         raise StudyError(f"--trials is {trials}; it must be 1 or more")
     if workers < 1:
         raise StudyError(f"--workers is {workers}; it must be 1 or more")
-    if final_seeds < 0:
-        raise StudyError(f"--final-seeds is {final_seeds}; it must be 0 or more")
     if workers > config.window:
         raise StudyError(f"--workers {workers} is more than the proposal window {config.window}; raise --window too")
     if timeout is not None and not timeout > 0:
@@ -220,32 +208,28 @@ def sweep(
     set_up_process(config.base.runtime.threads)
     ledger = Ledger(ctx.home, config)
     try:
-        tracker = (
-            connect()
-        )  # before the judges are trained, which takes minutes: a server that is away is known at once
-        prerequisites(ctx, ("val", "test") if final_seeds else ("val",))
+        tracker = connect()  # before the judges are trained, which takes minutes: a server away is known at once
+        prerequisites(ctx, ("val", "test") if closing.final_seeds else ("val",))
+        closing.record(ledger.study)
         executor = make_executor(ctx.home)
         view = first_view(ledger, trials, workers)
         parent = tracker.open_run(parent_spec(ctx, config), reopen=True)
         jobs = TrackedJobs(ctx, tracker, executor, parent, config.name, deadline)
         this = _Sweep(ledger, jobs, view, on_update)
-        finals: list[Outcome] = []
         try:
-            with closing(parent) as ending:
+            with closing_run(parent) as ending:
                 this.replay_missed()
                 on_update(view)
                 try:
                     this.search()
-                    summary = summarise(ctx.home, ledger.study, config)
-                    if final_seeds and summary.chosen is not None:
-                        finals = this.finals(summary.chosen_config, final_seeds)
+                    retrain(jobs, ledger, this.final_state)
                 except TimeUp:
                     ending.unfinished = "the sweep's time limit was reached; repeat the command to go on"
                     jobs.interrupt(ending.unfinished)
                 except BaseException:
                     jobs.interrupt(INTERRUPTED)
                     raise
-                result = finish(jobs, ledger, finals)
+                result = finish(jobs, ledger)
         finally:
             executor.close()
     finally:
@@ -253,25 +237,10 @@ def sweep(
     return result
 
 
-def stored_finals(home: Home, chosen: RunConfig, base: RunConfig) -> list[Outcome]:
-    """The finals of a choice that are in the store, in order of seed."""
-    outcomes = []
-    for config in final_configs(chosen, base, seeds=1000):
-        key = run_key(config, "test")
-        if not home.store.has("run", key):
-            break
-        outcomes.append(load_outcome(home, key))
-    return outcomes
-
-
 def stored_summary(home: Home, name: str) -> Summary:
     """A study as the ledger and the store have it, finals included; StudyError if there is none of that name."""
     study = load_study(home, name)
-    config = stored_config(study)
-    summary = summarise(home, study, config)
-    if summary.chosen is None:
-        return summary
-    return replace(summary, finals=tuple(stored_finals(home, summary.chosen_config, config.base)))
+    return summarise(home, study, stored_config(study))
 
 
 def rebuild_report(home: Home, name: str) -> SweepResult:
@@ -313,10 +282,10 @@ def first_view(ledger: Ledger, target: int, workers: int) -> SweepView:
     return view
 
 
-def finish(jobs: TrackedJobs, ledger: Ledger, finals: list[Outcome]) -> SweepResult:
+def finish(jobs: TrackedJobs, ledger: Ledger) -> SweepResult:
     """best.toml, the report, and what the tracker shows of the study."""
     home, parent = jobs.ctx.home, jobs.parent
-    summary = summarise(home, ledger.study, ledger.config, finals)
+    summary = summarise(home, ledger.study, ledger.config)
     folder = home.reports / ledger.config.name
     folder.mkdir(parents=True, exist_ok=True)
     best = write_best(summary, folder)

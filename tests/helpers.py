@@ -10,14 +10,18 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline import tracking
 from pipeline.store.home import Home
 from sweeps.execution.jobs import EpochDone, Event, Job
 from sweeps.execution.local import LocalExecutor, _do
+
+if TYPE_CHECKING:
+    from sweeps.analysis.summary import Summary
 
 QUICK: dict[str, dict[str, Any]] = {
     "data": {"dataset": "digits"},
@@ -142,6 +146,16 @@ class Server:
     def stop(self) -> None:
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+
+
+def chosen_on_values(summary: "Summary") -> "Summary":
+    """The summary with the choice that its trials' own values name; nothing is re-trained."""
+    from sweeps.analysis.choice import choose
+
+    if summary.pareto is None:
+        return replace(summary, chosen=summary.front[0] if summary.front else None)
+    choice = choose(summary.pareto, lambda trial: None, seeds=0)
+    return replace(summary, chosen=choice.trial, choice=choice)
 
 
 def copy_of(warm_root: Path, root: Path) -> Home:

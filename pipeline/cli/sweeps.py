@@ -12,6 +12,7 @@ from pipeline.config.settings import RunConfig
 @examples(
     "cvae-pipe sweep --trials 40",
     "cvae-pipe sweep --dataset digits --trials 12 --epochs 30 --name quick",
+    "cvae-pipe sweep --trials 40 --prefer 'accuracy>=.99' --prefer 'coverage_relative>=.95'",
     "cvae-pipe sweep --objective neg_elbo --trials 40 --eta 4",
     "cvae-pipe sweep --space beta=0.5:8 --space latent_dim=off --set model.latent_dim=10",
 )
@@ -37,7 +38,16 @@ def sweep(
         int | None,
         typer.Option(help="Epochs of the first rung, ETA times as many at the next; by default there are two rungs."),
     ] = None,
-    final_seeds: Annotated[int, typer.Option(help="Seeds the chosen configuration is re-trained with for test.")] = 3,
+    final_seeds: Annotated[
+        int, typer.Option(help="Seeds the candidates are re-trained with, and the choice opened on test.")
+    ] = 3,
+    prefer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="OBJECTIVE>=VALUE",
+            help="Bound (>= or <=) that the choice keeps: then it is the likeliest trial that does; repeatable.",
+        ),
+    ] = None,
     sweep_seed: Annotated[int, typer.Option(help="Seed of the proposals and of every trial's training.")] = 0,
     window: Annotated[
         int | None,
@@ -76,6 +86,7 @@ def sweep(
                 study,
                 trials=trials,
                 final_seeds=final_seeds,
+                prefer=prefer or (),
                 workers=workers,
                 executor=executor,
                 timeout=timeout,

@@ -1,8 +1,7 @@
 """The systems of the reference report side by side: AE, VAE, CVAE and the MLP classifier, under one configuration."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 from pipeline.config.sections import MODELS
 from pipeline.evaluation.catalog import show
@@ -46,16 +45,15 @@ def baselines(ctx: Context, connect: Callable[[], Tracker]) -> list[Baseline]:
 
 
 def baseline_table(rows: list[Baseline]) -> Table:
-    """The systems as a table; a dash where a quantity is not defined, no column where it is for none."""
-    shown = [column for column in COLUMNS if any(asdict(row)[column] is not None for row in rows)]
-    columns = ("system", *shown, "classifier_accuracy")
+    """A column per system, a row per quantity; a dash where one is not defined, no row where it is for none."""
+    shown = [name for name in (*COLUMNS, "classifier_accuracy") if any(getattr(row, name) is not None for row in rows)]
 
-    def cell(value: Any) -> str:
-        return value if isinstance(value, str) else "-" if value is None else show(value)
+    def cell(value: float | None) -> str:
+        return "-" if value is None else show(value)
 
     return Table(
-        ("system", *(f"test/{c}" for c in shown), "classifier accuracy"),
-        tuple(tuple(cell(asdict(row)[column]) for column in columns) for row in rows),
+        ("on test images", *(row.system for row in rows)),
+        tuple((name, *(cell(getattr(row, name)) for row in rows)) for name in shown),
         caption=(
             "Nats per image with sampled z; an ae has no rate and no bound, and only a cvae takes a label. _expost: "
             "with the prior fitted after training instead of N(0, I)."

@@ -1,12 +1,16 @@
-"""The Pareto front of a study's trials, and one balanced choice on it."""
+"""The Pareto front of a study's trials, and the rules that name one trial of it. Knows arrays of gains; no files.
 
-from collections.abc import Mapping
+A gain is an objective's value on its physical range: 0 is the worst value that means something, 1 the best (see
+`sweeps.study.objective.physical_range`). A rule gives each trial of a front a score; the least names its trial.
+"""
+
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
-from pipeline.runs.outcome import Outcome
-from sweeps.study.objective import Objective, physical_range
+from sweeps.study.objective import Objective
 
 
 def pareto_front(frame: pd.DataFrame, objectives: tuple[Objective, ...]) -> tuple[int, ...]:
@@ -23,23 +27,50 @@ def pareto_front(frame: pd.DataFrame, objectives: tuple[Objective, ...]) -> tupl
     )
 
 
-def balanced(
-    frame: pd.DataFrame, front: tuple[int, ...], objectives: tuple[Objective, ...], outcomes: Mapping[int, Outcome]
-) -> int | None:
-    """The knee: the trial of the front that is nearest to the ideal point when each axis is put on its physical range.
+def gains(values: Float[np.ndarray, "N M"], ranges: Sequence[tuple[float, float]]) -> Float[np.ndarray, "N M"]:
+    """Objective values on the ranges (worst, best) of their axes."""
+    worst, best = np.array(ranges, dtype=float).T
+    return (values - worst) / (best - worst)
 
-    Physical, not the range of this front: the choice does not move because a hopeless trial widened an axis.
+
+def shortfalls(gains: Float[np.ndarray, "N M"], front: Float[np.ndarray, "K M"]) -> Float[np.ndarray, "N M"]:
+    """What each lacks of the best that the front has on each axis; a gain beyond 1 counts as 1.
+
+    1 is what real images score: a sample set that covers more than real images do, or is read right more often, is not
+    better for it.
     """
-    if not front or not all(number in outcomes for number in front):
-        return front[0] if front else None
-    some = outcomes[front[0]]
-    values = frame.set_index("number")[[o.name for o in objectives]].astype(float).to_dict("index")
+    return front.clip(max=1).max(0) - gains.clip(max=1)
 
-    def distance(number: int) -> float:
-        total = 0.0
-        for objective in objectives:
-            worst, best = physical_range(objective, some.metrics, classes=some.facts["classes"])
-            total += (1 - (values[number][objective.name] - worst) / (best - worst)) ** 2
-        return total**0.5
 
-    return min(front, key=lambda number: (distance(number), number))
+def to_own_best(front: Float[np.ndarray, "N M"]) -> Float[np.ndarray, " N"]:
+    """Distance to the front's own best on each axis: what was shown to be possible, though not all at once."""
+    return np.linalg.norm(shortfalls(front, front), axis=1)
+
+
+def to_ideal(front: Float[np.ndarray, "N M"]) -> Float[np.ndarray, " N"]:
+    """Distance to a gain of 1 on each axis.
+
+    No model reaches it: an axis on which all are far from it (neg_elbo, whose best is the entropy of the pixels) then
+    outweighs those on which all are near.
+    """
+    return np.linalg.norm(1 - front, axis=1)
+
+
+def less_product(front: Float[np.ndarray, "N M"]) -> Float[np.ndarray, " N"]:
+    """Minus the product of the gains: the bargain of Nash (1950), whatever the unit of an axis."""
+    return -front.clip(min=0).prod(1)
+
+
+Rule = Callable[[Float[np.ndarray, "N M"]], Float[np.ndarray, " N"]]
+
+RULES: dict[str, Rule] = {
+    "nearest to the front's own best": to_own_best,
+    "nearest to the ideal": to_ideal,
+    "largest product of gains": less_product,
+}
+"""The first one chooses; a report says what the others would name."""
+
+
+def least(numbers: Sequence[int], scores: Float[np.ndarray, " N"]) -> int:
+    """The trial of the least score; of equal ones the first by number."""
+    return min(zip(scores.tolist(), numbers, strict=True))[1]

@@ -1,7 +1,10 @@
 """What a study found: trials as a tidy table, the front, the choice, best.toml."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from itertools import takewhile
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +18,17 @@ from pipeline.config.settings import RunConfig
 from pipeline.errors import ReportError
 from pipeline.reporting.citation import Number, Source
 from pipeline.runs.outcome import Outcome, epoch_grids, load_outcome
-from pipeline.stages.graph import TRAIN
+from pipeline.stages.graph import TRAIN, run_key
 from pipeline.store.files import write_atomically
 from pipeline.store.home import Home
 from pipeline.store.store import KEY_LENGTH
-from sweeps.analysis.front import balanced, pareto_front
+from sweeps.analysis.choice import Choice, Front, choose
+from sweeps.analysis.exchange import STEP, Exchange, exchanges
+from sweeps.analysis.front import gains, pareto_front
+from sweeps.study.closing import Closing, recorded_closing
 from sweeps.study.config import StudyConfig
 from sweeps.study.hypervolume import hypervolume_history
-from sweeps.study.objective import physical_range
+from sweeps.study.objective import physical_range, values
 
 
 @dataclass(frozen=True)
@@ -35,11 +41,16 @@ class Summary:
     front: tuple[int, ...]
     """Numbers of the trials that no other beats in every objective; the best one where there is one objective."""
     chosen: int | None
-    """The balanced trial of the front; None while no trial is complete."""
+    """The trial of the front to go on with; None while no trial is complete."""
     outcomes: Mapping[int, Outcome]
     """Stored results of the complete trials."""
     finals: tuple[Outcome, ...] = ()
     """The chosen configuration trained from several seeds and opened on test."""
+    closing: Closing = field(default_factory=Closing)
+    choice: Choice | None = None
+    """How `chosen` came to be chosen; None where results of the front are not in the store."""
+    retrained: Mapping[int, tuple[Outcome, ...]] = field(default_factory=dict)
+    """Candidate -> its configuration trained from the seeds of the finals and opened on validation, once all are."""
     last_grids: Mapping[int, tuple[int, Path]] = field(default_factory=dict)
     """Of the failed and pruned trials that drew a grid: the last epoch that did, and the grid."""
     busy_minutes: float = float("nan")
@@ -49,10 +60,54 @@ class Summary:
     def chosen_config(self) -> RunConfig:
         """The configuration of the choice, with the base seed: what best.toml holds."""
         assert self.chosen is not None
-        params = self.row(self.chosen)
+        return self.base_config(self.chosen)
+
+    def base_config(self, trial: int) -> RunConfig:
+        """The configuration of a trial, with the base seed."""
+        params = self.row(trial)
         typed = {d.name: int(params[d.name]) if d.integer else float(params[d.name]) for d in self.config.space}
-        config = self.config.trial_config(self.chosen, FixedTrial(typed))
+        config = self.config.trial_config(trial, FixedTrial(typed))
         return config.with_settings({"train.seed": self.config.base.train.seed})
+
+    def final_configs(self, trial: int) -> list[RunConfig]:
+        """The configuration of a trial under the seeds of the finals: the base seed and those after it."""
+        config = self.base_config(trial)
+        seeds = [config.train.seed + i for i in range(self.closing.final_seeds)]
+        return [config.with_settings({"train.seed": seed}) for seed in seeds]
+
+    @property
+    def ranges(self) -> tuple[tuple[float, float], ...]:
+        """Worst and best value of every objective that mean something: facts of the data, which any result has."""
+        some = next(iter(self.outcomes.values()))
+        return tuple(physical_range(o, some.metrics, classes=some.facts["classes"]) for o in self.config.objectives)
+
+    def gains(self, trials: pd.DataFrame) -> Float[np.ndarray, "N M"]:
+        """Objective values of these rows of the table on their physical ranges."""
+        return gains(trials[[o.name for o in self.config.objectives]].to_numpy(dtype=float), self.ranges)
+
+    @property
+    def pareto(self) -> Front | None:
+        """The front as the rules of the choice see it; None where a result of it is missing."""
+        if not self.front or not all(number in self.outcomes for number in self.front):
+            return None
+        objectives = self.config.objectives
+        rows = self.frame.set_index("number").loc[list(self.front), [o.name for o in objectives]]
+        return Front(self.front, rows.to_numpy(dtype=float), objectives, self.ranges, self.closing.preferences)
+
+    @property
+    def kind_of_choice(self) -> str:
+        """The choice in a word: best where there is one objective, preferred where bounds decided, or balanced."""
+        if len(self.config.objectives) == 1:
+            return "best"
+        return "preferred" if self.pareto is not None and self.pareto.preferred else "balanced"
+
+    @property
+    def exchanges(self) -> dict[str, Exchange]:
+        """What the other objectives are worth in nats around the choice, by name."""
+        front = self.pareto
+        if front is None or self.chosen is None:
+            return {}
+        return {exchange.objective.name: exchange for exchange in exchanges(front, self.chosen)}
 
     @property
     def champion(self) -> Outcome | None:
@@ -80,7 +135,13 @@ class Summary:
             case ["trials", "busy_minutes"]:
                 return self.busy_minutes
             case ["front", "hypervolume"] if self.outcomes:
-                return hypervolume_history(gains(self, self.frame[self.frame["state"] == "complete"]))[-1]
+                return hypervolume_history(self.gains(self.frame[self.frame["state"] == "complete"]))[-1]
+            case ["choice", "noise"] if self.choice:
+                return self.choice.noise
+            case ["choice", number, "score"] if self.choice and number in map(str, self.choice.scores):
+                return self.choice.scores[int(number)]
+            case ["exchange", name, way] if (found := self.exchanges.get(name)) and way in found.prices:
+                return found.prices[way]
         own = self.parent_metrics()
         if key not in own:
             raise ReportError(f"study {self.config.name} has no {key}")
@@ -92,11 +153,7 @@ class Summary:
 
     def final_spread(self) -> dict[str, tuple[float, float]]:
         """Mean and sample standard deviation over the seeds of every test metric; one seed has deviation 0."""
-        if not self.finals:
-            return {}
-        table = pd.DataFrame([outcome.metrics for outcome in self.finals])
-        deviations = {str(key): float(value) for key, value in table.std(ddof=1).fillna(0.0).items()}
-        return {str(key): (float(mean), deviations[str(key)]) for key, mean in table.mean().items()}
+        return spread_of(self.finals)
 
     def parent_metrics(self) -> dict[str, float]:
         """The study's own numbers for the parent run."""
@@ -123,8 +180,9 @@ class Summary:
         chosen: dict[str, Any] = {}
         if self.chosen is not None:
             chosen = trial(self.chosen) | {
-                "test": {k: {"mean": mean, "std": std} for k, (mean, std) in self.final_spread().items()},
+                "test": _named(self.final_spread()),
                 "seeds": [outcome.config.train.seed for outcome in self.finals],
+                **self._how_chosen(),
             }
         counts = {str(state): int(n) for state, n in self.frame["state"].value_counts().items()}
         return {
@@ -136,6 +194,34 @@ class Summary:
             "front": [trial(number) for number in self.front],
             "chosen": chosen,
         }
+
+    def _how_chosen(self) -> dict[str, Any]:
+        """The part of the document that says why the chosen trial is the chosen one."""
+        front, choice = self.pareto, self.choice
+        if front is None or choice is None:
+            return {}
+        return {
+            "rules": front.named(),
+            "preferences": [str(p) for p in self.closing.preferences],
+            "preferences_met": front.preferred,
+            "noise": None if isnan(choice.noise) else choice.noise,
+            "candidates": [
+                {"trial": n, "score": choice.scores.get(n), "val": _named(spread_of(self.retrained.get(n, ())))}
+                for n in choice.candidates
+            ],
+            "exchange": {name: {"step": STEP, "nats": e.prices} for name, e in self.exchanges.items()},
+        }
+
+
+def _named(spread: Mapping[str, tuple[float, float]]) -> dict[str, dict[str, float]]:
+    return {key: {"mean": mean, "std": std} for key, (mean, std) in spread.items()}
+
+
+def spread_of(outcomes: Sequence[Outcome]) -> dict[str, tuple[float, float]]:
+    """Mean and sample standard deviation of every metric over runs; one run has deviation 0."""
+    table = pd.DataFrame([outcome.metrics for outcome in outcomes])
+    deviations = table.std(ddof=1).fillna(0.0)
+    return {str(key): (float(mean), float(deviations[str(key)])) for key, mean in table.mean().items()}
 
 
 @dataclass(frozen=True)
@@ -155,29 +241,60 @@ class SweepResult:
         }
 
 
-def summarise(home: Home, study: optuna.Study, config: StudyConfig, finals: list[Outcome] | None = None) -> Summary:
-    """The study as it is now."""
+def summarise(home: Home, study: optuna.Study, config: StudyConfig) -> Summary:
+    """The study as it is now: a function of ledger and store."""
     frame = trial_frame(study, config)
+    trials = study.get_trials(deepcopy=False)
     outcomes = {
         t.number: load_outcome(home, t.user_attrs["run_key"])
-        for t in study.get_trials(deepcopy=False)
+        for t in trials
         if t.state == TrialState.COMPLETE and home.store.has("run", t.user_attrs["run_key"])
     }
     front = pareto_front(frame, config.objectives)
-    chosen = balanced(frame, front, config.objectives, outcomes)
-    trials = study.get_trials(deepcopy=False)
-    return Summary(
+    summary = Summary(
         config,
         frame,
         front,
-        chosen,
+        front[0] if front else None,
         outcomes,
-        tuple(finals or ()),
+        closing=recorded_closing(study, config.objectives),
         last_grids={
             t.number: grid for t in trials if t.number not in outcomes and (grid := last_grid(home, config, t))
         },
         busy_minutes=busy_seconds(trials) / 60,
     )
+    return with_choice(summary, home)
+
+
+def with_choice(summary: Summary, home: Home) -> Summary:
+    """The summary with its choice, as far as the re-trainings in the store can tell, and with these."""
+    front, seeds = summary.pareto, summary.closing.final_seeds
+    if front is None:
+        return summary
+
+    @cache
+    def on_validation(trial: int) -> tuple[Outcome, ...]:
+        found = stored_runs(home, summary.final_configs(trial), "val")
+        return found if len(found) == seeds else ()
+
+    def retrained(trial: int) -> Float[np.ndarray, "S M"] | None:
+        rows = [values(front.objectives, outcome.metrics) for outcome in on_validation(trial)]
+        return np.array(rows) if rows else None
+
+    choice = choose(front, retrained, seeds=seeds)
+    return replace(
+        summary,
+        chosen=choice.trial,
+        choice=choice,
+        retrained={n: found for n in choice.candidates if (found := on_validation(n))},
+        finals=stored_runs(home, summary.final_configs(choice.trial), "test") if choice.settled else (),
+    )
+
+
+def stored_runs(home: Home, configs: list[RunConfig], split: str) -> tuple[Outcome, ...]:
+    """The leading ones of these configurations whose run on a split is in the store."""
+    keys = [run_key(config, split) for config in configs]
+    return tuple(load_outcome(home, key) for key in takewhile(lambda key: home.store.has("run", key), keys))
 
 
 def last_grid(home: Home, config: StudyConfig, trial: FrozenTrial) -> tuple[int, Path] | None:
@@ -221,16 +338,6 @@ def trial_frame(study: optuna.Study, config: StudyConfig) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=None if rows else [*columns, "seconds", "reason", "run_key"])
 
 
-def gains(summary: Summary, complete: pd.DataFrame) -> Float[np.ndarray, "N M"]:
-    """Objective values of these trials on their physical ranges: 0 the worst, 1 the best that means something."""
-    some = next(iter(summary.outcomes.values()))
-    columns = []
-    for objective in summary.config.objectives:
-        worst, best = physical_range(objective, some.metrics, classes=some.facts["classes"])
-        columns.append((complete[objective.name].to_numpy(dtype=float) - worst) / (best - worst))
-    return np.column_stack(columns)
-
-
 def write_best(summary: Summary, folder: Path) -> Path | None:
     """best.toml: the chosen configuration, ready for `cvae-pipe run --config`."""
     if summary.chosen is None:
@@ -239,5 +346,8 @@ def write_best(summary: Summary, folder: Path) -> Path | None:
     head = (
         f"# Trial {summary.chosen} of study {summary.config.name}. Repeat it with: cvae-pipe run --config {path.name}\n"
     )
+    if len(summary.retrained) > 1:
+        candidates = ", ".join(map(str, summary.retrained))
+        head += f"# Chosen among trials {candidates}, on validation means over {summary.closing.final_seeds} seeds.\n"
     write_atomically(path, head + summary.chosen_config.to_toml())
     return path

@@ -6,6 +6,7 @@ from pipeline.reporting.citation import Phrase, cited, cited_interval, cited_spr
 from pipeline.reporting.prior import prior_lines
 from sweeps.analysis.summary import Summary
 from sweeps.reporting.cells import is_headline, metric_cell, param_cell, trial_link
+from sweeps.reporting.choice import how_chosen
 
 DECIDED = 0.05
 """A rank correlation with a p-value below this is called one."""
@@ -43,14 +44,7 @@ def answer(summary: Summary) -> tuple[Block, ...]:
         blocks.append(Text(tendency))
     if finals:
         blocks.append(finals_table(summary))
-    if len(config.objectives) > 1:
-        blocks.append(
-            Text(
-                "The choice is the trial of the Pareto front nearest to the ideal point, each axis on its physical "
-                "range: accuracy from chance to the judge's own, relative coverage from 0 to that of real images, "
-                "neg_elbo from a decoder that ignores z down to the entropy of the pixels."
-            )
-        )
+    blocks += how_chosen(summary)
     return tuple(blocks)
 
 

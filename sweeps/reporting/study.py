@@ -62,13 +62,16 @@ def sweep_command(summary: Summary) -> str:
             *(f"--space {name}=off --set {name}={settings[name]}" for name in off),
         ]
     )
-    extra = f" --pruner {config.pruner}" if config.pruner != "none" else ""
     words = [
         f"cvae-pipe sweep --trials {summary.finished} --name {shlex.quote(config.name)}",
         flags(config.base, leave_out=frozenset({*swept, *off, "runtime.device"})),
         objectives,
         space,
-        f"--sweep-seed {config.seed} --window {config.window}{extra}",
+        f"--sweep-seed {config.seed} --window {config.window} --pruner {config.pruner}",
+        *([f"--eta {config.eta}"] if config.pruner != "none" else ()),
+        *([f"--first-rung {config.first_rung}"] if config.first_rung is not None else ()),
+        f"--final-seeds {summary.closing.final_seeds}",
+        *(f"--prefer {shlex.quote(str(preference))}" for preference in summary.closing.preferences),
     ]
     return " ".join(words)
 

@@ -3,7 +3,7 @@
 from pipeline import plots
 from pipeline.reporting.blocks import Block, Figure, Table
 from pipeline.reporting.citation import Phrase
-from sweeps.analysis.summary import Summary, gains
+from sweeps.analysis.summary import Summary
 from sweeps.reporting.cells import cells, complete_trials, metric_cell, objective_axes, trial_link
 from sweeps.study.hypervolume import hypervolume_history
 
@@ -15,8 +15,8 @@ def trade_off(summary: Summary) -> tuple[Block, ...]:
     blocks: list[Block] = [_front_table(summary)]
     if len(summary.config.objectives) > 1:
         caption = (
-            "every complete trial; those of the front carry their number, the star is the choice: the knee, nearest to "
-            "the ideal point on physical ranges. Thin lines: 95 % intervals over images, where there are any"
+            "every complete trial; those of the front carry their number, the star is the choice. "
+            "Thin lines: 95 % intervals over images, where there are any"
         )
         figure = plots.pareto(summary.frame, objective_axes(summary), set(summary.front), summary.chosen)
         blocks += [Figure("pareto", figure, "Pareto front of the objectives", caption), *_hypervolume(summary)]
@@ -39,7 +39,7 @@ def _hypervolume(summary: Summary) -> list[Block]:
     complete = complete_trials(summary)
     if len(complete) < 2 or not summary.outcomes:
         return []
-    volumes = hypervolume_history(gains(summary, complete))
+    volumes = hypervolume_history(summary.gains(complete))
     if not volumes[-1]:
         return []  # no trial is better than the worst value in every objective
     numbers = [int(n) for n in complete["number"]]

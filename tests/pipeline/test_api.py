@@ -64,7 +64,7 @@ def test_samples_are_those_that_are_scored_and_depend_on_the_seed_alone(ran):
     assert np.array_equal(images, api.samples(ran, label="3", n=4, seed=5))
     assert not np.array_equal(images, api.samples(ran, label=3, n=4, seed=6))
     # The first class of a whole draw sees the first noise.
-    whole, _ = conditional_samples(ran.model, per_class=4, seed=5)
+    whole, _ = conditional_samples(ran.model, per_class=4, seed=5, prior=ran.prior)
     assert np.allclose(api.samples(ran, label=0, n=40, seed=5)[:4].reshape(4, 64), whole[:4].numpy(), atol=1e-6)
 
 

@@ -124,6 +124,7 @@ class SweepDisplay:
     def summary(self, summary: "Summary") -> None:
         """The Pareto front, the choice, its test numbers, and what it generates."""
         from sweeps.reporting.cells import cells
+        from sweeps.reporting.choice import in_words
 
         self.stop()
         config = self._config
@@ -139,7 +140,9 @@ class SweepDisplay:
         self._console.print(f"{title}, on validation images", markup=False, soft_wrap=True)
         self._console.print(table)
         if summary.chosen is not None and several:
-            self._console.print(f"* the balanced trial: {summary.chosen}", markup=False)
+            self._console.print(f"* the {summary.kind_of_choice} trial: {summary.chosen}", markup=False)
+            for line in in_words(summary):
+                self._console.print(line, markup=False, soft_wrap=True)
         if summary.finals:
             n = len(summary.finals)
             over = f"over {n} seeds (mean ± sd)" if n > 1 else "one seed"

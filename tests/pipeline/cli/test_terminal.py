@@ -147,7 +147,7 @@ from pipeline.cli.terminal.preview import show_preview
 from pipeline.cli.terminal.progress import StageProgress
 grid = sys.argv[1]
 Image.fromarray(np.tile(np.arange(89, dtype=np.uint8) * 2, (89, 1))).save(grid)
-outcome = SimpleNamespace(grids={"generated": grid}, facts={"shape": (8, 8)})
+outcome = SimpleNamespace(picture=grid, facts={"shape": (8, 8)})
 with StageProgress() as progress:
     for done in range(1, 4):
         progress.update("train", done, 3, "val bce 99.90")

@@ -48,6 +48,8 @@ SECONDARY = {
     *("frechet_intra", "frechet_intra_real", "frechet_pooled", "precision", "recall", "density"),
     *("label_leak_linear", "label_leak_mlp", "label_information", "swap_accuracy"),
     *("active_units", "collapsed", "nearest_train_ratio", "memorised"),
+    *(f"{name}_expost" for name in ("nll_iw", "nll_iw_sem", "pairwise_l2", "pairwise_ssim")),
+    *("nearest_train_ratio_expost", "memorised_expost"),
 }
 
 

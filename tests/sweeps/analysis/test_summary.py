@@ -1,4 +1,4 @@
-"""What a study found: the front against its definition, a choice that hopeless trials do not move, what is written."""
+"""What a study found: the front against its definition, and what is written."""
 
 import csv
 import shlex
@@ -8,12 +8,13 @@ from types import SimpleNamespace
 import optuna
 import pandas as pd
 import pytest
+from helpers import chosen_on_values
 from hypothesis import given
 from hypothesis import strategies as st
 from optuna.trial import TrialState, create_trial
 
 from pipeline.config.reading import build_config, read_toml
-from sweeps.analysis.front import balanced, pareto_front
+from sweeps.analysis.front import pareto_front
 from sweeps.analysis.summary import Summary, summarise, trial_frame, write_best
 from sweeps.reporting.study import sweep_command
 from sweeps.study.config import StudyConfig
@@ -23,7 +24,6 @@ from sweeps.study.storage import quiet_optuna
 
 BASE = build_config(flags={"data.dataset": "digits", "train.epochs": 5})
 CONFIG = StudyConfig("s", BASE, DEFAULT_SPACE, chosen((), "cvae", "standard"))
-TWO = chosen(("conditional_accuracy", "neg_elbo"), "cvae", "standard")
 FACTS_OF_THE_DATA = {"val/judge_accuracy": 0.99, "val/label_only_bce": 170.0, "val/entropy_floor": 45.0}
 
 
@@ -70,37 +70,10 @@ def test_with_one_objective_the_front_is_the_first_best_trial(values):
     assert pareto_front(frame_of([neg_elbo], [[v] for v in values]), (neg_elbo,)) == (values.index(min(values)),)
 
 
-def test_without_a_complete_trial_there_is_no_front_and_no_choice():
+def test_without_a_complete_trial_there_is_no_front():
     for objectives in (CONFIG.objectives, chosen(("neg_elbo",), "cvae", "standard")):
         frame = frame_of(objectives, [])
         assert pareto_front(frame, objectives) == ()
-        assert balanced(frame, (), objectives, {}) is None
-
-
-def choice(values) -> int:
-    frame = frame_of(TWO, values)
-    front = pareto_front(frame, TWO)
-    return balanced(frame, front, TWO, outcomes_of(range(len(values))))
-
-
-def test_the_choice_is_the_nearest_to_the_ideal_on_physical_axes():
-    # accuracy runs from 0.1 to 0.99, neg_elbo from 170 to 45
-    values = [[0.98, 118.0], [0.85, 90.0], [0.60, 75.0]]
-    by_hand = [(((0.99 - a) / 0.89) ** 2 + ((e - 45) / 125) ** 2) ** 0.5 for a, e in values]
-    assert [round(d, 3) for d in by_hand] == [0.584, 0.393, 0.5]
-    assert choice(values) == 1
-
-
-# Without subnormal numbers: a test before this one may have switched them off in the processor, as trainings do.
-@given(st.floats(0.0, 0.5, allow_subnormal=False), st.floats(170.0, 1e6, allow_subnormal=False))
-def test_a_hopeless_trial_moves_no_choice(accuracy, neg_elbo):
-    # Normalised by the range of the trials at hand, an absurd neg_elbo would make all others look alike.
-    values = [[0.98, 118.0], [0.85, 90.0], [0.60, 75.0]]
-    assert choice([*values, [accuracy, neg_elbo]]) == choice(values) == 1
-
-
-def test_equally_near_trials_are_decided_by_number():
-    assert choice([[0.8, 90.0], [0.8, 90.0]]) == 0
 
 
 # ------------------------------------------------------------------------------------------- a study, and its files
@@ -139,7 +112,7 @@ def summary() -> Summary:
     frame = trial_frame(study, config)
     outcomes = outcomes_of([0, 1])
     front = pareto_front(frame, config.objectives)
-    return Summary(config, frame, front, balanced(frame, front, config.objectives, outcomes), outcomes)
+    return chosen_on_values(Summary(config, frame, front, None, outcomes))
 
 
 def test_the_table_has_every_trial_with_its_state_metrics_and_reason(summary, tmp_path):
@@ -212,7 +185,8 @@ def test_a_study_without_trials_can_be_summed_up(home):
     [
         CONFIG,
         replace(CONFIG, seed=3, window=5, name="my study"),
-        replace(CONFIG, objectives=chosen(("neg_elbo",), "cvae", "standard"), pruner="halving"),
+        replace(CONFIG, objectives=chosen(("neg_elbo",), "cvae", "standard"), pruner="none"),
+        replace(CONFIG, eta=4, first_rung=2),
         replace(CONFIG, space=build_space(entries=["beta=0.1234567:4:linear", "learning_rate=off"])),
         replace(CONFIG, space=build_space(entries=["warmup_epochs=0:3:linear", "latent_dim=2:8"])),
         replace(
@@ -229,7 +203,16 @@ def test_a_study_without_trials_can_be_summed_up(home):
             objectives=chosen((), "vae", "standard"),
         ),
     ],
-    ids=["defaults", "seed and window", "pruner", "a dimension off", "another dimension", "settings", "vae on mnist"],
+    ids=[
+        "defaults",
+        "seed and window",
+        "pruner",
+        "rungs",
+        "a dimension off",
+        "another dimension",
+        "settings",
+        "vae on mnist",
+    ],
 )
 def test_the_command_of_a_study_parses_back_to_the_same_study(config, summary, home, monkeypatch):
     from pipeline.cli import main as cli

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import quick_config
+from helpers import chosen_on_values, quick_config
 from PIL import Image
 
 from pipeline.config.reading import build_config
@@ -16,9 +16,9 @@ from pipeline.reporting.html import render_html
 from pipeline.reporting.sections.classes import classes_section
 from pipeline.runs.execute import execute
 from pipeline.stages.context import Context
-from sweeps.analysis.front import balanced, pareto_front
+from sweeps.analysis.front import pareto_front
 from sweeps.analysis.importances import importances
-from sweeps.analysis.summary import Summary, gains
+from sweeps.analysis.summary import Summary
 from sweeps.reporting.classes import class_heat, per_class
 from sweeps.reporting.trade_off import trade_off
 from sweeps.reporting.why import curves, why
@@ -57,7 +57,7 @@ def summary_of(n: int, config: StudyConfig = CONFIG, outcomes=None) -> Summary:
     frame = pd.concat([frame, failed], ignore_index=True)
     outcomes = dict.fromkeys(range(n), PLAIN) if outcomes is None else outcomes
     front = pareto_front(frame, config.objectives)
-    return Summary(config, frame, front, balanced(frame, front, config.objectives, outcomes), outcomes)
+    return chosen_on_values(Summary(config, frame, front, None, outcomes))
 
 
 def names(blocks) -> list[str]:
@@ -71,7 +71,7 @@ def test_a_gain_is_0_at_the_worst_and_1_at_the_best_that_means_something():
     rows = pd.DataFrame(
         {"conditional_accuracy": [0.1, 0.9, 0.5], "coverage_relative": [0, 1, 0.5], "neg_elbo": [170, 50, 110]}
     )
-    np.testing.assert_allclose(gains(summary_of(4), rows), [[0, 0, 0], [1, 1, 1], [0.5, 0.5, 0.5]])
+    np.testing.assert_allclose(summary_of(4).gains(rows), [[0, 0, 0], [1, 1, 1], [0.5, 0.5, 0.5]])
 
 
 def test_the_caption_has_the_volume_of_the_front_and_the_trial_that_reached_it():
@@ -79,14 +79,14 @@ def test_the_caption_has_the_volume_of_the_front_and_the_trial_that_reached_it()
     [figure] = [b for b in trade_off(summary) if isinstance(b, Figure) and b.name == "hypervolume"]
     complete = summary.frame[summary.frame["state"] == "complete"]
     front = complete[complete["number"].isin(summary.front)]
-    volume = hypervolume(gains(summary, front))
+    volume = hypervolume(summary.gains(front))
     assert f"{volume:.4f} in the end" in figure.caption
     last = int(figure.caption.split("trial ")[1].split()[0])
     before = complete[complete["number"] < last]
     assert (
-        hypervolume(gains(summary, before))
+        hypervolume(summary.gains(before))
         < volume
-        == pytest.approx(hypervolume(gains(summary, complete[complete["number"] <= last])))
+        == pytest.approx(hypervolume(summary.gains(complete[complete["number"] <= last])))
     )
 
 
@@ -152,7 +152,7 @@ def test_the_worst_class_is_shown_with_its_row_of_the_grid(outcome):
     table["conditional_accuracy"] = [0.1 if label == worst else 0.9 for label in range(10)]
     section = classes_section(outcome)
     [figure] = [b for b in section.blocks if isinstance(b, Figure) and b.name == "worst-class"]
-    with Image.open(outcome.grids["generated"]) as image:
+    with Image.open(outcome.picture) as image:
         row = np.asarray(image)[9 * worst : 9 * worst + 8]
     with Image.open(io.BytesIO(figure.png)) as image:
         shown = np.asarray(image)

@@ -282,7 +282,7 @@ def test_a_fresh_database_may_be_opened_by_three_processes_at_once(home):
         "import sys; from pipeline.config.settings import RunConfig; from pipeline.store.home import Home\n"
         "from sweeps.study.objective import chosen; from sweeps.study.space import DEFAULT_SPACE\n"
         "from sweeps.study.config import StudyConfig; from sweeps.study.ledger import Ledger\n"
-        "config = StudyConfig(sys.argv[1], RunConfig(), DEFAULT_SPACE, chosen((), 'cvae'))\n"
+        "config = StudyConfig(sys.argv[1], RunConfig(), DEFAULT_SPACE, chosen((), 'cvae', 'mixture'))\n"
         "print('ready', flush=True); sys.stdin.readline()\n"
         "ledger = Ledger(Home.from_environment(), config)\n"
         "ledger.begin({'beta': 1.0, 'latent_dim': 4, 'learning_rate': 1e-3})\n"
