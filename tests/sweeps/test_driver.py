@@ -41,6 +41,7 @@ from sweeps.execution.jobs import EpochDone, Event, Job, JobDone, JobFailed
 from sweeps.execution.local import LocalExecutor, _do
 from sweeps.execution.population import PopulationExecutor
 from sweeps.progress import SweepView
+from sweeps.study.closing import Closing
 from sweeps.study.config import StudyConfig
 from sweeps.study.ledger import Ledger, load_study
 from sweeps.study.objective import chosen
@@ -53,7 +54,7 @@ EPOCHS = 4
 
 def study(**changes) -> StudyConfig:
     base = quick_config(train__epochs=EPOCHS)
-    config = StudyConfig("s", base, DEFAULT_SPACE, chosen((), "cvae"))
+    config = StudyConfig("s", base, DEFAULT_SPACE, chosen((), "cvae", base.sampling.prior))
     return replace(config, **changes)
 
 
@@ -109,7 +110,7 @@ def run_sweep(
         Context(config.base, home),
         config,
         trials=trials,
-        final_seeds=final_seeds,
+        closing=Closing(final_seeds),
         connect=lambda: MlflowTracker.connect(home, "cvae-pipe", on_warning=warn),
         make_executor=lambda home: executor or Here(home),
         workers=workers,
@@ -140,7 +141,8 @@ class Recorded:
         assert len(children) == len(runs) - 1
         self.trials = sorted((r for r in children if "trial" in r.data.tags), key=lambda r: int(r.data.tags["trial"]))
         self.finals = [r for r in children if "final" in r.data.tags]
-        assert len(self.trials) + len(self.finals) == len(children)
+        self.retrained = [r for r in children if "retrained" in r.data.tags]
+        assert len(self.trials) + len(self.retrained) + len(self.finals) == len(children)
 
     def statuses(self) -> list[str]:
         return [r.info.status for r in self.trials]
@@ -255,7 +257,7 @@ def test_the_parent_run_is_finished_and_shows_the_study(undisturbed):
     assert parent.data.metrics["test/neg_elbo_mean"] == mean
     assert parent.data.metrics["test/neg_elbo_std"] == std
     assert parent.data.params["space.beta"] == "0.1 .. 10 log"
-    assert parent.data.params["objectives"] == "conditional_accuracy, coverage_relative, neg_elbo"
+    assert parent.data.params["objectives"] == "conditional_accuracy_expost, coverage_relative_expost, neg_elbo_expost"
     assert f"trial {result.summary.chosen}" in parent.data.tags["mlflow.note.content"]
     assert {"report.html", "report.md", "trials.csv", "best.toml"} <= recorded.artifacts(parent)
     assert [d.dataset.name for d in parent.inputs.dataset_inputs] == ["digits"]
@@ -406,7 +408,7 @@ def test_trials_are_stopped_at_rungs_and_stand_everywhere_as_what_they_are(halvi
         assert recorded.steps(run, "train/loss") == list(range(1, epoch + 1))
         assert (row["state"], row["reason"], row["neg_elbo"]) == ("pruned", reason, "")
     for trial in trials:
-        objectives = ("conditional_accuracy", "coverage_relative", "neg_elbo")
+        objectives = ("conditional_accuracy_expost", "coverage_relative_expost", "neg_elbo_expost")
         for k, name in enumerate(objectives):
             history = recorded.client.get_metric_history(recorded.trials[trial.number].info.run_id, f"rung/{name}")
             expected = {int(epoch): values[k] for epoch, values in rungs[trial.number].items()}
