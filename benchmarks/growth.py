@@ -18,6 +18,7 @@ from pipeline.store.store import MANIFEST
 from pipeline.tracking import MlflowTracker
 from sweeps.driver import _Sweep, first_view, parent_spec, rebuild_report
 from sweeps.execution.jobs import Event, Job, JobDone
+from sweeps.judges import JudgesBeside
 from sweeps.study.config import StudyConfig
 from sweeps.study.ledger import Ledger
 from sweeps.study.objective import chosen
@@ -112,7 +113,7 @@ def measure(sizes: tuple[int, ...], report_sizes: tuple[int, ...]) -> dict[str, 
             parent = tracker.open_run(parent_spec(ctx, config), reopen=True)
             for target in sorted({max(sizes), *report_sizes}):
                 jobs = TrackedJobs(ctx, tracker, executor, parent, config.name, float("inf"))
-                _Sweep(ledger, jobs, first_view(ledger, target, 1), lambda view: None).search()
+                _Sweep(ledger, jobs, JudgesBeside(ctx), first_view(ledger, target, 1), lambda view: None).search()
                 if target in report_sizes:
                     began = time.perf_counter()
                     report = rebuild_report(home, "growth").report

@@ -6,6 +6,7 @@ trials it finds running: same params, same MLflow run, same checkpoint.
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -18,12 +19,14 @@ from pipeline.experiments.run import prerequisites
 from pipeline.runs.execute import set_up_process
 from pipeline.runs.outcome import epoch_grids, load_outcome
 from pipeline.stages.context import Context
+from pipeline.stages.judge import judge
 from pipeline.stages.prepare import result_facts
 from pipeline.store.home import Home
 from pipeline.tracking import RunSpec, Status, TrackedRun, Tracker
 from sweeps.analysis.summary import Summary, SweepResult, summarise, write_best
 from sweeps.execution.jobs import EpochDone, Event, Executor, Job, JobDone, JobFailed, JobStopped
 from sweeps.finals import retrain
+from sweeps.judges import JudgesBeside
 from sweeps.progress import OnUpdate, SweepView, TrialView
 from sweeps.record import project, trial_title
 from sweeps.reporting.study import write_sweep_report
@@ -45,10 +48,12 @@ UNSUCCESSFUL: dict[TrialState, Status] = {TrialState.PRUNED: "KILLED", TrialStat
 class _Sweep:
     """One invocation of a sweep."""
 
-    def __init__(self, ledger: Ledger, jobs: TrackedJobs, view: SweepView, on_update: OnUpdate) -> None:
+    def __init__(
+        self, ledger: Ledger, jobs: TrackedJobs, judges: JudgesBeside, view: SweepView, on_update: OnUpdate
+    ) -> None:
         self.ledger, self.config = ledger, ledger.config
         self.jobs, self.home = jobs, jobs.ctx.home
-        self.view, self.on_update = view, on_update
+        self.judges, self.view, self.on_update = judges, view, on_update
         self.rungs = Rungs(jobs.ctx, ledger)
 
     # ---- the search ------------------------------------------------------------------------------------------------
@@ -68,11 +73,21 @@ class _Sweep:
                 if following is None:
                     break
                 running[self._submit(following)] = following
+            self._hear_judges()
             for event in self.jobs.events():
                 trial = running[event.job]
                 if self._handle(event, trial):
                     del running[event.job]
                     results[trial.number] = self.ledger.trial(trial.number)
+
+    def _hear_judges(self) -> None:
+        """Show how the judges are; once they are there, hold them against their gates, which ends a sweep in time."""
+        if self.judges.done:
+            return
+        if self.judges.poll():
+            judge(replace(self.jobs.ctx, say=lambda text: None))
+        self.view.judges = dict(self.judges.progress)
+        self.on_update(self.view)
 
     def _next(self, proposals: Proposals, results: dict[int, FrozenTrial]) -> FrozenTrial | None:
         params = proposals.propose(len(self.ledger), results)
@@ -209,14 +224,18 @@ def sweep(
     ledger = Ledger(ctx.home, config)
     try:
         tracker = connect()  # before the judges are trained, which takes minutes: a server away is known at once
-        prerequisites(ctx, ("val", "test") if closing.final_seeds else ("val",))
-        closing.record(ledger.study)
+        prerequisites(ctx, ())
+        judges = JudgesBeside(ctx)
+        opened = ("val", "test") if closing.final_seeds else ("val",)
         executor = make_executor(ctx.home)
-        view = first_view(ledger, trials, workers)
-        parent = tracker.open_run(parent_spec(ctx, config), reopen=True)
-        jobs = TrackedJobs(ctx, tracker, executor, parent, config.name, deadline)
-        this = _Sweep(ledger, jobs, view, on_update)
         try:
+            if judges.done:
+                prerequisites(ctx, opened)
+            closing.record(ledger.study)
+            view = first_view(ledger, trials, workers)
+            parent = tracker.open_run(parent_spec(ctx, config), reopen=True)
+            jobs = TrackedJobs(ctx, tracker, executor, parent, config.name, deadline)
+            this = _Sweep(ledger, jobs, judges, view, on_update)
             with closing_run(parent) as ending:
                 this.replay_missed()
                 on_update(view)
@@ -231,6 +250,7 @@ def sweep(
                     raise
                 result = finish(jobs, ledger)
         finally:
+            judges.close()
             executor.close()
     finally:
         ledger.close()

@@ -28,6 +28,8 @@ class SweepView:
     target: int
     trials: dict[int, TrialView] = field(default_factory=dict)
     finals: dict[str, str] = field(default_factory=dict)
+    judges: dict[str, str] = field(default_factory=dict)
+    """Judges that are being trained, and how far each is: scores wait for them."""
     started: float = field(default_factory=time.time)
     finished_before: int = 0
     workers: int = 1

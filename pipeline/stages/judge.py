@@ -1,23 +1,26 @@
 """The stage `judge`: both evaluation classifiers with their gates, trained once per data set and configuration."""
 
+import shutil
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from safetensors.torch import load_file, save_file
 
+from pipeline.config.settings import RunConfig
 from pipeline.data.splits import PreparedData
 from pipeline.evaluation.judges.fitting import fit_judge
 from pipeline.evaluation.judges.gates import Gate, check_gates, gate_values, gates_from
-from pipeline.evaluation.judges.networks import Judges, build_judge
+from pipeline.evaluation.judges.networks import Judge, Judges, Kind, build_judge
 from pipeline.evaluation.reference import class_means
 from pipeline.stages.context import Context
 from pipeline.stages.graph import JUDGE
 from pipeline.stages.prepare import prepare
 from pipeline.store.files import read_json, sha256, write_json
 
-JUDGE_KINDS: tuple[Literal["a"], Literal["b"]] = ("a", "b")
+JUDGE_KINDS: tuple[Kind, ...] = ("a", "b")
+WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class JudgeStage:
     """Both judges, their gates on real test images, and the hash of their weights."""
 
     judges: Judges
-    gates: dict[Literal["a", "b"], list[Gate]]
+    gates: dict[Kind, list[Gate]]
     weights_sha256: str
 
     @property
@@ -41,20 +44,13 @@ def judge(ctx: Context) -> JudgeStage:
     data = prepare(ctx)
 
     def make(work: Path) -> None:
-        images, labels = data.train.images, data.train.labels
         means = class_means(data.train, data.classes)
         facts = {}
         for kind in JUDGE_KINDS:
-            model = fit_judge(
-                kind,
-                images,
-                labels,
-                classes=data.classes,
-                config=config.judge,
-                on_epoch=partial(_report_judge, ctx, kind),
-            )
+            weights = one_judge(ctx, kind) / WEIGHTS
+            model = _loaded(weights, kind, data.height, data.width, data.classes).to(ctx.device)
             facts[kind] = gate_values(kind, model, data.test.images, data.test.labels, means)
-            save_file({k: v.contiguous().cpu() for k, v in model.state_dict().items()}, work / f"{kind}.safetensors")
+            shutil.copyfile(weights, work / f"{kind}.safetensors")
         write_json(work / "gates.json", facts)
 
     folder = ctx.build(JUDGE, make)
@@ -63,6 +59,23 @@ def judge(ctx: Context) -> JudgeStage:
     for rows in gates.values():
         check_gates(rows, enforce=config.gates.enforce)
     return JudgeStage(_loaded_judges(folder, data, str(ctx.device)), gates, sha256(folder / "a.safetensors"))
+
+
+def one_judge(ctx: Context, kind: Kind) -> Path:
+    """The folder with one judge's weights: a result of its own, so that two processes train both side by side."""
+    config, data = ctx.config, prepare(ctx)
+
+    def make(work: Path) -> None:
+        train, report = data.train, partial(_report_judge, ctx, kind)
+        fitted = fit_judge(kind, train.images, train.labels, classes=data.classes, config=config.judge, on_epoch=report)
+        save_file({k: v.contiguous().cpu() for k, v in fitted.state_dict().items()}, work / WEIGHTS)
+
+    return ctx.home.store.build(*part_of_judge(config, kind), make, force=JUDGE.name in ctx.force)[0]
+
+
+def part_of_judge(config: RunConfig, kind: Kind) -> tuple[str, str]:
+    """The name and key of one judge's weights in the store."""
+    return f"{JUDGE.name}_{kind}", JUDGE.key(config)
 
 
 def _report_judge(ctx: Context, kind: str, epoch: int, epochs: int, loss: float) -> None:
@@ -75,9 +88,11 @@ def _loaded_judges(folder: Path, data: PreparedData, device: str) -> Judges:
 
 @lru_cache(maxsize=2)
 def _judges(folder: Path, height: int, width: int, classes: int, device: str) -> Judges:
-    loaded = []
-    for kind in JUDGE_KINDS:
-        model = build_judge(kind, height=height, width=width, classes=classes)
-        model.load_state_dict(load_file(folder / f"{kind}.safetensors"))
-        loaded.append(model.eval().to(device))
-    return Judges(*loaded)
+    loaded = (_loaded(folder / f"{kind}.safetensors", kind, height, width, classes) for kind in JUDGE_KINDS)
+    return Judges(*(model.to(device) for model in loaded))
+
+
+def _loaded(weights: Path, kind: Kind, height: int, width: int, classes: int) -> Judge:
+    model = build_judge(kind, height=height, width=width, classes=classes)
+    model.load_state_dict(load_file(weights))
+    return model.eval()

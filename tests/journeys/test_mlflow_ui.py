@@ -12,6 +12,7 @@ from pipeline.store.home import Home
 from pipeline.tracking import MlflowTracker
 from sweeps.driver import sweep
 from sweeps.execution.local import LocalExecutor
+from sweeps.study.closing import Closing
 from sweeps.study.config import StudyConfig
 from sweeps.study.objective import chosen
 from sweeps.study.space import DEFAULT_SPACE
@@ -34,7 +35,7 @@ class Served:
             Context(config.base, home),
             config,
             trials=3,
-            final_seeds=1,
+            closing=Closing(1),
             connect=lambda: MlflowTracker.connect(home, "cvae-pipe", on_warning=print),
             make_executor=lambda home: LocalExecutor(home, 1),
             workers=1,

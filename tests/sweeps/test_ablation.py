@@ -359,7 +359,8 @@ def test_an_ablation_that_is_not_finished_says_what_is_missing(warm_home, comman
 def test_every_cell_is_on_the_wall(finished):
     [wall] = [block for block in ablation_report(finished.result).blocks if isinstance(block, Wall)]
     assert [tile.title for tile in wall.tiles] == [f"beta {v}, seed {s}" for v in ("0.5", "4") for s in (0, 1)]
-    assert wall.names == ("beta", "seed", "conditional_accuracy", "coverage_relative", "neg_elbo", "kl")
+    scored = ("conditional_accuracy_expost", "coverage_relative_expost", "neg_elbo_expost", "kl_expost")
+    assert wall.names == ("beta", "seed", *scored)
 
 
 def test_a_grid_stopped_in_the_middle_goes_on_and_ends_in_the_same_numbers(warm_home, finished):

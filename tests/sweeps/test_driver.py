@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from helpers import mlflow_client, quick_config, quick_toml
 from optuna.trial import TrialState
@@ -168,7 +169,7 @@ def assert_each_trial_is_recorded_once(home: Home, trials: int, epochs: int = EP
             ]  # the final number ends its curve
             assert sorted(recorded.steps(run, key)) == sorted(expected)
         images = recorded.artifacts(run, "images")
-        assert len([p for p in images if "final~generated" in p and p.endswith(".png")]) == 1
+        assert len([p for p in images if "final~generated+" in p and p.endswith(".png")]) == 1
 
 
 # ------------------------------------------------------------------------------------------- an undisturbed sweep
@@ -244,6 +245,28 @@ def test_only_the_finals_are_opened_on_test(undisturbed):
         assert float(run.data.params["train.beta"]) == chosen_params["beta"]
         assert int(run.data.params["model.latent_dim"]) == chosen_params["latent_dim"]
     assert sorted(run.data.params["train.seed"] for run in recorded.finals) == ["0", "1"]
+
+
+def test_candidates_are_retrained_on_validation_and_the_choice_is_made_among_them(undisturbed):
+    summary, recorded = undisturbed.result.summary, Recorded(undisturbed.home)
+    assert summary.choice.settled
+    assert summary.chosen in summary.choice.candidates
+    again = [(n, seed) for n in summary.choice.candidates for seed in (0, 1)]
+    assert sorted(r.info.run_name for r in recorded.retrained) == sorted(
+        f"trial {n:02d} again, seed {seed}" for n, seed in again
+    )
+    for run in recorded.retrained:
+        assert (run.info.status, run.data.tags["split"]) == ("FINISHED", "val")
+        assert not [key for key in run.data.metrics if key.startswith("test/")]
+    means = {
+        n: [np.mean([o.metrics[k.key] for o in own]) for k in summary.config.objectives]
+        for n, own in summary.retrained.items()
+    }
+    scores = summary.pareto.scores(np.array([means[n] for n in summary.choice.candidates]))
+    assert summary.chosen == summary.choice.candidates[scores.argmin()]
+    document = undisturbed.result.document()["chosen"]
+    assert [c["trial"] for c in document["candidates"]] == list(summary.choice.candidates)
+    assert document["noise"] == summary.choice.noise
 
 
 def test_the_parent_run_is_finished_and_shows_the_study(undisturbed):
@@ -342,7 +365,10 @@ def test_more_trials_are_added_to_those_that_are_there(again, undisturbed, quiet
     run_sweep(again, study(), 6, executor=executor)
     assert [job.id for job in executor.submitted] == ["trial 04", "trial 05"]
     assert ledger_of(again)[:4] == ledger_of(undisturbed.home)
-    assert_each_trial_is_recorded_once(again, 6)
+    recorded = Recorded(again)
+    assert [r.data.tags["trial"] for r in recorded.trials] == [str(n) for n in range(6)]
+    ends = {"COMPLETE": "FINISHED", "PRUNED": "KILLED"}
+    assert recorded.statuses() == [ends[state] for _, _, state in ledger_of(again)]
 
 
 # ---------------------------------------------------------------------------------- statuses of what goes otherwise
@@ -607,9 +633,9 @@ class Imagined:
     def worth(self, job: Job, number: int) -> dict[str, float]:
         rng = random.Random(number)
         values = {
-            "conditional_accuracy": rng.random(),
-            "coverage_relative": rng.random(),
-            "neg_elbo": 60 * rng.random(),
+            "conditional_accuracy_expost": rng.random(),
+            "coverage_relative_expost": rng.random(),
+            "neg_elbo_expost": 60 * rng.random(),
         }
         return {name: values[name] for name in job.objectives}
 
@@ -640,7 +666,11 @@ def search(home, monkeypatch):
     monkeypatch.setattr(TrackedJobs, "record", lambda *_: None)
     monkeypatch.setattr("sweeps.rungs.data_ranges", lambda ctx, config: [(0.1, 1.0), (0.0, 1.0), (60.0, 0.0)])
     metrics = {
-        str(n): {"val/conditional_accuracy": 0.9 - 0.01 * n, "val/coverage_relative": 0.5, "val/neg_elbo": 99.0 + n}
+        str(n): {
+            "val/conditional_accuracy_expost": 0.9 - 0.01 * n,
+            "val/coverage_relative_expost": 0.5,
+            "val/neg_elbo_expost": 99.0 + n,
+        }
         for n in range(100)
     }
     monkeypatch.setattr("sweeps.driver.load_outcome", lambda home, key: SimpleNamespace(metrics=metrics[key]))
@@ -661,7 +691,8 @@ def search(home, monkeypatch):
                 raise KeyboardInterrupt
 
         try:
-            _Sweep(ledger, jobs, SweepView(config, target), on_update).search()
+            there = SimpleNamespace(done=True)
+            _Sweep(ledger, jobs, there, SweepView(config, target), on_update).search()
         except KeyboardInterrupt:
             assert die_after is not None
         finally:

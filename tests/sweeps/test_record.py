@@ -23,6 +23,7 @@ from pipeline.tracking import MlflowTracker, registered_name
 from sweeps.driver import sweep
 from sweeps.execution.local import LocalExecutor
 from sweeps.record import project, served_model, trial_title
+from sweeps.study.closing import Closing
 from sweeps.study.config import StudyConfig
 from sweeps.study.objective import chosen
 from sweeps.study.space import DEFAULT_SPACE, build_space
@@ -37,7 +38,7 @@ def run_sweep(home: Home, *, trials: int = 3, final_seeds: int = 1):
         Context(CONFIG.base, home),
         CONFIG,
         trials=trials,
-        final_seeds=final_seeds,
+        closing=Closing(final_seeds),
         connect=lambda: MlflowTracker.connect(home, "cvae-pipe", on_warning=print),
         make_executor=lambda home: LocalExecutor(home, 1),
         workers=1,

@@ -1,5 +1,6 @@
 """The live table of a sweep, and what is left of it at the end."""
 
+import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,7 @@ class SweepDisplay:
         self._console = console()
         self._live: Live | None = None
         self._reported: set[str] = set()
+        self._spoke = time.monotonic()
 
     def __enter__(self) -> "SweepDisplay":
         return self
@@ -58,6 +60,9 @@ class SweepDisplay:
             self._print_news(view)
 
     def _print_news(self, view: "SweepView") -> None:
+        if view.judges and time.monotonic() - self._spoke > 10:
+            self._spoke = time.monotonic()
+            self._console.print(", ".join(f"{name}: {how}" for name, how in view.judges.items()), markup=False)
         for trial in view.trials.values():
             if trial.state != "running" and f"{trial.number}" not in self._reported:
                 self._reported.add(f"{trial.number}")
@@ -99,7 +104,8 @@ class SweepDisplay:
         epochs = self._config.base.train.epochs
         title = f"sweep {self._config.name} {self._status(view)} {view.workers} workers, {epochs} epochs; * best so far"
         failed = [f"trial {t.number} failed: {t.note}" for t in view.trials.values() if t.state == "failed"]
-        footer = [*failed[-1:], finals or "Ctrl-C stops it; the same command goes on."]
+        waiting = [f"scores wait for {', '.join(f'{name} {how}' for name, how in view.judges.items())}"]
+        footer = [*failed[-1:], *waiting[: len(view.judges)], finals or "Ctrl-C stops it; the same command goes on."]
         # Text, not markup: names and reasons may hold brackets.
         return Group(Text(title), table, *(Text(line, overflow="ellipsis", no_wrap=True) for line in footer))
 

@@ -1,0 +1,79 @@
+"""Judges trained by processes of their own, side by side, while the first trials train. Knows stages; no ledger.
+
+A score waits for its judges by the store's locks alone: whoever needs one that is being trained waits for it, and if
+its process has died trains it. So nothing here decides what a number is, only when it is there.
+"""
+
+from multiprocessing.connection import Connection, wait
+
+from pipeline.config.settings import RunConfig
+from pipeline.errors import StudyError
+from pipeline.evaluation.judges.networks import Kind
+from pipeline.stages.context import Context
+from pipeline.stages.graph import JUDGE
+from pipeline.stages.judge import JUDGE_KINDS, one_judge, part_of_judge
+from pipeline.store.home import Home
+from sweeps.execution.worker import die_with_driver, start_worker
+
+
+class JudgesBeside:
+    """The judges that a configuration lacks, under way; without a judge that is missing, nothing is started."""
+
+    def __init__(self, ctx: Context) -> None:
+        self.progress: dict[str, str] = {}
+        """How far each is, e.g. {"judge A": "3/12 loss 0.041"}; empty once all are there."""
+        missing = [kind for kind in JUDGE_KINDS if not ctx.home.store.has(*part_of_judge(ctx.config, kind))]
+        if not JUDGE.when(ctx.config, "val") or ctx.home.store.has(JUDGE.name, JUDGE.key(ctx.config)):
+            missing = []
+        self._processes = {kind: start_worker(_train, ctx.home, ctx.config, kind) for kind in missing}
+        self.progress |= {_called(kind): "starting" for kind in missing}
+
+    @property
+    def done(self) -> bool:
+        return not self._processes
+
+    def poll(self) -> bool:
+        """Hear how they are; whether the last of them has just come to its end. StudyError if one cannot be trained."""
+        ready = wait([connection for _, connection in self._processes.values()], timeout=0) if self._processes else []
+        for kind, (process, connection) in list(self._processes.items()):
+            if connection not in ready:
+                continue
+            try:
+                while connection.poll():
+                    said: str | Exception = connection.recv()
+                    if isinstance(said, Exception):
+                        raise said
+                    self.progress[_called(kind)] = said
+            except (EOFError, ConnectionResetError):  # it is done, or dead: then who needs the judge trains it
+                process.join()
+                connection.close()
+                del self._processes[kind], self.progress[_called(kind)]
+        return bool(ready) and self.done
+
+    def close(self) -> None:
+        """Stop them now; a judge that is unfinished is begun anew the next time."""
+        for process, connection in self._processes.values():
+            process.kill()
+            process.join()
+            connection.close()
+        self._processes.clear()
+
+
+def _called(kind: Kind) -> str:
+    return f"judge {kind.upper()}"
+
+
+def _train(connection: Connection, home: Home, config: RunConfig, kind: Kind) -> None:
+    """A process that trains one judge and says how far it is."""
+    die_with_driver()
+    from pipeline.runs.execute import set_up_process
+
+    set_up_process(config.runtime.threads)
+
+    def progress(what: str, done: int, total: int, note: str) -> None:
+        connection.send(f"{done}/{total} {note}")
+
+    try:
+        one_judge(Context(config, home, progress=progress), kind)
+    except Exception as error:
+        connection.send(StudyError(f"{_called(kind)} could not be trained: {error}"))
