@@ -249,6 +249,7 @@ def study(
     objectives: Iterable[str] = (),
     seed: int = 0,
     window: int | None = None,
+    sampler: str | None = None,
     pruner: str | None = None,
     eta: int = 3,
     first_rung: int | None = None,
@@ -258,11 +259,12 @@ def study(
     """What makes a study: `space` entries as on the command line ("beta=0.5:8", "latent_dim=off"), objectives by
     name (by default those of the model), the name by default the data set's.
 
-    A study that was begun keeps its window and pruner where they are not given again. `pruner` is pareto (the default)
+    A study that was begun keeps its window, sampler and pruner where they are not given again. `sampler` is a row of
+    `sweeps.study.samplers.SAMPLERS`, by default the one that found most in benchmarks; `pruner` is pareto (the default)
     or none; `eta` and `first_rung` (epochs) place its rungs.
     """
     from sweeps.execution.placement import WINDOW, executor_kind
-    from sweeps.study.config import StudyConfig, checked_name
+    from sweeps.study.config import DEFAULT_SAMPLER, StudyConfig, checked_name
     from sweeps.study.ledger import held_config
     from sweeps.study.objective import chosen
     from sweeps.study.space import build_space
@@ -277,6 +279,7 @@ def study(
         objectives=chosen(tuple(objectives), config.model.kind, config.sampling.prior),
         seed=seed,
         window=window if window is not None else held.window if held else WINDOW[kind],
+        sampler=sampler or (held.sampler if held else DEFAULT_SAMPLER),
         pruner=pruner or (held.pruner if held else "pareto"),
         eta=eta,
         first_rung=first_rung,

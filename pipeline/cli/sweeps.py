@@ -29,6 +29,10 @@ def sweep(
     ] = None,
     workers: Workers = None,
     timeout: Annotated[float | None, typer.Option(help="Minutes after which it stops, resumable, and reports.")] = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option(help="tpe, tpe-joint, sobol-tpe, sobol-gp or random; by default the best in benchmarks."),
+    ] = None,
     pruner: Annotated[
         str | None,
         typer.Option(help="pareto stops trials early, none trains every trial to its end; by default pareto."),
@@ -76,6 +80,7 @@ def sweep(
             objectives=objective or (),
             seed=sweep_seed,
             window=window,
+            sampler=sampler,
             pruner=pruner,
             eta=eta,
             first_rung=first_rung,

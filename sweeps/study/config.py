@@ -11,9 +11,14 @@ from pipeline.config.digests import derive_seed
 from pipeline.config.settings import RunConfig
 from pipeline.errors import StudyError
 from sweeps.study.objective import OBJECTIVES, Direction, Objective
+from sweeps.study.samplers import SAMPLERS
 from sweeps.study.space import Dimension, suggest
 from sweeps.study.stopping import rung_epochs
 
+DEFAULT_SAMPLER = "tpe"
+"""See benchmarks/RESULTS.md for how it was chosen."""
+SAMPLER_BEFORE = "tpe"
+"""Of a study from before there was a choice."""
 PRUNERS = ("pareto", "none")
 
 SPEC, DEFINITION = "spec", "definition"
@@ -33,6 +38,8 @@ class StudyConfig:
     """Proposal window W: trial n is proposed from trials 0 .. n - W, and at a rung compared with them."""
     pruner: str = "pareto"
     """pareto stops trials at rungs (see `stopping`); none trains every trial to its end."""
+    sampler: str = DEFAULT_SAMPLER
+    """What proposes trials, one of `samplers.SAMPLERS`."""
     eta: int = 3
     """At a rung the best 1/eta go on, and a rung has eta times the epochs of the one before."""
     first_rung: int | None = None
@@ -43,6 +50,8 @@ class StudyConfig:
             raise StudyError(f"--window is {self.window}; it must be 1 or more")
         if self.pruner not in PRUNERS:
             raise StudyError(f"unknown pruner {self.pruner}; pruners are {', '.join(PRUNERS)}")
+        if self.sampler not in SAMPLERS:
+            raise StudyError(f"unknown sampler {self.sampler}; samplers are {', '.join(SAMPLERS)}")
         if self.eta < 2:
             raise StudyError(f"--eta is {self.eta}; it must be 2 or more")
         if self.first_rung is not None and not 1 <= self.first_rung < self.epochs:
@@ -79,6 +88,7 @@ class StudyConfig:
             "objectives": ", ".join(o.name for o in self.objectives),
             "seed": self.seed,
             "window": self.window,
+            "sampler": self.sampler,
             "pruner": self.pruner,
             **({} if self.pruner == "none" else {"eta": self.eta, "rungs": ", ".join(map(str, self.rungs))}),
         }
@@ -95,6 +105,7 @@ class StudyConfig:
             "objectives": [o.name for o in self.objectives],
             "seed": self.seed,
             "window": self.window,
+            "sampler": self.sampler,
             "pruner": self.pruner,
             "eta": self.eta,
             "first_rung": self.first_rung,
@@ -119,6 +130,7 @@ def stored_config(study: optuna.Study) -> StudyConfig:
         objectives=tuple(OBJECTIVES[name] for name in held["objectives"]),
         seed=held["seed"],
         window=held["window"],
+        sampler=held.get("sampler", SAMPLER_BEFORE),
         # One that knows no eta is from before there were rungs: what it called a pruner depended on timing.
         **({name: held[name] for name in ("pruner", "eta", "first_rung")} if "eta" in held else {"pruner": "none"}),
     )

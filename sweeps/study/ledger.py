@@ -10,7 +10,7 @@ from pipeline.config.settings import BEFORE_ADDED, RETIRED
 from pipeline.errors import StudyError
 from pipeline.store.files import try_lock
 from pipeline.store.home import Home
-from sweeps.study.config import DEFINITION, SPEC, StudyConfig, stored_config
+from sweeps.study.config import DEFINITION, SAMPLER_BEFORE, SPEC, StudyConfig, stored_config
 from sweeps.study.storage import open_study, quiet_optuna, storage
 
 RUNGS = "rungs"
@@ -44,7 +44,8 @@ class Ledger:
             self.study.set_user_attr(DEFINITION, self.config.definition())
             self.study.set_user_attr(SPEC, spec)
             return
-        held = {k: v for k, v in BEFORE_ADDED.items() if k in spec} | held
+        before = BEFORE_ADDED | {"sampler": SAMPLER_BEFORE}
+        held = {k: v for k, v in before.items() if k in spec} | held
         changed = sorted(k for k in (spec.keys() | held.keys()) - RETIRED if spec.get(k) != held.get(k))
         if changed:
             shown = "; ".join(f"{k} was {held.get(k, 'absent')}, now {spec.get(k, 'absent')}" for k in changed[:4])

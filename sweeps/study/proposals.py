@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from pipeline.config.digests import derive_seed
 from sweeps.study.config import StudyConfig
+from sweeps.study.samplers import SAMPLERS, sobol_point
 from sweeps.study.storage import quiet_optuna
 
 
@@ -29,8 +30,12 @@ class Proposals:
         """The params of trial n, or None while one of trials 0 .. n - W has no result. For n = 0, 1, 2, .. in turn."""
         if not self._advance(n, results):
             return None
+        sampler = SAMPLERS[self._config.sampler]
         with quiet_optuna():
-            self._study.sampler = optuna.samplers.TPESampler(seed=derive_seed("proposal", self._config.seed, n))
+            if n < sampler.start:
+                seed = derive_seed("sobol", self._config.seed)
+                self._study.enqueue_trial(dict(sobol_point(self._config.space, n, seed=seed)))
+            self._study.sampler = sampler.build(derive_seed("proposal", self._config.seed, n))
             return self._study.ask(self._config.distributions).params
 
     def replay(self, n: int, params: Mapping[str, Any], results: Mapping[int, FrozenTrial]) -> None:

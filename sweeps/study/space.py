@@ -40,6 +40,15 @@ class Dimension:
             return optuna.distributions.IntDistribution(int(self.low), int(self.high), log=self.log)
         return optuna.distributions.FloatDistribution(self.low, self.high, log=self.log)
 
+    def at(self, share: float) -> float | int:
+        """The value at a share in [0, 1) of the range, on the scale that is searched; whole numbers have equal shares
+        of it, the ends too."""
+        margin = 0.5 if self.integer else 0.0
+        low, high = self.low - margin, self.high + margin
+        value = low * (high / low) ** share if self.log else low + (high - low) * share
+        value = min(max(round(value) if self.integer else value, self.low), self.high)
+        return int(value) if self.integer else value
+
     def show(self, value: float) -> str:
         """A value as people read it: whole, or three significant digits."""
         return str(int(value)) if self.integer else f"{value:.3g}"
