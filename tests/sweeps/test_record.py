@@ -14,6 +14,7 @@ import torch
 from helpers import mlflow_client, quick_config
 
 from pipeline import tracking
+from pipeline.api import Run
 from pipeline.experiments.record import setting_label
 from pipeline.models.sampling import balanced_labels, conditional_samples
 from pipeline.stages.context import Context
@@ -185,8 +186,8 @@ def test_the_champion_loads_by_its_alias_and_generates_exactly_our_samples(swept
     model = f"models:/{NAME}@champion"
     subprocess.run([sys.executable, "-c", program, uri, model, *files], check=True, env=environment, cwd=home.root)
     [final] = result.summary.finals
-    trained = train(Context(final.config, home))
-    ours, y = conditional_samples(trained.model, per_class=3, seed=5)
+    run = Run(final, home)
+    ours, y = conditional_samples(run.model, per_class=3, seed=5, prior=run.prior)
     assert torch.equal(y, balanced_labels(3, 10))
     for file in files:
         served = np.load(file)
