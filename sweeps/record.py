@@ -32,7 +32,7 @@ from pipeline.tracking import (
 )
 from sweeps.analysis.summary import Summary
 from sweeps.reporting.cells import cells
-from sweeps.study.space import Dimension
+from sweeps.study.space import Searched
 from sweeps.tracked import TrackedJobs
 
 FRONT, CANDIDATE, CHOSEN = "front", "candidate", "chosen"
@@ -45,7 +45,7 @@ PICTURE_WIDTH = 360
 """Pixels: the front is still in sight below it."""
 
 
-def trial_title(number: int, params: Mapping[str, Any], space: tuple[Dimension, ...]) -> str:
+def trial_title(number: int, params: Mapping[str, Any], space: tuple[Searched, ...]) -> str:
     """A trial's name in a table of forty: its number, then what it tried. `trial 07 · β1.6 z9 lr0.005`."""
     return f"trial {number:02d} · {' '.join(setting_label(d.setting, params[d.name]) for d in space)}"
 

@@ -15,6 +15,7 @@ from pipeline.config.settings import RunConfig
     "cvae-pipe sweep --trials 40 --prefer 'accuracy>=.99' --prefer 'coverage_relative>=.95'",
     "cvae-pipe sweep --objective neg_elbo --trials 40 --eta 4",
     "cvae-pipe sweep --space beta=0.5:8 --space latent_dim=off --set model.latent_dim=10",
+    "cvae-pipe sweep --space 'hidden=400|600,400'",
 )
 @configured(leave_out=("train.beta", "model.latent_dim", "train.learning_rate", "train.seed"))
 def sweep(
@@ -25,7 +26,10 @@ def sweep(
     ] = None,
     space: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=LOW:HIGH", help="Range of a setting (log scale; :linear, or NAME=off); repeatable."),
+        typer.Option(
+            metavar="NAME=LOW:HIGH",
+            help="Range of a setting (log scale; :linear), NAME=off, or values with | between; repeatable.",
+        ),
     ] = None,
     workers: Workers = None,
     timeout: Annotated[float | None, typer.Option(help="Minutes after which it stops, resumable, and reports.")] = None,

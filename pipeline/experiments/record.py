@@ -124,9 +124,11 @@ SHORT = {"train.beta": "β", "model.latent_dim": "z", "train.learning_rate": "lr
 """What the settings that matter most are called where a line has to hold several."""
 
 
-def setting_label(setting: str, value: float) -> str:
+def setting_label(setting: str, value: float | str) -> str:
     """A setting and its value in a few characters: β1.6, z9, lr0.0047."""
     name = SHORT.get(setting, f"{setting.partition('.')[2].replace('_', ' ')} ")
+    if isinstance(value, str):
+        return f"{name}{value}"
     return f"{name}{int(value) if setting_type(setting) is int else f'{value:.2g}'}"
 
 

@@ -148,7 +148,9 @@ def parallel_coordinates(
     Lying axes rather than standing ones: they keep their width on a narrow screen. Only trials with all values.
     """
     columns = [column for column, *_ in (*params, *objectives)]
-    rows = numbers_of(frame, ["number", *columns])
+    kinds = {c: sorted(frame[c].dropna().unique()) for c, *_ in params if not pd.api.types.is_numeric_dtype(frame[c])}
+    places_of = {c: frame[c].map({value: i for i, value in enumerate(values)}) for c, values in kinds.items()}
+    rows = numbers_of(frame.assign(**places_of), ["number", *columns])
     figure, panels = subplots(1, 1, height=0.5 + 0.68 * len(columns))
     ax = panels.flat[0]
     for column, _, log in params:
@@ -162,7 +164,7 @@ def parallel_coordinates(
     places = []
     for level, (column, label, log) in enumerate(params):
         name = f"{label_of(label, 40)}{' (log scale)' if log else ''}"
-        places.append(_lying_axis(ax, level, rows[column], name, log=log))
+        places.append(_lying_axis(ax, level, rows[column], name, log=log, words=kinds.get(column)))
     for level, (column, label, direction) in enumerate(objectives, start=len(params)):
         flip = direction == "minimize"
         places.append(_lying_axis(ax, level, rows[column], f"{label_of(label, 40)}, better →", flip=flip))
@@ -185,11 +187,21 @@ def parallel_coordinates(
 
 
 def _lying_axis(
-    ax: Axes, level: int, values: pd.Series, name: str, *, log: bool = False, flip: bool = False
+    ax: Axes,
+    level: int,
+    values: pd.Series,
+    name: str,
+    *,
+    log: bool = False,
+    flip: bool = False,
+    words: Sequence[Any] | None = None,
 ) -> Float[np.ndarray, " N"]:
-    """Draw an axis over the range of the values at this level; where on it each value is, 0 .. 1."""
+    """Draw an axis over the range of the values at this level; where on it each value is, 0 .. 1. `words` stand at the
+    ticks 0, 1, 2, .. of values that are no numbers."""
     low, high = float(values.min()), float(values.max())
-    if low == high:
+    if words is not None:
+        ticks = [float(i) for i in range(len(words))]
+    elif low == high:
         ticks = [low]
     else:
         ticks = log_tick_values(low, high, most=5) if log else list(MaxNLocator(5).tick_values(low, high))
@@ -204,7 +216,8 @@ def _lying_axis(
         if low <= tick <= high:
             x = float(place(tick))
             ax.plot([x, x], [level, level + 0.06], color=SOFT, lw=0.8, zorder=1)
-            ax.text(x, level + 0.1, short(tick), ha="center", va="top", fontsize=8, color=SOFT, zorder=5,
+            shown = short(tick) if words is None else label_of(words[int(tick)], 16)
+            ax.text(x, level + 0.1, shown, ha="center", va="top", fontsize=8, color=SOFT, zorder=5,
                     bbox=_HALO)  # fmt: skip
     ax.text(0, level - 0.1, name, ha="left", va="bottom", fontsize=8.5, color=INK, zorder=5, bbox=_HALO)
     return place(values.to_numpy())

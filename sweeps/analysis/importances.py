@@ -16,7 +16,7 @@ def importances(complete: pd.DataFrame, config: StudyConfig) -> dict[str, dict[s
         study = optuna.create_study(directions=config.directions)
     names = [d.name for d in config.space]
     for _, row in complete.iterrows():
-        params = {d.name: int(row[d.name]) if d.integer else float(row[d.name]) for d in config.space}
+        params = {d.name: d.typed(row[d.name]) for d in config.space}
         values = [float(row[o.name]) for o in config.objectives]
         study.add_trial(optuna.trial.create_trial(params=params, distributions=config.distributions, values=values))
     found: dict[str, dict[str, float]] = {}

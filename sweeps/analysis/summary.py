@@ -65,7 +65,7 @@ class Summary:
     def base_config(self, trial: int) -> RunConfig:
         """The configuration of a trial, with the base seed."""
         params = self.row(trial)
-        typed = {d.name: int(params[d.name]) if d.integer else float(params[d.name]) for d in self.config.space}
+        typed = {d.name: d.typed(params[d.name]) for d in self.config.space}
         config = self.config.trial_config(trial, FixedTrial(typed))
         return config.with_settings({"train.seed": self.config.base.train.seed})
 

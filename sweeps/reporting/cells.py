@@ -11,7 +11,7 @@ from pipeline.reporting.blocks import Link
 from pipeline.reporting.citation import Number, Source
 from sweeps.analysis.summary import Summary
 from sweeps.study.config import StudyConfig
-from sweeps.study.space import Dimension
+from sweeps.study.space import Dimension, Searched
 
 
 def is_headline(key: str) -> bool:
@@ -30,8 +30,10 @@ def trial_link(number: int) -> Link:
     return Link(str(number), f"#trial-{number}")
 
 
-def param_cell(config: StudyConfig, row: Mapping[Any, Any], dimension: Dimension) -> str:
+def param_cell(config: StudyConfig, row: Mapping[Any, Any], dimension: Searched) -> str:
     """A setting of a trial."""
+    if not isinstance(dimension, Dimension):
+        return dimension.show(row[dimension.name])
     source = Source(
         f"trials/{row['number']}/{dimension.name}", study=config.name, form="d" if dimension.integer else ".3g"
     )
@@ -57,4 +59,4 @@ def objective_axes(summary: Summary) -> list[plots.Objective]:
 
 def setting_axes(summary: Summary) -> list[plots.Param]:
     """What was searched, as figures take it."""
-    return [(d.name, d.name.replace("_", " "), d.log) for d in summary.config.space]
+    return [(d.name, d.name.replace("_", " "), isinstance(d, Dimension) and d.log) for d in summary.config.space]

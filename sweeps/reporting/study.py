@@ -58,7 +58,7 @@ def sweep_command(summary: Summary) -> str:
     objectives = " ".join(f"--objective {o.name}" for o in config.objectives)
     space = " ".join(
         [
-            *(f"--space {d.entry()}" for d in config.space),
+            *(f"--space {shlex.quote(d.entry())}" for d in config.space),
             *(f"--space {name}=off --set {name}={settings[name]}" for name in off),
         ]
     )

@@ -1,5 +1,7 @@
 """Why the trials of a study differ: what each setting does to each objective. A Summary -> blocks."""
 
+import pandas as pd
+
 from pipeline import plots
 from pipeline.reporting.blocks import Block, Figure, Text
 from sweeps.analysis.importances import importances
@@ -35,9 +37,9 @@ def why(summary: Summary) -> tuple[Block, ...]:
             "every complete trial",
         )
     )
-    if len(params) > 1:
-        x, y = params[:2]
-        others = "".join(f" Points differ in {label} as well." for _, label, _ in params[2:])
+    x, y, *_ = [*(p for p in params if pd.api.types.is_numeric_dtype(complete[p[0]])), None, None]
+    if x and y:  # between two values that are no numbers there is nothing
+        others = "".join(f" Points differ in {p[1]} as well." for p in params if p not in (x, y))
         blocks.append(
             Figure(
                 "contours",

@@ -1,6 +1,5 @@
 """What makes a study the study it is; held in its ledger."""
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,7 @@ from pipeline.config.settings import RunConfig
 from pipeline.errors import StudyError
 from sweeps.study.objective import OBJECTIVES, Direction, Objective
 from sweeps.study.samplers import SAMPLERS
-from sweeps.study.space import Dimension, suggest
+from sweeps.study.space import Searched, stored_dimension, suggest
 from sweeps.study.stopping import rung_epochs
 
 DEFAULT_SAMPLER = "tpe"
@@ -30,7 +29,7 @@ class StudyConfig:
 
     name: str
     base: RunConfig
-    space: tuple[Dimension, ...]
+    space: tuple[Searched, ...]
     objectives: tuple[Objective, ...]
     seed: int = 0
     """Seed of the proposals; a trial's training seed derives from it and the trial's number."""
@@ -62,8 +61,8 @@ class StudyConfig:
     @property
     def epochs(self) -> int:
         """The most epochs that a trial can have."""
-        searched = [int(d.high) for d in self.space if d.setting == "train.epochs"]
-        return searched[0] if searched else self.base.train.epochs
+        searched = [d for d in self.space if d.setting == "train.epochs"]
+        return int(max(map(float, searched[0].ends))) if searched else self.base.train.epochs
 
     @property
     def rungs(self) -> tuple[int, ...]:
@@ -101,7 +100,7 @@ class StudyConfig:
         """What `stored_config` rebuilds it from."""
         return {
             "base": self.base.flat(),
-            "space": [dataclasses.asdict(d) for d in self.space],
+            "space": [vars(d) for d in self.space],
             "objectives": [o.name for o in self.objectives],
             "seed": self.seed,
             "window": self.window,
@@ -126,7 +125,7 @@ def stored_config(study: optuna.Study) -> StudyConfig:
     return StudyConfig(
         name=study.study_name,
         base=RunConfig.from_stored(held["base"]),
-        space=tuple(Dimension(**d) for d in held["space"]),
+        space=tuple(stored_dimension(d) for d in held["space"]),
         objectives=tuple(OBJECTIVES[name] for name in held["objectives"]),
         seed=held["seed"],
         window=held["window"],

@@ -12,7 +12,7 @@ from typing import Any
 import optuna
 from optuna.samplers import BaseSampler, GPSampler, TPESampler
 
-from sweeps.study.space import Dimension
+from sweeps.study.space import Searched
 
 START = 8
 """Sobol points at the start."""
@@ -37,7 +37,7 @@ SAMPLERS: dict[str, Sampler] = {
 }
 
 
-def sobol_point(space: tuple[Dimension, ...], n: int, *, seed: int) -> Mapping[str, Any]:
+def sobol_point(space: tuple[Searched, ...], n: int, *, seed: int) -> Mapping[str, Any]:
     """Point n, from 0, of a scrambled Sobol sequence over the space: params by name."""
     from scipy.stats.qmc import Sobol
 

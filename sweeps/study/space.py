@@ -1,9 +1,9 @@
-"""The search space: which settings a sweep varies, over which range. The whole of it on one screen."""
+"""The search space: which settings a sweep varies, over which range or which values."""
 
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import optuna
 
@@ -13,6 +13,52 @@ from pipeline.errors import ConfigError
 SECTIONS = ("train", "model")
 """What can be searched, and where a bare name is looked up. Data, judges and scores are the measuring stick: the same
 for every trial."""
+
+
+class Searched(Protocol):
+    """One setting that a sweep varies."""
+
+    @property
+    def setting(self) -> str:
+        """section.key, e.g. train.beta."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Its name in studies, tables and plots: the key alone."""
+        ...
+
+    @property
+    def distribution(self) -> optuna.distributions.BaseDistribution: ...
+
+    @property
+    def ends(self) -> tuple[Any, ...]:
+        """Its least and largest value, or all of them where they have no order."""
+        ...
+
+    def suggest(self, trial: optuna.trial.BaseTrial) -> Any:
+        """Its value in a trial."""
+        ...
+
+    def typed(self, value: Any) -> Any:
+        """A value read back from a table, as the distribution has it."""
+        ...
+
+    def at(self, share: float) -> Any:
+        """The value at a share in [0, 1) of the range, on the scale that is searched."""
+        ...
+
+    def show(self, value: Any) -> str:
+        """A value as people read it."""
+        ...
+
+    def describe(self) -> str:
+        """The range as people read it."""
+        ...
+
+    def entry(self) -> str:
+        """It as `--space` takes it."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -40,9 +86,20 @@ class Dimension:
             return optuna.distributions.IntDistribution(int(self.low), int(self.high), log=self.log)
         return optuna.distributions.FloatDistribution(self.low, self.high, log=self.log)
 
+    @property
+    def ends(self) -> tuple[float, ...]:
+        return (self.low, self.high)
+
+    def suggest(self, trial: optuna.trial.BaseTrial) -> float:
+        if self.integer:
+            return trial.suggest_int(self.name, int(self.low), int(self.high), log=self.log)
+        return trial.suggest_float(self.name, self.low, self.high, log=self.log)
+
+    def typed(self, value: Any) -> float | int:
+        return int(value) if self.integer else float(value)
+
     def at(self, share: float) -> float | int:
-        """The value at a share in [0, 1) of the range, on the scale that is searched; whole numbers have equal shares
-        of it, the ends too."""
+        """Whole numbers have equal shares, the ends too."""
         margin = 0.5 if self.integer else 0.0
         low, high = self.low - margin, self.high + margin
         value = low * (high / low) ** share if self.log else low + (high - low) * share
@@ -50,15 +107,52 @@ class Dimension:
         return int(value) if self.integer else value
 
     def show(self, value: float) -> str:
-        """A value as people read it: whole, or three significant digits."""
+        """Whole, or three significant digits."""
         return str(int(value)) if self.integer else f"{value:.3g}"
 
     def describe(self) -> str:
         return f"{number(self.low)} .. {number(self.high)}{' log' if self.log else ''}"
 
     def entry(self) -> str:
-        """It as `--space` takes it."""
         return f"{self.setting}={number(self.low)}:{number(self.high)}{'' if self.log else ':linear'}"
+
+
+@dataclass(frozen=True)
+class Categories:
+    """One setting, of any kind, and the values it may have, as text: 400, or 600,400."""
+
+    setting: str
+    values: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return self.setting.partition(".")[2]
+
+    @property
+    def distribution(self) -> optuna.distributions.BaseDistribution:
+        return optuna.distributions.CategoricalDistribution(self.values)
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        return self.values
+
+    def suggest(self, trial: optuna.trial.BaseTrial) -> str:
+        return str(trial.suggest_categorical(self.name, self.values))
+
+    def typed(self, value: Any) -> str:
+        return str(value)
+
+    def at(self, share: float) -> str:
+        return self.values[int(share * len(self.values))]
+
+    def show(self, value: str) -> str:
+        return value
+
+    def describe(self) -> str:
+        return " | ".join(self.values)
+
+    def entry(self) -> str:
+        return f"{self.setting}={'|'.join(self.values)}"
 
 
 def number(value: float) -> str:
@@ -73,24 +167,19 @@ DEFAULT_SPACE = (
 )
 
 
-def suggest(trial: optuna.trial.BaseTrial, space: tuple[Dimension, ...], base: RunConfig) -> RunConfig:
+def suggest(trial: optuna.trial.BaseTrial, space: tuple[Searched, ...], base: RunConfig) -> RunConfig:
     """The base configuration with every dimension at the trial's value."""
-    return base.with_settings({d.setting: _value(d, trial) for d in space})
+    return base.with_settings({d.setting: d.suggest(trial) for d in space})
 
 
-def _value(dimension: Dimension, trial: optuna.trial.BaseTrial) -> float:
-    if dimension.integer:
-        return trial.suggest_int(dimension.name, int(dimension.low), int(dimension.high), log=dimension.log)
-    return trial.suggest_float(dimension.name, dimension.low, dimension.high, log=dimension.log)
-
-
-def build_space(table: Mapping[str, Any] | None = None, entries: Iterable[str] = ()) -> tuple[Dimension, ...]:
+def build_space(table: Mapping[str, Any] | None = None, entries: Iterable[str] = ()) -> tuple[Searched, ...]:
     """The default space, changed by a TOML table [space] and then by entries such as `beta=0.5:4`.
 
-    A range is low:high, searched on a log scale; low:high:linear searches it evenly; `off` takes a dimension out,
-    which leaves the setting at its configured value. In TOML: beta = [0.5, 4], or {low = 0, high = 1, log = false}.
+    A range is low:high, searched on a log scale; low:high:linear searches it evenly; values with | between are tried as
+    they are, and need not be numbers: hidden=400|600,400; `off` takes a dimension out, which leaves the setting at its
+    configured value. In TOML: beta = [0.5, 4], {low = 0, high = 1, log = false} or {values = ["400", "600,400"]}.
     """
-    space = {d.setting: d for d in DEFAULT_SPACE}
+    space: dict[str, Searched] = {d.setting: d for d in DEFAULT_SPACE}
     requests: list[tuple[str, Any]] = list((table or {}).items())
     for entry in entries:
         name, equals, text = entry.partition("=")
@@ -98,11 +187,14 @@ def build_space(table: Mapping[str, Any] | None = None, entries: Iterable[str] =
             raise ConfigError(f"--space {entry} has no range; write e.g. --space beta=0.5:4, or beta=off")
         requests.append((name.strip(), text.strip()))
     for name, spec in requests:
-        setting = numeric_setting(name, option="--space")
         if spec == "off" or spec is False:
-            space.pop(setting, None)
+            space.pop(_setting(name, option="--space"), None)
+        elif (values := _listed(spec)) is not None:
+            categories = _categories(_setting(name, option="--space"), values)
+            space[categories.setting] = categories
         else:
-            space[setting] = _dimension(setting, spec)
+            dimension = _dimension(numeric_setting(name, option="--space"), spec)
+            space[dimension.setting] = dimension
     if not space:
         raise ConfigError("the search space is empty; leave at least one dimension in it")
     return tuple(space.values())
@@ -110,13 +202,19 @@ def build_space(table: Mapping[str, Any] | None = None, entries: Iterable[str] =
 
 def numeric_setting(name: str, *, option: str) -> str:
     """The full name of a numeric setting that can be varied; ConfigError, naming the option, for any other."""
+    setting = _setting(name, option=option)
+    if setting_type(setting) not in (int, float):
+        raise ConfigError(f"{option} {name}: {setting} is not a number, so it has no range")
+    return setting
+
+
+def _setting(name: str, *, option: str) -> str:
+    """The full name of a setting that can be varied."""
     for candidate in (f"{section}.{name.removeprefix(f'{section}.')}" for section in SECTIONS):
         try:
-            kind = setting_type(candidate)
+            setting_type(candidate)
         except ConfigError:
             continue
-        if kind not in (int, float):
-            raise ConfigError(f"{option} {name}: {candidate} is not a number, so it has no range")
         if candidate.endswith("seed"):
             raise ConfigError(f"{option} {name}: a seed is not searched; every trial has its own")
         return candidate
@@ -128,8 +226,42 @@ def numeric_setting(name: str, *, option: str) -> str:
     raise ConfigError(f"{option} {name} names no setting; numbers that can be varied: {', '.join(numbers)}")
 
 
+def _listed(spec: Any) -> list[str] | None:
+    """The values of a specification that lists values; None for one of a range."""
+    if isinstance(spec, str) and "|" in spec:
+        return [text.strip() for text in spec.split("|")]
+    if isinstance(spec, Mapping) and set(spec) == {"values"} and isinstance(spec["values"], list):
+        return [str(value).lower() if isinstance(value, bool) else str(value).strip("[]") for value in spec["values"]]
+    return None
+
+
+def _categories(setting: str, texts: list[str]) -> Categories:
+    values = []
+    for text in texts:
+        value = RunConfig().with_settings({setting: text}).flat()[setting]  # the setting's own check says what is wrong
+        values.append(_as_text(value))
+    if len(set(values)) < max(2, len(values)):
+        raise ConfigError(f"space {setting} is {'|'.join(texts)!r}; it must be two different values or more, e.g. 1|2")
+    return Categories(setting, tuple(values))
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ",".join(map(str, value))
+    if isinstance(value, bool):
+        return str(value).lower()
+    return number(value) if isinstance(value, float) else str(value)
+
+
+def stored_dimension(held: Mapping[str, Any]) -> Searched:
+    """A dimension from its fields, as the ledger holds them."""
+    if "values" in held:
+        return Categories(held["setting"], tuple(held["values"]))
+    return Dimension(**held)
+
+
 def _dimension(setting: str, spec: Any) -> Dimension:
-    how = f"space {setting} is {spec!r}; write low:high, low:high:linear or off, e.g. 0.5:4"
+    how = f"space {setting} is {spec!r}; write low:high, low:high:linear, one|another or off, e.g. 0.5:4"
     log = True
     if isinstance(spec, str):
         parts = spec.split(":")

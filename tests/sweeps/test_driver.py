@@ -4,6 +4,7 @@ Most sweeps here run in this process (`Here`); those whose fact is a process are
 """
 
 import csv
+import html
 import json
 import math
 import os
@@ -369,6 +370,23 @@ def test_more_trials_are_added_to_those_that_are_there(again, undisturbed, quiet
     assert [r.data.tags["trial"] for r in recorded.trials] == [str(n) for n in range(6)]
     ends = {"COMPLETE": "FINISHED", "PRUNED": "KILLED"}
     assert recorded.statuses() == [ends[state] for _, _, state in ledger_of(again)]
+
+
+def test_values_that_are_no_numbers_are_searched_and_shown_everywhere(warm_home):
+    space = build_space(entries=["hidden=64|32,16", "learning_rate=off"])
+    result = run_sweep(warm_home, study(space=space, pruner="none"), 8)
+    widths = [params["hidden"] for params, _, _ in ledger_of(warm_home)]
+    assert set(widths) == {"64", "32,16"}
+    recorded = Recorded(warm_home)
+    assert [run.data.params["model.hidden"].strip("[]()").replace(" ", "") for run in recorded.trials] == widths
+    best = build_config(read_toml(result.best))
+    assert ",".join(map(str, best.model.hidden)) == widths[result.summary.chosen]
+    folder = result.report.parent
+    assert {path.stem for path in (folder / "images").glob("*.png")} >= {"importances", "slices", "parallel"}
+    with open(folder / "trials.csv", encoding="utf-8") as file:
+        assert [row["hidden"] for row in csv.DictReader(file)] == widths
+    assert "hidden 64 | 32,16" in result.report.with_name("report.md").read_text().replace("\\", "")
+    assert "'model.hidden=64|32,16'" in html.unescape(result.report.read_text())
 
 
 # ---------------------------------------------------------------------------------- statuses of what goes otherwise

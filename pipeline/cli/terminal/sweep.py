@@ -73,7 +73,7 @@ class SweepDisplay:
                 self._console.print(f"{name}: complete", markup=False)
 
     def _cells_text(self, trial: "TrialView") -> str:
-        params = " ".join(f"{name}={value:.3g}" for name, value in trial.params.items())
+        params = " ".join(f"{d.name}={d.show(trial.params[d.name])}" for d in self._config.space)
         values = " ".join(
             f"{o.name}={show(value)}" for o, value in zip(self._config.objectives, trial.values or [], strict=False)
         )

@@ -1,5 +1,6 @@
 """The search space: what a user may write, what it means, what is refused and how."""
 
+import json
 import math
 
 import optuna
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 from pipeline.config.reading import build_config
 from pipeline.config.settings import RunConfig
 from pipeline.errors import ConfigError
-from sweeps.study.space import DEFAULT_SPACE, Dimension, build_space, suggest
+from sweeps.study.samplers import sobol_point
+from sweeps.study.space import DEFAULT_SPACE, Dimension, build_space, stored_dimension, suggest
 
 NAMES = ("train.beta", "model.latent_dim", "train.learning_rate")
 
@@ -184,3 +186,67 @@ def test_two_different_ranges_never_read_alike():
     assert build_space(entries=[a.entry()])[0] == a
     assert DEFAULT_SPACE[0].describe() == "0.1 .. 10 log"
     assert DEFAULT_SPACE[1].describe() == "2 .. 64 log"
+
+
+# ---- values instead of a range
+
+
+@pytest.mark.parametrize(
+    ("entry", "setting", "shown"),
+    [
+        ("hidden=400|600,400", "model.hidden", ("400", "600,400")),
+        ("hidden=[400]|[600, 400]|64", "model.hidden", ("400", "600,400", "64")),
+        ("model.condition_encoder=true|false", "model.condition_encoder", ("true", "false")),
+        ("schedule=constant|cosine", "train.schedule", ("constant", "cosine")),
+        ("batch_size=64|128|256", "train.batch_size", ("64", "128", "256")),
+        ("beta=.5|1|2e0", "train.beta", ("0.5", "1", "2")),
+    ],
+)
+def test_values_are_searched_as_they_are_whatever_their_kind(entry, setting, shown):
+    [dimension] = [d for d in build_space(entries=[entry]) if d.setting == setting]
+    assert dimension.distribution == optuna.distributions.CategoricalDistribution(shown)
+    assert build_space(entries=[dimension.entry()]) == build_space(entries=[entry])
+    for text in shown:
+        config = suggest(optuna.trial.FixedTrial({dimension.name: text}), (dimension,), RunConfig())
+        assert config == RunConfig().with_settings({setting: text})
+        assert dimension.typed(text) == text
+
+
+def test_in_toml_values_are_a_list_of_their_own():
+    table = {"hidden": {"values": ["400", "600,400"]}, "condition_encoder": {"values": [True, False]}}
+    assert build_space(table) == build_space(entries=["hidden=400|600,400", "condition_encoder=true|false"])
+    assert build_space({"hidden": {"values": [[400], [600, 400]]}}) == build_space(entries=["hidden=400|600,400"])
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ("hidden=400|400", "it must be two different values or more"),
+        ("hidden=400|four", "model.hidden is 'four'; it must be a list of whole numbers"),
+        ("beta=1|-1", "train.beta is -1"),
+        ("seed=1|2", "a seed is not searched"),
+        ("width=1|2", "names no setting"),
+        ("hidden=100:400", "is not a number, so it has no range"),
+    ],
+)
+def test_values_that_cannot_be_searched_are_one_clear_line(entry, said):
+    with pytest.raises(ConfigError) as error:
+        build_space(entries=[entry])
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_study_of_values_is_the_same_study_when_it_is_read_back():
+    for dimension in build_space(entries=["hidden=400|600,400", "warmup_epochs=0:3:linear"]):
+        assert stored_dimension(json.loads(json.dumps(vars(dimension)))) == dimension
+
+
+def test_sobol_points_give_every_value_its_share():
+    space = build_space(entries=["hidden=400|600,400", "latent_dim=2:5"])
+    points = [sobol_point(space, n, seed=1) for n in range(64)]
+    assert {p["hidden"] for p in points} == {"400", "600,400"}
+    assert sum(p["hidden"] == "400" for p in points) == 32
+    assert {p["latent_dim"] for p in points} == {2, 3, 4, 5}
+    assert all(0.1 <= p["beta"] <= 10 and 1e-3 <= p["learning_rate"] <= 1e-2 for p in points)
+    assert sobol_point(space, 5, seed=1) == points[5]
+    assert sobol_point(space, 5, seed=2) != points[5]
