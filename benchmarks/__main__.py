@@ -17,7 +17,7 @@ from benchmarks import growth, startup, sweeps, training
 from pipeline.environment import git_commit
 from pipeline.store.home import Home
 
-PARTS = ("training", "startup", "growth", "sweeps")
+PARTS = ("training", "startup", "growth", "sweeps", "stopping")
 
 
 def spread(values: Iterable[float]) -> str:
@@ -51,21 +51,33 @@ def training_rows(result: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def sweep_rows(result: dict[str, Any]) -> list[tuple[str, str]]:
-    early, full, usual = result["pruner pareto"], result["pruner none"], result["usual"]
-    warm = early["seconds"] - early["judge_seconds"]
+    cold, warm, full = (result[name] for name in sweeps.CONTESTANTS)
+    usual = result["usual"]
     stages_ = full["stage_seconds"]
     inside = sum(stages_.values())
-    scoring = stages_["evaluate"] + stages_["score"]
+    scoring = stages_["evaluate"] + stages_["score"] + stages_["prior"] + stages_["expost"]
     return [
         ("usual sweep, s", f"{usual['scaled_seconds']:.0f} ({usual['trials']} trials, scaled)"),
-        ("ours, finals and report included, s", f"{warm:.0f} (and {early['judge_seconds']:.0f} for the judges, once)"),
-        ("stopped early", f"{early['pruned']} of {early['finished']}"),
-        ("ours against the usual sweep", f"{usual['scaled_seconds'] / warm:.2f}"),
-        ("the same, the judges' training included", f"{usual['scaled_seconds'] / early['seconds']:.2f}"),
-        ("ours against ours with --pruner none", f"{full['seconds'] / warm:.2f}"),
-        ("CPU outside training and scoring, share", f"{1 - inside / full['cpu_seconds']:.1%}"),
-        ("evaluation and scoring, share of CPU without the judges", f"{scoring / full['cpu_seconds']:.1%}"),
+        ("ours, finals and report included, s", f"{warm['seconds']:.0f}"),
+        ("ours with --pruner none, s", f"{full['seconds']:.0f}"),
+        ("stopped early", f"{warm['pruned']} of {warm['finished']}"),
+        ("ours against the usual sweep", f"{usual['scaled_seconds'] / warm['seconds']:.2f}"),
+        ("ours, as a share of ours with --pruner none", f"{warm['seconds'] / full['seconds']:.2f}"),
+        ("its hypervolume, as a share", f"{warm['hypervolume'] / full['hypervolume']:.4f}"),
+        ("on an empty store, over the same with judges there", f"{cold['seconds'] / warm['seconds']:.2f}"),
+        ("CPU outside training and scoring, share, --pruner none", f"{1 - inside / full['cpu_seconds']:.1%}"),
+        ("evaluation, priors and scores, share of CPU, --pruner none", f"{scoring / full['cpu_seconds']:.1%}"),
         ("best val neg_elbo: usual", f"{usual['best']:.2f}"),
+    ]
+
+
+def stopping_rows(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    def ratio(key: str) -> str:
+        return spread(row["pareto"][key] / row["none"][key] for row in rows)
+
+    return [
+        ("digits: early stopping, seconds as a share", ratio("seconds")),
+        ("digits: early stopping, hypervolume as a share", ratio("hypervolume")),
     ]
 
 
@@ -84,6 +96,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=2, help="of each contestant in `training`")
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--sweep-epochs", type=int, default=10)
+    parser.add_argument("--sweep-seeds", type=int, default=5, help="study seeds in `stopping`")
     parser.add_argument("--usual-trials", type=int, default=4, help="of the usual sweep; the rest is scaled")
     parser.add_argument("--home", type=Path, help="keep the sweeps here")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results.json"))
@@ -115,6 +128,10 @@ def main() -> None:
                     root, home, trials=args.trials, epochs=args.sweep_epochs, usual_trials=args.usual_trials
                 )
                 rows += sweep_rows(result[part])
+            elif part == "stopping":
+                home = args.home or Path(folder)
+                result[part] = sweeps.stopping(home, root, trials=args.trials, seeds=args.sweep_seeds)
+                rows += stopping_rows(result[part])
             args.out.write_text(json.dumps(result, indent=1) + "\n")
     print("\n| what | figure |\n|---|---|\n" + "\n".join(f"| {name} | {figure} |" for name, figure in rows))
     print(f"written: {args.out}")

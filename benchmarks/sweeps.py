@@ -2,8 +2,8 @@
 
 import json
 import os
-import re
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,13 +15,23 @@ import torch
 
 from benchmarks.training import in_process
 from benchmarks.usual import usual_data, usual_sweep
+from pipeline.api import load_study
 from pipeline.config.sections import DataConfig
 from pipeline.data.preparing import prepare
 from pipeline.store.files import read_json
+from pipeline.store.home import Home
 from pipeline.store.store import MANIFEST
 
+CONTESTANTS: dict[str, tuple[str, ...]] = {
+    "empty store": (),
+    "judges there": (),
+    "judges there, pruner none": ("--pruner", "none"),
+}
 COMMAND = str(Path(sys.executable).with_name("cvae-pipe"))
-STAGES = ("prepare", "judge", "reference", "calibration", "train", "evaluate", "score", "inside")
+STAGES = (
+    *("prepare", "judge", "reference", "calibration", "train", "rung"),
+    *("evaluate", "score", "prior", "expost", "inside"),
+)
 """Training and scoring; everything else that takes time is what a sweep costs outside of them."""
 
 
@@ -55,13 +65,11 @@ def timed_sweep(home: Path, root: Path, *options: str) -> dict[str, Any]:
     wall = time.perf_counter() - began
     after, stages_after = resource.getrusage(resource.RUSAGE_CHILDREN), stage_seconds(home)
     document = json.loads(done.stdout)
-    judged = re.search(r"^judge: done in ([\d.]+) s", done.stderr, re.MULTILINE)
     return {
         "command": "cvae-pipe sweep " + " ".join(options),
         "seconds": wall,
         "cpu_seconds": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
         "stage_seconds": {k: stages_after[k] - stages_before[k] for k in stages_after},
-        "judge_seconds": float(judged[1]) if judged else 0.0,
         "finished": document["finished"],
         "failed": document["failed"],
         "pruned": document["pruned"],
@@ -78,14 +86,18 @@ def stage_seconds(home: Path) -> dict[str, float]:
 
 
 def measure(root: Path, home: Path, *, trials: int, epochs: int, usual_trials: int) -> dict[str, Any]:
-    """Ours with and without early stopping, and the usual one for `usual_trials` trials, scaled to `trials`: its trials
-    do not meet. The judges are trained by the first."""
-    common = ("--dataset", "mnist", "--trials", str(trials), "--epochs", str(epochs))
+    """On MNIST: ours on an empty store, with the judges there, and without early stopping; and the usual one for
+    `usual_trials` trials, scaled to `trials`: its trials do not meet. Each in a home of its own, so that none finds
+    what another has trained."""
+    common = ("--dataset", "mnist", "--trials", str(trials), "--epochs", str(epochs), "--name", "timed")
     result: dict[str, Any] = {"trials": trials, "epochs": epochs}
-    for pruner in ("pareto", "none"):
-        row = timed_sweep(home, root, *common, "--name", pruner, "--pruner", pruner)
-        result[f"pruner {pruner}"] = row
-        print(f"ours, --pruner {pruner}, finals included: {row['seconds']:.0f} s", flush=True)
+    for name, options in CONTESTANTS.items():
+        own = home / name.replace(" ", "-")
+        if name != "empty store":
+            share_data(home / "empty-store", own)
+        row = timed_sweep(own, root, *common, *options)
+        result[name] = row | {"hypervolume": hypervolume(own)}
+        print(f"ours, {name}: {row['seconds']:.0f} s, {row['pruned']} stopped", flush=True)
     usual = in_process(timed_usual, root, usual_trials, epochs)
     usual["scaled_seconds"] = usual["seconds"] * trials / usual_trials
     result["usual"] = usual
@@ -93,3 +105,31 @@ def measure(root: Path, home: Path, *, trials: int, epochs: int, usual_trials: i
         f"usual: {usual['seconds']:.0f} s for {usual_trials} trials, {usual['scaled_seconds']:.0f} s scaled", flush=True
     )
     return result
+
+
+def stopping(home: Path, root: Path, *, trials: int, seeds: int) -> list[dict[str, Any]]:
+    """On scikit-learn's digits, per study seed: seconds and hypervolume with and without early stopping."""
+    rows: list[dict[str, Any]] = []
+    for seed in range(seeds):
+        row: dict[str, Any] = {"seed": seed}
+        for pruner in ("pareto", "none"):
+            own = home / f"{pruner}-{seed}"
+            if rows:
+                share_data(home / "pareto-0", own)
+            options = ("--dataset", "digits", "--trials", str(trials), "--name", "timed", "--sweep-seed", str(seed))
+            found = timed_sweep(own, root, *options, "--pruner", pruner)
+            row[pruner] = {k: found[k] for k in ("seconds", "pruned")} | {"hypervolume": hypervolume(own)}
+        print(row, flush=True)
+        rows.append(row)
+    return rows
+
+
+def share_data(source: Path, target: Path) -> None:
+    """Give a home what belongs to the data set: images, judges, reference statistics."""
+    for stage in ("prepare", "judge", "judge_a", "judge_b", "reference", "calibration"):
+        shutil.copytree(source / ".cache" / "store" / stage, target / ".cache" / "store" / stage)
+
+
+def hypervolume(home: Path) -> float:
+    """Of the front of the study `timed`, on physical ranges, full-budget scores."""
+    return load_study("timed", home=Home(home, home / "data")).summary.quantity("front/hypervolume")
