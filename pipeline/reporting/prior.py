@@ -51,7 +51,7 @@ def _fit(outcome: Outcome) -> Phrase:
         else f"a mixture of {number} Gaussians{each}"
     )
     tried: list[str] = []
-    for components in facts["validation_kl"]:
+    for components in sorted(facts["validation_kl"], key=int):
         kl = cited(outcome, f"facts/prior/validation_kl/{components}", form=".2f")
         tried += ["; ", "N(0, I) " if components == "0" else f"{components}: ", kl]
     return Phrase(

@@ -8,8 +8,8 @@ from jaxtyping import Float
 from sweeps.analysis.choice import Front
 from sweeps.study.objective import Objective
 
-STEP = 0.1
-"""Of the objective that is exchanged: a tenth of all there is to coverage."""
+STEP, FINE_STEP = 0.1, 0.01
+"""Of the objective that is exchanged: a tenth of all there is to coverage; one image in a hundred."""
 
 
 @dataclass(frozen=True)
@@ -18,16 +18,17 @@ class Offer:
 
     trial: int
     nats: float
-    """That STEP of the objective is worth, at this trial's price."""
+    """That a step of the objective is worth, at this trial's price."""
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """What STEP of an objective is worth in nats."""
+    """What a step of an objective is worth in nats."""
 
     objective: Objective
+    step: float
     by_range: float
-    """On the physical ranges: the share of its range that STEP is, of the range of the objective in nats."""
+    """On the physical ranges: the share of its range that a step is, of the range of the objective in nats."""
     more: Offer | None
     """The cheapest way on the front to have more of it; None where no trial sells any for nats."""
     less: Offer | None
@@ -55,7 +56,8 @@ def exchanges(front: Front, trial: int) -> tuple[Exchange, ...]:
 
 def _exchange(front: Front, apart: Float[np.ndarray, "N M"], axis: int, nats: int) -> Exchange:
     """Of one objective; `apart` are gains less those of the choice."""
-    share, span = STEP / _span(front, axis), _span(front, nats)
+    step = FINE_STEP if "accuracy" in front.objectives[axis].name else STEP
+    share, span = step / _span(front, axis), _span(front, nats)
 
     def offers(better: int, worse: int) -> list[Offer]:
         """Only trials that are better in the one and worse in the other tell a price."""
@@ -65,6 +67,7 @@ def _exchange(front: Front, apart: Float[np.ndarray, "N M"], axis: int, nats: in
 
     return Exchange(
         front.objectives[axis],
+        step,
         share * span,
         more=min(offers(axis, nats), key=lambda o: (o.nats, o.trial), default=None),
         less=max(offers(nats, axis), key=lambda o: (o.nats, -o.trial), default=None),

@@ -23,7 +23,7 @@ from pipeline.store.files import write_atomically
 from pipeline.store.home import Home
 from pipeline.store.store import KEY_LENGTH
 from sweeps.analysis.choice import Choice, Front, choose
-from sweeps.analysis.exchange import STEP, Exchange, exchanges
+from sweeps.analysis.exchange import Exchange, exchanges
 from sweeps.analysis.front import gains, pareto_front
 from sweeps.study.closing import Closing, recorded_closing
 from sweeps.study.config import StudyConfig
@@ -209,7 +209,7 @@ class Summary:
                 {"trial": n, "score": choice.scores.get(n), "val": _named(spread_of(self.retrained.get(n, ())))}
                 for n in choice.candidates
             ],
-            "exchange": {name: {"step": STEP, "nats": e.prices} for name, e in self.exchanges.items()},
+            "exchange": {name: {"step": e.step, "nats": e.prices} for name, e in self.exchanges.items()},
         }
 
 

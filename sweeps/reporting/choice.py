@@ -3,7 +3,7 @@
 from pipeline.reporting.blocks import Block, Table, Text
 from pipeline.reporting.citation import Phrase, cited_spread
 from sweeps.analysis.choice import MOST, WITHIN, Choice, Front
-from sweeps.analysis.exchange import STEP, Exchange
+from sweeps.analysis.exchange import Exchange
 from sweeps.analysis.front import RULES
 from sweeps.analysis.summary import Summary
 from sweeps.reporting.cells import trial_link
@@ -102,7 +102,7 @@ def prices(summary: Summary) -> tuple[Block, ...]:
 
     rows = tuple(
         (
-            f"{STEP:g} of {name}",
+            f"{exchange.step:g} of {name}",
             summary.cited(f"exchange/{name}/range", form=".2f"),
             offer(name, exchange, "more", "costs"),
             offer(name, exchange, "less", "saves"),

@@ -19,7 +19,7 @@ def prices(values, trial=0, objectives=OBJECTIVES, ranges=RANGES):
 def test_on_the_ranges_a_tenth_of_coverage_is_a_tenth_of_all_nats():
     found = prices([[0.9, 0.9, 100.0]])
     assert found["coverage_relative"].by_range == pytest.approx(12.0)
-    assert found["conditional_accuracy"].by_range == pytest.approx(0.1 / 0.895 * 120)
+    assert found["conditional_accuracy"].by_range == pytest.approx(0.01 / 0.895 * 120)
     assert found["coverage_relative"].more is None
     assert found["coverage_relative"].less is None
 
