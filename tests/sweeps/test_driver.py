@@ -39,7 +39,7 @@ from pipeline.store.home import Home
 from pipeline.tracking import MlflowTracker
 from sweeps.analysis.summary import SweepResult
 from sweeps.driver import _Sweep, rebuild_report, sweep
-from sweeps.execution.jobs import EpochDone, Event, Job, JobDone, JobFailed
+from sweeps.execution.jobs import EpochDone, Event, Job, JobDone, JobFailed, JobStopped
 from sweeps.execution.local import LocalExecutor, _do
 from sweeps.execution.population import PopulationExecutor
 from sweeps.progress import SweepView
@@ -248,8 +248,12 @@ def test_only_the_finals_are_opened_on_test(undisturbed):
     assert sorted(run.data.params["train.seed"] for run in recorded.finals) == ["0", "1"]
 
 
-def test_candidates_are_retrained_on_validation_and_the_choice_is_made_among_them(undisturbed):
-    summary, recorded = undisturbed.result.summary, Recorded(undisturbed.home)
+def test_candidates_are_retrained_on_validation_and_the_choice_is_made_among_them(warm_home, quiet_report):
+    objectives = chosen(("neg_elbo_expost", "vendi_ratio_expost"), "cvae", "mixture")
+    summary = run_sweep(warm_home, study(objectives=objectives, pruner="none"), 5, final_seeds=2).summary
+    recorded = Recorded(warm_home)
+    assert len(summary.front) > 1
+    assert summary.choice.candidates
     assert summary.choice.settled
     assert summary.chosen in summary.choice.candidates
     again = [(n, seed) for n in summary.choice.candidates for seed in (0, 1)]
@@ -265,7 +269,7 @@ def test_candidates_are_retrained_on_validation_and_the_choice_is_made_among_the
     }
     scores = summary.pareto.scores(np.array([means[n] for n in summary.choice.candidates]))
     assert summary.chosen == summary.choice.candidates[scores.argmin()]
-    document = undisturbed.result.document()["chosen"]
+    document = summary.document()["chosen"]
     assert [c["trial"] for c in document["candidates"]] == list(summary.choice.candidates)
     assert document["noise"] == summary.choice.noise
 
