@@ -183,9 +183,7 @@ def test_a_run_is_named_by_its_prior_but_its_standard_score_is_shared():
     configs += [quick_config(**MIXTURE), quick_config(**MIXTURE, sampling__seed=1)]
     assert len({run_key(config, "test") for config in configs}) == len(configs)
     assert len({SCORE.key(config, "test") for config in configs}) == 1
-    unused = quick_config(
-        sampling__seed=1, sampling__prior="standard"
-    )  # of the standard prior, which has nothing to seed
+    unused = quick_config(sampling__seed=1, sampling__prior="standard")  # which has nothing to seed
     assert run_key(unused, "test") == run_key(configs[0], "test")
 
 
