@@ -1013,7 +1013,7 @@ def test_an_outage_of_the_tracking_server_stops_nothing_and_a_repeat_replays_wha
         (["--final-seeds", "-1"], "--final-seeds is -1; it must be 0 or more"),
         (["--timeout", "0"], "--timeout is 0 minutes; it must be above 0"),
         (["--timeout", "nan"], "--timeout is nan minutes; it must be above 0"),
-        (["--space", "beta=4"], "write low:high, low:high:linear or off"),
+        (["--space", "beta=4"], "write low:high, low:high:linear, one|another or off"),
         (["--space", "betta=1:2"], "--space betta names no setting"),
         (["--pruner", "median"], "unknown pruner median; pruners are pareto, none"),
         (["--eta", "1"], "--eta is 1; it must be 2 or more"),
