@@ -12,19 +12,19 @@ import numpy as np
 import optuna
 import pandas as pd
 from jaxtyping import Float
-from optuna.trial import FixedTrial, FrozenTrial, TrialState
+from optuna.trial import FixedTrial, TrialState
 
 from pipeline.config.settings import RunConfig
 from pipeline.errors import ReportError
 from pipeline.reporting.citation import Number, Source
-from pipeline.runs.outcome import Outcome, epoch_grids, load_outcome
-from pipeline.stages.graph import TRAIN, run_key
+from pipeline.runs.outcome import Outcome, load_outcome
+from pipeline.stages.graph import run_key
 from pipeline.store.files import write_atomically
 from pipeline.store.home import Home
-from pipeline.store.store import KEY_LENGTH
 from sweeps.analysis.choice import Choice, Front, choose
 from sweeps.analysis.exchange import Exchange, exchanges
 from sweeps.analysis.front import gains, pareto_front
+from sweeps.analysis.trials import busy_seconds, last_grid, trial_frame
 from sweeps.study.closing import Closing, recorded_closing
 from sweeps.study.config import StudyConfig
 from sweeps.study.hypervolume import hypervolume_history
@@ -295,47 +295,6 @@ def stored_runs(home: Home, configs: list[RunConfig], split: str) -> tuple[Outco
     """The leading ones of these configurations whose run on a split is in the store."""
     keys = [run_key(config, split) for config in configs]
     return tuple(load_outcome(home, key) for key in takewhile(lambda key: home.store.has("run", key), keys))
-
-
-def last_grid(home: Home, config: StudyConfig, trial: FrozenTrial) -> tuple[int, Path] | None:
-    """The last epoch that a failed or pruned trial drew a grid after, and the grid; None if it drew none."""
-    if not trial.state.is_finished():  # its folder moves to the store when it ends, which may be now
-        return None
-    key = TRAIN.key(config.trial_config(trial.number, FixedTrial(trial.params)))
-    grids = epoch_grids(home.store.path("train", key)) or epoch_grids(home.store.partial("train", key))
-    return max(grids.items(), default=None)
-
-
-def busy_seconds(trials: list[FrozenTrial]) -> float:
-    """Time in which at least one trial ran: what trials at one time have in common counts once, pauses not at all."""
-    spans = sorted((t.datetime_start, t.datetime_complete) for t in trials if t.datetime_start and t.datetime_complete)
-    total, until = 0.0, None
-    for start, end in spans:
-        total += max(0.0, (end - (start if until is None else max(start, until))).total_seconds())
-        until = end if until is None else max(until, end)
-    return total
-
-
-def trial_frame(study: optuna.Study, config: StudyConfig) -> pd.DataFrame:
-    """A row per trial, in order of number."""
-    rows = []
-    for t in study.get_trials(deepcopy=False):
-        metrics = {key.partition("/")[2]: value for key, value in t.user_attrs.get("metrics", {}).items()}
-        state = "failed" if t.state == TrialState.FAIL else t.state.name.lower()
-        rows.append(
-            {
-                "number": t.number,
-                "state": state,
-                **t.params,
-                **{o.name: float("nan") for o in config.objectives},
-                **metrics,
-                "seconds": t.duration.total_seconds() if t.duration else float("nan"),
-                "reason": t.user_attrs.get("reason", ""),
-                "run_key": t.user_attrs.get("run_key", "")[:KEY_LENGTH],
-            }
-        )
-    columns = ["number", "state", *(d.name for d in config.space), *(o.name for o in config.objectives)]
-    return pd.DataFrame(rows, columns=None if rows else [*columns, "seconds", "reason", "run_key"])
 
 
 def write_best(summary: Summary, folder: Path) -> Path | None:

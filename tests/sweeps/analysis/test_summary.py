@@ -15,7 +15,8 @@ from optuna.trial import TrialState, create_trial
 
 from pipeline.config.reading import build_config, read_toml
 from sweeps.analysis.front import pareto_front
-from sweeps.analysis.summary import Summary, summarise, trial_frame, write_best
+from sweeps.analysis.summary import Summary, summarise, write_best
+from sweeps.analysis.trials import trial_frame
 from sweeps.reporting.study import sweep_command
 from sweeps.study.config import StudyConfig
 from sweeps.study.objective import chosen

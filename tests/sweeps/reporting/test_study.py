@@ -21,7 +21,8 @@ from pipeline.stages.context import Context
 from pipeline.stages.graph import TRAIN
 from pipeline.stages.train import epoch_grid_path
 from sweeps.analysis.front import pareto_front
-from sweeps.analysis.summary import busy_seconds, summarise, trial_frame
+from sweeps.analysis.summary import summarise
+from sweeps.analysis.trials import busy_seconds, trial_frame
 from sweeps.driver import rebuild_report
 from sweeps.reporting.answer import beta_sentence
 from sweeps.reporting.study import sweep_report, write_sweep_report
