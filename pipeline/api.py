@@ -260,7 +260,7 @@ def study(
     name (by default those of the model), the name by default the data set's.
 
     A study that was begun keeps its window, sampler and pruner where they are not given again. `sampler` is a row of
-    `sweeps.study.samplers.SAMPLERS`, by default the one that found most in benchmarks; `pruner` is pareto (the default)
+    `sweeps.study.samplers.SAMPLERS`, by default tpe; `pruner` is pareto (the default)
     or none; `eta` and `first_rung` (epochs) place its rungs.
     """
     from sweeps.execution.placement import WINDOW, executor_kind

@@ -35,7 +35,7 @@ def sweep(
     timeout: Annotated[float | None, typer.Option(help="Minutes after which it stops, resumable, and reports.")] = None,
     sampler: Annotated[
         str | None,
-        typer.Option(help="tpe, tpe-joint, sobol-tpe, sobol-gp or random; by default the best in benchmarks."),
+        typer.Option(help="tpe, tpe-joint, sobol-tpe, sobol-gp or random; by default tpe."),
     ] = None,
     pruner: Annotated[
         str | None,
