@@ -18,6 +18,8 @@ from pipeline.store.home import Home
 from sweeps.analysis.choice import Front, choose
 from sweeps.analysis.front import RULES, least
 from sweeps.analysis.summary import Summary
+from sweeps.study.objective import gains
+from sweeps.study.stopping import fronts
 
 DRAWS = 200
 
@@ -32,13 +34,6 @@ def noise_of(summary: Summary) -> Float[np.ndarray, " M"]:
     return np.sqrt(np.mean(spread, axis=0))
 
 
-def on_front(values: Float[np.ndarray, "N M"], summary: Summary) -> Float[np.ndarray, " K"]:
-    """Rows that no other dominates."""
-    better = values * [1 if o.maximise else -1 for o in summary.config.objectives]
-    dominated = (better[None] >= better[:, None]).all(axis=2) & (better[None] > better[:, None]).any(axis=2)
-    return np.flatnonzero(~np.any(dominated, axis=1))
-
-
 def named(summary: Summary, *, draws: int, seeds: int) -> dict[str, list[int]]:
     """What each rule names in each resampling; and what is named among candidates that were trained again."""
     config, rng = summary.config, np.random.default_rng(0)
@@ -50,11 +45,11 @@ def named(summary: Summary, *, draws: int, seeds: int) -> dict[str, list[int]]:
     for _ in range(draws):
         seen = true + noise * rng.standard_normal(true.shape)
         again = true + noise * rng.standard_normal((seeds, *true.shape))
-        rows = on_front(seen, summary)
+        rows = next(fronts(gains(seen, summary.ranges)))
         front = Front(tuple(numbers[rows].tolist()), seen[rows], config.objectives, summary.ranges)
-        gains = front.gains(front.values)
+        own = front.gains(front.values)
         for name, rule in RULES.items():
-            found[name].append(least(front.numbers, rule(gains)))
+            found[name].append(least(front.numbers, rule(own)))
         place = {n: i for i, n in enumerate(numbers.tolist())}
         choice = choose(front, lambda n, again=again, place=place: again[:, place[n]], seeds=seeds)  # type: ignore[misc]
         found["among candidates"].append(choice.trial)

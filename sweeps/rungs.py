@@ -4,7 +4,6 @@ A trial's values are written down before it is answered: a driver that is killed
 same.
 """
 
-import math
 from collections.abc import Mapping
 from functools import cached_property
 
@@ -18,7 +17,7 @@ from pipeline.stages.prepare import prepare
 from pipeline.stages.reference import reference
 from sweeps.study.config import StudyConfig
 from sweeps.study.ledger import RUNGS, Ledger
-from sweeps.study.objective import physical_range
+from sweeps.study.objective import gains, physical_range
 from sweeps.study.stopping import goes_on
 
 
@@ -42,13 +41,13 @@ class Rungs:
             own[rung] = [values[o.name] for o in self._config.objectives]
             self._ledger.note(trial, **{RUNGS: own})
         elders = [m for m in range(n - self._config.window + 1) if rung in self._values.get(m, {})]
-        gains = [self._gains(self._values[m][rung]) for m in elders]
-        return goes_on(self._gains(own[rung]), np.array(gains), eta=self._config.eta)
+        *others, last = self._gains([*(self._values[m][rung] for m in elders), own[rung]])
+        return goes_on(last, np.array(others), eta=self._config.eta)
 
-    def _gains(self, values: list[float]) -> Float[np.ndarray, " M"]:
-        """0 at the worst value that means something, 1 at the best; what is not a number is the worst there is."""
-        shares = [(v - worst) / (best - worst) for v, (worst, best) in zip(values, self._ranges, strict=True)]
-        return np.array([share if math.isfinite(share) else -math.inf for share in shares])
+    def _gains(self, values: list[list[float]]) -> Float[np.ndarray, "N M"]:
+        """What is not a number is the worst there is."""
+        found = gains(np.array(values), self._ranges)
+        return np.where(np.isfinite(found), found, -np.inf)
 
 
 def data_ranges(ctx: Context, config: StudyConfig) -> list[tuple[float, float]]:

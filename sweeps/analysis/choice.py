@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool, Float
 
-from sweeps.analysis.front import RULES, gains, least, shortfalls
+from sweeps.analysis.front import RULES, distances, least, shortfalls
 from sweeps.study.closing import Preference
-from sweeps.study.objective import Objective
+from sweeps.study.objective import Objective, gains
 
 MOST = 3
 """Candidates, the trial named first included: each costs as many trainings as there are final seeds."""
@@ -58,7 +58,7 @@ class Front:
 
     def distances(self, values: Float[np.ndarray, "K M"]) -> Float[np.ndarray, " K"]:
         """To the front's own best, each axis on its physical range."""
-        return np.linalg.norm(shortfalls(self.gains(values), self.gains(self.values)), axis=1)
+        return distances(self.gains(values), self.gains(self.values))
 
     def scores(self, values: Float[np.ndarray, "K M"]) -> Float[np.ndarray, " K"]:
         """What the choice is least in, whether or not bounds are kept: the distance; with preferences the shortfall in

@@ -1,7 +1,6 @@
 """The Pareto front of a study's trials, and the rules that name one trial of it. Knows arrays of gains; no files.
 
-A gain is an objective's value on its physical range: 0 is the worst value that means something, 1 the best (see
-`sweeps.study.objective.physical_range`). A rule gives each trial of a front a score; the least names its trial.
+Gains are those of `sweeps.study.objective`. A rule gives each trial of a front a score; the least names its trial.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,26 +10,21 @@ import pandas as pd
 from jaxtyping import Float
 
 from sweeps.study.objective import Objective
+from sweeps.study.stopping import fronts
 
 
 def pareto_front(frame: pd.DataFrame, objectives: tuple[Objective, ...]) -> tuple[int, ...]:
     """Numbers of the complete trials that no other complete trial dominates: at least as good in all, better in one."""
     complete = frame[frame["state"] == "complete"]
-    gains = np.array([[row[o.name] * (1 if o.maximise else -1) for o in objectives] for _, row in complete.iterrows()])
     numbers = complete["number"].tolist()
+    if not numbers:
+        return ()
+    better = complete[[o.name for o in objectives]].to_numpy(dtype=float) * [
+        1 if o.maximise else -1 for o in objectives
+    ]
     if len(objectives) == 1:
-        return (int(numbers[int(gains[:, 0].argmax())]),) if numbers else ()
-    return tuple(
-        int(number)
-        for number, own in zip(numbers, gains, strict=True)
-        if not ((gains >= own).all(1) & (gains > own).any(1)).any()
-    )
-
-
-def gains(values: Float[np.ndarray, "N M"], ranges: Sequence[tuple[float, float]]) -> Float[np.ndarray, "N M"]:
-    """Objective values on the ranges (worst, best) of their axes."""
-    worst, best = np.array(ranges, dtype=float).T
-    return (values - worst) / (best - worst)
+        return (int(numbers[int(better[:, 0].argmax())]),)
+    return tuple(int(numbers[row]) for row in next(fronts(better)))
 
 
 def shortfalls(gains: Float[np.ndarray, "N M"], front: Float[np.ndarray, "K M"]) -> Float[np.ndarray, "N M"]:
@@ -42,9 +36,13 @@ def shortfalls(gains: Float[np.ndarray, "N M"], front: Float[np.ndarray, "K M"])
     return front.clip(max=1).max(0) - gains.clip(max=1)
 
 
+def distances(gains: Float[np.ndarray, "N M"], front: Float[np.ndarray, "K M"]) -> Float[np.ndarray, " N"]:
+    """Of each to the front's own best on each axis: what was shown to be possible, though not all at once."""
+    return np.linalg.norm(shortfalls(gains, front), axis=1)
+
+
 def to_own_best(front: Float[np.ndarray, "N M"]) -> Float[np.ndarray, " N"]:
-    """Distance to the front's own best on each axis: what was shown to be possible, though not all at once."""
-    return np.linalg.norm(shortfalls(front, front), axis=1)
+    return distances(front, front)
 
 
 def to_ideal(front: Float[np.ndarray, "N M"]) -> Float[np.ndarray, " N"]:

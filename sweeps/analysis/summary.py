@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, cached_property
 from itertools import takewhile
 from math import isnan
 from pathlib import Path
@@ -23,12 +23,12 @@ from pipeline.store.files import write_atomically
 from pipeline.store.home import Home
 from sweeps.analysis.choice import Choice, Front, choose
 from sweeps.analysis.exchange import Exchange, exchanges
-from sweeps.analysis.front import gains, pareto_front
+from sweeps.analysis.front import pareto_front
 from sweeps.analysis.trials import busy_seconds, last_grid, trial_frame
 from sweeps.study.closing import Closing, recorded_closing
 from sweeps.study.config import StudyConfig
 from sweeps.study.hypervolume import hypervolume_history
-from sweeps.study.objective import physical_range, values
+from sweeps.study.objective import gains, physical_range, values
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Summary:
         seeds = [config.train.seed + i for i in range(self.closing.final_seeds)]
         return [config.with_settings({"train.seed": seed}) for seed in seeds]
 
-    @property
+    @cached_property
     def ranges(self) -> tuple[tuple[float, float], ...]:
         """Worst and best value of every objective that mean something: facts of the data, which any result has."""
         some = next(iter(self.outcomes.values()))
@@ -85,7 +85,7 @@ class Summary:
         """Objective values of these rows of the table on their physical ranges."""
         return gains(trials[[o.name for o in self.config.objectives]].to_numpy(dtype=float), self.ranges)
 
-    @property
+    @cached_property
     def pareto(self) -> Front | None:
         """The front as the rules of the choice see it; None where a result of it is missing."""
         if not self.front or not all(number in self.outcomes for number in self.front):
@@ -101,7 +101,7 @@ class Summary:
             return "best"
         return "preferred" if self.pareto is not None and self.pareto.preferred else "balanced"
 
-    @property
+    @cached_property
     def exchanges(self) -> dict[str, Exchange]:
         """What the other objectives are worth in nats around the choice, by name."""
         front = self.pareto

@@ -4,9 +4,12 @@ A beta-weighted loss is a different quantity at every beta, and raw bce alone is
 offer.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
 
 from pipeline.errors import ConfigError
 
@@ -98,3 +101,10 @@ def physical_range(objective: Objective, metrics: Mapping[str, float], *, classe
     if objective.name.startswith("neg_elbo"):
         return metrics["val/label_only_bce"], metrics["val/entropy_floor"]
     return 0.0, 1.0
+
+
+def gains(values: Float[np.ndarray, "N M"], ranges: Sequence[tuple[float, float]]) -> Float[np.ndarray, "N M"]:
+    """Objective values on the ranges (worst, best) of their axes: 0 is the worst value that means something, 1 the
+    best."""
+    worst, best = np.array(ranges, dtype=float).T
+    return (values - worst) / (best - worst)
