@@ -49,7 +49,7 @@ def score(config: RunConfig, *, split: SplitName = "test", force: Force = False,
 @examples("cvae-pipe audit --dataset digits", "cvae-pipe audit --beta 4 --json")
 @configured()
 def audit(config: RunConfig, *, split: SplitName = "test", force: Force = False, json_: Json = False) -> None:
-    """Measure the secondary suite: likelihood bound, diversity, latent health, memorisation; takes minutes."""
+    """Measure the secondary suite: likelihood bound, diversity, latent health; takes minutes."""
     _measure(("audit",), config, split, force, json_, {"KL per dimension": "kl_per_dim.json"})
 
 

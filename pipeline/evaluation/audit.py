@@ -1,4 +1,4 @@
-"""The secondary suite for models that are reported: likelihood bound, diversity, latent health, memorisation.
+"""The secondary suite for models that are reported: likelihood bound, diversity, latent health.
 
 Knows tensors; no files, stages or trackers. Too slow for every trial of a sweep (a minute or more on one core), so it
 is for finals. The generated images are those of `scoring`: the same z, labels and reference images for every model.
@@ -19,7 +19,7 @@ from pipeline.evaluation.metrics.diversity import pairwise_l2, pairwise_ssim
 from pipeline.evaluation.metrics.frechet import frechet_distance
 from pipeline.evaluation.metrics.latent import active_units, is_collapsed, label_leak
 from pipeline.evaluation.metrics.likelihood import StreamingLogMeanExp, log_importance_weights
-from pipeline.evaluation.metrics.neighbours import manifold_scores, nearest_train_ratio
+from pipeline.evaluation.metrics.neighbours import manifold_scores
 from pipeline.evaluation.reference import Reference, stratified_indices
 from pipeline.models.architecture import Architecture
 from pipeline.models.autoencoder import reparametrise
@@ -31,11 +31,6 @@ IWAE_IMAGES, IWAE_DRAWS = 50, 100
 """Images and draws of z decoded at once: 5,000 x 784 logits are 16 MB, which stays near the cache."""
 PROBE_IMAGES = 10_000
 CAS_BATCH = 128
-MEMORISATION_IMAGES = 1_000
-
-MEMORISED = 0.5
-"""Generated images half as far from the training images as held-out ones are taken for copies; copies have 0, blurred
-samples of a VAE about 1."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -61,7 +56,7 @@ def audit_model(
 ) -> Audit:
     """Every secondary score of a label-conditional model on one split, with z from N(0, I).
 
-    Under a prior `fitted` after training diversity, memorisation and the importance-weighted bound are given as well,
+    Under a prior `fitted` after training diversity and the importance-weighted bound are given as well,
     with `_expost` behind their names.
     """
     real = stratified_indices(split.labels, reference.per_class, data.classes, seed=score.seed)  # (K, R)
@@ -76,23 +71,19 @@ def audit_model(
     real_images = split.as_float(real.flatten()).unflatten(0, (data.classes, -1))
     train_images = data.train.as_float(sample.flatten()).unflatten(0, (data.classes, -1))
 
-    progress("diversity", 0, 6)
+    progress("diversity", 0, 5)
     found = diversity(generated, real_images, data)
     if expost is not None:
         own = diversity(expost, real_images, data)
         found |= {f"{name}_expost": value for name, value in own.items() if not name.endswith("_real")}
-    progress("distance to real images", 1, 6)
+    progress("distance to real images", 1, 5)
     found |= feature_distances(judges, reference, generated, train_images, neighbours=score.neighbours)
-    progress("latent space", 2, 6)
+    progress("latent space", 2, 5)
     health, kl_per_dim = latent_health(model, judges, data, split)
     found |= health
-    progress("memorisation", 3, 6)
-    found |= memorisation(generated, data, split)
-    if expost is not None:
-        found |= {f"{name}_expost": value for name, value in memorisation(expost, data, split).items()}
-    progress("classifier trained on generated images", 4, 6)
+    progress("classifier trained on generated images", 3, 5)
     found |= classification_scores(model, data, split, config)
-    progress("importance-weighted bound", 5, 6)
+    progress("importance-weighted bound", 4, 5)
     found |= importance_weighted(
         model, split, config, lambda done, total: progress("importance-weighted bound", done, total), fitted
     )
@@ -190,15 +181,6 @@ def latent_health(
         },
         kl.tolist(),
     )
-
-
-def memorisation(generated: Float[Tensor, "K R D"], data: PreparedData, split: Split) -> dict[str, float]:
-    """How much nearer generated images are to training images than held-out real ones are."""
-    per_class = min(generated.shape[1], max(1, MEMORISATION_IMAGES // data.classes))
-    held_out = split.as_float(stratified_indices(split.labels, per_class, data.classes, seed=0).flatten())
-    train = data.train.as_float(slice(None))
-    ratio = nearest_train_ratio(generated[:, :per_class].flatten(0, 1), train, held_out)
-    return {"nearest_train_ratio": ratio, "memorised": float(ratio < MEMORISED)}
 
 
 def classification_scores(

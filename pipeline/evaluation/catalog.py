@@ -94,6 +94,21 @@ METRICS = {
         Metric("coverage_relative_expost", "", "higher", "coverage_relative with z from the fitted prior"),
         Metric("vendi_ratio_expost", "", "higher", "vendi_ratio with z from the fitted prior"),
         Metric("prior_gap", "", "lower", "conditional_accuracy_expost - conditional_accuracy"),
+        Metric(
+            "data_copying",
+            "",
+            "",
+            "share of samples nearer to a training image than 99 % of held-out images are, under the prior that is "
+            "scored; .01 is what held-out images have",
+        ),
+        Metric("data_copying_shape", "", "", "the same whatever their place, sharpness and contrast"),
+        Metric("data_copying_worst_class", "", "lower", "the larger of the two in the class where it is largest"),
+        Metric(
+            "data_copying_flagged",
+            "0 or 1",
+            "lower",
+            "one of these shares is above .03, beyond chance: the model copies training images",
+        ),
         Metric("nll_iw", "nats/image", "lower", "importance-weighted bound on -log p(x|c), tighter than neg_elbo"),
         Metric("nll_iw_sem", "nats/image", "", "standard error of nll_iw over images"),
         Metric("nll_iw_expost", "nats/image", "lower", "the same bound under the fitted prior, over the same z"),
@@ -118,12 +133,6 @@ METRICS = {
         Metric("label_leak_mlp", "", "lower", "accuracy of a one-hidden-layer probe reading the label from sampled z"),
         Metric("label_information", "nats", "lower", "lower bound on I(z;c), which the model assumes to be 0"),
         Metric("swap_accuracy", "", "higher", "share of images encoded with one label, decoded and read as another"),
-        Metric(
-            "nearest_train_ratio", "", "", "distance to the nearest training image, over that of held-out real images"
-        ),
-        Metric("memorised", "0 or 1", "lower", "nearest_train_ratio below 0.5"),
-        Metric("nearest_train_ratio_expost", "", "", "nearest_train_ratio with z from the fitted prior"),
-        Metric("memorised_expost", "0 or 1", "lower", "nearest_train_ratio_expost below 0.5"),
         Metric(
             "classification_accuracy_score", "", "higher", "accuracy on real images of a CNN trained on generated ones"
         ),

@@ -6,6 +6,7 @@ from pipeline.config.flags import flags
 from pipeline.reporting.blocks import Code, Report
 from pipeline.reporting.sections.calibration import calibration_section
 from pipeline.reporting.sections.classes import classes_section
+from pipeline.reporting.sections.copying import copying_section
 from pipeline.reporting.sections.images import images_section
 from pipeline.reporting.sections.inside import inside_section
 from pipeline.reporting.sections.numbers import numbers_section
@@ -32,6 +33,7 @@ def run_report(outcome: Outcome) -> Report:
             images_section(outcome),
             training_section(outcome),
             classes_section(outcome),
+            copying_section(outcome),
             inside_section(outcome),
             calibration_section(outcome),
             numbers_section(outcome),

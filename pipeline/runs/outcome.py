@@ -35,6 +35,8 @@ class Outcome:
     """Real images of the split in the layout of the generated ones; None where that was never drawn."""
     inside: Path | None = None
     """The folder of the stage `inside`; None for a trial of a sweep, and for a run that is older than the stage."""
+    copies: Path | None = None
+    """The samples nearest to a training image above these; None for an ae, and a run older than the stage `copying`."""
 
     @property
     def name(self) -> str:
@@ -97,6 +99,7 @@ def load_outcome(home: Home, key: str) -> Outcome:
         epoch_grids=epoch_grids(paths["train"]),
         real=real if real.exists() else None,
         inside=home.store.path("inside", inside) if home.store.has("inside", inside) else None,
+        copies=_in(paths, "copying", "pairs.png"),
     )
 
 

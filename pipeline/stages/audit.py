@@ -15,7 +15,7 @@ from pipeline.store.files import read_json, write_json
 
 
 def audit(ctx: Context, split: str, trained: Trained | None = None) -> Result:
-    """The secondary suite: likelihood bound, diversity, latent health, memorisation. For a cvae only; takes minutes."""
+    """The secondary suite: likelihood bound, diversity, latent health. For a cvae only; takes minutes."""
     config = ctx.config
     require_labels(config, "audit")
     trained = trained or train(ctx)

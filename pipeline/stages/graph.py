@@ -1,11 +1,13 @@
 """The table of stages: what each is called, what its key is made of, when it applies, who builds it. Needs no torch.
 
     prepare ──> judge ──> reference(split) ──┬───────────────┐
-        └─────> train ──> evaluate(split)    v               v
-                   ├────────────────────> score(split)   audit(split)      score, evaluate, prior ──> expost(split)
-                   ├─────────────────────────────────────────^
-                   ├──> prior ──> expost(split), audit(split), inside(split)
-                   └────────────────────> inside(split) <── judge
+      │ └─────> train ──> evaluate(split)    v               v
+      │            ├────────────────────> score(split)   audit(split)      score, evaluate, prior ──> expost(split)
+      │            ├─────────────────────────────────────────^
+      │            ├──> prior ──> expost(split), copying(split), audit(split), inside(split)
+      │            ├────────────────────> inside(split) <── judge
+      │            └────────────────────> copying(split)
+      └──> surroundings(split) ─────────────────^
 
 Asking for a stage builds whatever is missing before it, like a make target, and says what it did. A new stage is a
 function in a file of its own and a row here: a run, a sweep, `--force` and the lines on stderr read this table.
@@ -29,6 +31,10 @@ def _always(config: RunConfig, split: str) -> bool:
 
 def _with_labels(config: RunConfig, split: str) -> bool:
     return config.model.kind == "cvae"
+
+
+def _with_prior(config: RunConfig, split: str) -> bool:
+    return config.model.kind != "ae"
 
 
 def _with_fitted_prior(config: RunConfig, split: str) -> bool:
@@ -156,9 +162,26 @@ EXPOST = Stage(
     label=lambda c, s: f"{s}, {c.sampling.prior} prior",
     in_run_key="when it applies",
 )
+SURROUNDINGS = Stage(
+    "surroundings",
+    1,
+    lambda c, s: (PREPARE.key(c), s),
+    "pipeline.stages.copying:held_out_surroundings",
+    when=_with_prior,
+    in_run=False,
+    shared=True,
+)
+COPYING = Stage(
+    "copying",
+    1,
+    lambda c, s: (TRAIN.key(c), SURROUNDINGS.key(c, s), c.score, *_prior_key(c)),
+    "pipeline.stages.copying:copying",
+    when=_with_prior,
+    in_run_key="when it applies",
+)
 AUDIT = Stage(
     "audit",
-    1,
+    2,
     # The same suite whether asked for by `run` or by `audit`.
     lambda c, s: (TRAIN.key(c), REFERENCE.key(c, s), dataclasses.replace(c.audit, enabled=True), *_prior_key(c)),
     "pipeline.stages.audit:audit",
@@ -180,7 +203,10 @@ INSIDE = Stage(
     when=lambda c, s: s == "test",  # a sweep's trials are many, and nobody looks inside of each
 )
 
-STAGES = (PREPARE, JUDGE, REFERENCE, TRAIN, EVALUATE, SCORE, PRIOR, EXPOST, AUDIT, CALIBRATION, INSIDE)
+STAGES = (
+    *(PREPARE, JUDGE, REFERENCE, SURROUNDINGS, TRAIN),
+    *(EVALUATE, SCORE, PRIOR, EXPOST, COPYING, AUDIT, CALIBRATION, INSIDE),
+)
 """In the order in which a run has them."""
 
 

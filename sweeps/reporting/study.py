@@ -6,6 +6,7 @@ from pathlib import Path
 from pipeline.config.flags import flags
 from pipeline.reporting.blocks import Block, Code, Report, Section, Text
 from pipeline.reporting.sections.calibration import calibration_section
+from pipeline.reporting.sections.copying import copying_section
 from pipeline.reporting.sections.inside import inside_section
 from pipeline.reporting.sections.reproduce import reproduce_section
 from pipeline.reporting.writing import write_report
@@ -36,7 +37,8 @@ def sweep_report(summary: Summary) -> Report:
         Section("Per class", per_class(summary)),
     ]
     if summary.finals:
-        sections += [inside_section(summary.finals[0]), calibration_section(summary.finals[0])]
+        shown = summary.finals[0]
+        sections += [copying_section(shown), inside_section(shown), calibration_section(shown)]
     sections += [Section("All trials", all_trials(summary)), _reproduce(summary)]
     space = ", ".join(f"{d.name} {d.describe()}" for d in config.space)
     return Report(

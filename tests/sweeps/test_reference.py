@@ -158,14 +158,13 @@ def larger(monkeypatch):
         "conditional_accuracy_b": 0.9,
         "coverage_relative": 0.9,
         "neg_elbo": 99.0,  # no target is met under N(0, I): the model that meets them is the one with its prior
-        "memorised": 1.0,
+        "data_copying_flagged": 0.0,
     }
     fitted = {
         "conditional_accuracy_expost": 0.992,
         "conditional_accuracy_b_expost": 0.988,
         "coverage_relative_expost": 1.01,
         "neg_elbo_expost": 95.0,
-        "memorised_expost": 0.0,
     }
 
     def build(**changes):
@@ -189,7 +188,7 @@ def test_targets_are_met_only_where_all_of_them_are(larger):
         {"conditional_accuracy_b_expost": 0.98},
         {"coverage_relative_expost": 0.99},
         {"neg_elbo_expost": 97.0},
-        {"memorised_expost": 1.0},
+        {"data_copying_flagged": 1.0},
     ],
 )
 def test_one_missed_target_is_named_and_the_sentence_says_so(larger, missed):

@@ -10,9 +10,7 @@ from torch import Tensor
 
 from pipeline.config.sections import GateConfig
 from pipeline.errors import JudgeError
-from pipeline.evaluation.judges.augmentation import (
-    blurred,
-)
+from pipeline.evaluation.blur import blurred
 from pipeline.evaluation.judges.networks import (
     Judge,
     Kind,

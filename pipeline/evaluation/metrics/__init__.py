@@ -1,7 +1,8 @@
 """Scores of samples and latents: tensors in, numbers out. No files, no drawing, no models, no config.
 
     rates        shares of images and their intervals: conditional accuracy, calibration error (Wilson 95 %)
-    neighbours   k-nearest-neighbour manifolds: coverage, precision, recall, density, memorisation
+    neighbours   k-nearest-neighbour manifolds: coverage, precision, recall, density
+    copying      whether samples are unusually near to training images, in pixels and in shape
     diversity    variety within a class: Vendi score, pairwise L2 and SSIM, the PCA pixels they are taken in
     frechet      Frechet distance of two feature clouds
     likelihood   the ELBO with its standard error, importance-weighted bounds on -log p(x|c)

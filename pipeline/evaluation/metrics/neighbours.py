@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pipeline.evaluation.metrics.per_class import Labelled
@@ -36,10 +36,21 @@ def distance_blocks(a: Float[Tensor, "N F"], b: Float[Tensor, "M F"]) -> Iterato
         yield squared.masked_fill_(squared <= norms.mul_(SAME_POINT), 0).sqrt_().float()
 
 
+def nearest(a: Float[Tensor, "N F"], b: Float[Tensor, "M F"]) -> tuple[Float[Tensor, " N"], Int[Tensor, " N"]]:
+    """Distance from each point of a to the nearest point of b, and its index, the first of several; b a part at a time,
+    since blocks work in float64."""
+    distances, which = [], []
+    for number, part in enumerate(b.split(PART)):
+        found = [block.min(1) for block in distance_blocks(a, part)]
+        distances.append(torch.cat([f.values for f in found]))
+        which.append(torch.cat([f.indices for f in found]) + number * PART)
+    least = torch.stack(distances).min(0)
+    return least.values, torch.stack(which).gather(0, least.indices[None])[0]
+
+
 def nearest_distances(a: Float[Tensor, "N F"], b: Float[Tensor, "M F"]) -> Float[Tensor, " N"]:
-    """Distance from each point of a to the nearest point of b; b a part at a time, since blocks work in float64."""
-    parts = [torch.cat([block.amin(1) for block in distance_blocks(a, part)]) for part in b.split(PART)]
-    return torch.stack(parts).amin(0)
+    """Distance from each point of a to the nearest point of b."""
+    return nearest(a, b)[0]
 
 
 def knn_radii(real: Float[Tensor, "N F"], k: int) -> Float[Tensor, " N"]:
@@ -139,15 +150,3 @@ def manifold_scores(real: Float[Tensor, "N F"], generated: Float[Tensor, "M F"],
         density=balls_around.double().mean().item() / k,
         coverage=torch.cat(hit).double().mean().item(),
     )
-
-
-def nearest_train_ratio(
-    generated: Float[Tensor, "N F"], train: Float[Tensor, "M F"], held_out: Float[Tensor, "L F"]
-) -> float:
-    """Mean distance to the nearest training image: generated over held-out real; 0 or more, no unit.
-
-    0 for copies of the training images, about 1 for images like the held-out ones; well below 1 is a sign of
-    memorisation. Blur lowers it too, since smooth images lie close to everything. (The test of Meehan et al. 2020,
-    reduced to a ratio of means.)
-    """
-    return (nearest_distances(generated, train).mean() / nearest_distances(held_out, train).mean()).item()

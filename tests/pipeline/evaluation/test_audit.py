@@ -23,7 +23,6 @@ from pipeline.evaluation.audit import (
     feature_distances,
     importance_weighted,
     latent_health,
-    memorisation,
 )
 from pipeline.evaluation.catalog import METRICS
 from pipeline.evaluation.reference import build_reference, class_means, stratified_indices
@@ -47,9 +46,8 @@ SECONDARY = {
     *("classification_accuracy_score", "classification_accuracy_score_real"),
     *("frechet_intra", "frechet_intra_real", "frechet_pooled", "precision", "recall", "density"),
     *("label_leak_linear", "label_leak_mlp", "label_information", "swap_accuracy"),
-    *("active_units", "collapsed", "nearest_train_ratio", "memorised"),
+    *("active_units", "collapsed"),
     *(f"{name}_expost" for name in ("nll_iw", "nll_iw_sem", "pairwise_l2", "pairwise_ssim")),
-    *("nearest_train_ratio_expost", "memorised_expost"),
 }
 
 
@@ -154,7 +152,7 @@ def test_the_same_audit_gives_the_same_numbers_and_tells_its_progress_step_by_st
     own = [(note, done, total) for what, note, done, total in heard if what == "audit"]
     bound = [(done, total) for note, done, total in own if note == "importance-weighted bound"][1:]
     assert bound == [(50, 100), (100, 100)]
-    assert [done for _, done, total in own if total == 6] == list(range(6))
+    assert [done for _, done, total in own if total == 5] == list(range(5))
 
 
 def test_a_run_with_an_audit_adds_its_numbers_on_test_alone_and_shares_the_stage(audited, context):
@@ -248,19 +246,7 @@ def test_memory_does_not_grow_with_the_number_of_draws_or_images(class_logits, d
     assert decoded(350, 120) == IWAE_DRAWS * IWAE_IMAGES
 
 
-# ---- memorisation, diversity, distances
-
-
-def test_copies_of_training_images_are_flagged_and_held_out_images_are_not(digits):
-    copies = by_class(digits.train, 20)
-    assert memorisation(copies, digits, digits.test) == {"nearest_train_ratio": 0, "memorised": 1}
-    noisy = copies + 0.01 * torch.rand(copies.shape, generator=torch.Generator().manual_seed(0))
-    found = memorisation(noisy, digits, digits.test)
-    assert 0 < found["nearest_train_ratio"] < 0.1
-    assert found["memorised"] == 1
-    held_out = memorisation(by_class(digits.val, 20), digits, digits.test)
-    assert held_out["nearest_train_ratio"] == pytest.approx(1, abs=0.1)
-    assert held_out["memorised"] == 0
+# ---- diversity, distances
 
 
 def test_one_image_per_class_has_no_diversity(digits):

@@ -13,7 +13,8 @@ from torch import nn
 
 from pipeline.config.sections import GateConfig, JudgeConfig
 from pipeline.errors import JudgeError
-from pipeline.evaluation.judges.augmentation import augmented, blurred
+from pipeline.evaluation.blur import blurred
+from pipeline.evaluation.judges.augmentation import augmented
 from pipeline.evaluation.judges.fitting import fit_judge
 from pipeline.evaluation.judges.gates import Gate, check_gates, gate_values, judge_gates
 from pipeline.evaluation.judges.networks import (

@@ -16,7 +16,6 @@ from pipeline.evaluation.metrics.neighbours import (
     knn_radii,
     manifold_scores,
     nearest_distances,
-    nearest_train_ratio,
 )
 
 
@@ -171,10 +170,3 @@ def test_relative_coverage_refuses_other_sizes_of_held_out_images():
 
 def test_nearest_distances_are_to_the_nearest():
     assert nearest_distances(torch.tensor([[0.0], [5.0]]), torch.tensor([[1.0], [4.5]])).tolist() == [1, 0.5]
-
-
-def test_copies_of_training_images_are_flagged_as_memorised():
-    train, held_out = normal(500, 20), normal(200, 20, 1)
-    assert nearest_train_ratio(train[:200], train, held_out) == 0
-    assert nearest_train_ratio(train[:200] + 0.01 * normal(200, 20, 2), train, held_out) < 0.05
-    assert nearest_train_ratio(normal(200, 20, 3), train, held_out) == pytest.approx(1, abs=0.05)

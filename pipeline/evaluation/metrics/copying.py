@@ -1,0 +1,98 @@
+"""Whether generated images are copies of training images, in pixels and in shape. Knows images; no models, no files.
+
+A generated image is *near* a training image if the distance between the two is small against that training image's own
+distance to the other training images: against how far apart images are just there. How near held-out images are, which
+copy nothing, says what is unusually near (the question of Meehan et al. 2020, "A non-parametric test to detect
+data-copying in generative models", asked of each image instead of the mean over all). A mean hides a tenth of copies
+among honest images; a plain distance takes every smooth image for a copy, since it lies close to everything.
+
+In *shape* images are compared as they look once shifted onto their centre of mass, blurred, and brought to one
+contrast: a copy that was moved by a pixel, blurred or dimmed is one still.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from scipy import stats
+from torch import Tensor
+
+from pipeline.evaluation.blur import blurred
+from pipeline.evaluation.metrics.neighbours import distance_blocks, nearest
+from pipeline.evaluation.metrics.rates import wilson_interval
+
+SHAPE_BLUR = 1.5
+"""Pixels, at 28 x 28: shapes that differ by less than this are one shape."""
+SHAPE_SIDE = 14
+"""Pixels of a side that blurred shapes are kept at: no finer detail is left in them."""
+NULL_SHARE = 0.01
+"""Of held-out images are taken for unusually near, which sets the bound."""
+ALLOWED = 0.03
+"""Share of near images that an honest model may have: its samples lie where training images are dense, and the bound
+itself is estimated from a few hundred held-out images."""
+LEVEL = 1e-3
+"""Chance that one model, honest and as near as is allowed, is flagged by any of its tests."""
+
+
+def shapes(images: Float[Tensor, "N H W"]) -> Float[Tensor, "N S"]:
+    """Images on their centre of mass, blurred, of unit norm: the same for a shift, a blur, a change of contrast."""
+    n, height, width = images.shape
+    mass = images.sum((1, 2)).clamp_min(1e-6)
+    rows, columns = torch.arange(height).to(images), torch.arange(width).to(images)
+    dy = (images.sum(2) @ rows) / mass - (height - 1) / 2
+    dx = (images.sum(1) @ columns) / mass - (width - 1) / 2
+    warp = torch.zeros(n, 2, 3).to(images)
+    warp[:, 0, 0] = warp[:, 1, 1] = 1
+    warp[:, 0, 2], warp[:, 1, 2] = 2 * dx / width, 2 * dy / height  # affine_grid measures in half images
+    grid = F.affine_grid(warp, [n, 1, height, width], align_corners=False)
+    centred = F.grid_sample(images[:, None], grid, align_corners=False)[:, 0]
+    small = blurred(centred, SHAPE_BLUR)[:, None]
+    if height > SHAPE_SIDE:
+        small = F.interpolate(small, size=(SHAPE_SIDE, math.ceil(width * SHAPE_SIDE / height)), mode="area")
+    return F.normalize(small.flatten(1), dim=1)
+
+
+def nearness(
+    points: Float[Tensor, "N F"], train: Float[Tensor, "M F"]
+) -> tuple[Float[Tensor, " N"], Int[Tensor, " N"]]:
+    """Distance of each point to the nearest training point, over that one's own distance to the nearest other; and
+    which one it is. 0 for a copy, about 1 for a point like the training ones.
+
+    The other is one at a distance: an image that is there twice has copies, and they say nothing of the room around.
+    """
+    distances, which = nearest(points, train)
+    own = train[which]
+    spacing = torch.cat([block.masked_fill(block == 0, math.inf).amin(1) for block in distance_blocks(own, train)])
+    return distances / spacing, which
+
+
+@dataclass(frozen=True)
+class NearShare:
+    """How many generated images are unusually near to training images."""
+
+    share: float
+    """0 .. 1; of held-out images NULL_SHARE."""
+    interval: tuple[float, float]
+    """Wilson 95 %."""
+    per_class: list[float]
+    flagged: bool
+    """Whether the share, over all or of one class, is above ALLOWED beyond chance."""
+
+
+def near_share(near: Float[Tensor, "K n"], bound: float) -> NearShare:
+    """The share of images whose nearness is below `bound`, by class, and whether it is more than an honest model has.
+
+    Exact binomial tests of the whole and of every class, together at LEVEL (Bonferroni; two spaces are tested).
+    """
+    hits = (near < bound).sum(1).tolist()
+    classes, n = near.shape
+    counts = [(sum(hits), classes * n), *((h, n) for h in hits)]
+    each = LEVEL / (2 * len(counts))
+    return NearShare(
+        share=sum(hits) / (classes * n),
+        interval=wilson_interval(sum(hits), classes * n),
+        per_class=[h / n for h in hits],
+        flagged=any(float(stats.binom.sf(h - 1, m, ALLOWED)) < each for h, m in counts),
+    )
