@@ -6,8 +6,8 @@ from rich.console import Console
 
 
 def console() -> Console:
-    """stderr at its own width; 100 columns where it is not a terminal, so that tables do not wrap."""
-    return Console(stderr=True, width=None if sys.stderr.isatty() else 100, highlight=False)
+    """stderr at its own width; 100 columns where it is not a terminal, so that tables do not wrap. [..] is text."""
+    return Console(stderr=True, width=None if sys.stderr.isatty() else 100, highlight=False, markup=False)
 
 
 def redraws(screen: Console) -> bool:

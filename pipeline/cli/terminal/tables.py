@@ -40,7 +40,7 @@ def show_comparison(comparison: "Comparison") -> None:
     """Each metric of each run, and its difference from the first run with a verdict."""
     from pipeline.runs.comparison import cells
 
-    out = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
+    out = Console(width=None if sys.stdout.isatty() else 140, highlight=False, markup=False)
     table = Table(box=None, pad_edge=False)
     table.add_column("metric", no_wrap=True)
     for name in comparison.names:
@@ -48,4 +48,4 @@ def show_comparison(comparison: "Comparison") -> None:
     for row in comparison.rows:
         table.add_row(row.key, *cells(row))
     out.print(table)
-    out.print(comparison.caveat, markup=False)
+    out.print(comparison.caveat)

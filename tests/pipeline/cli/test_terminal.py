@@ -20,7 +20,9 @@ from pipeline.cli.terminal import preview
 from pipeline.cli.terminal.console import redraws
 from pipeline.cli.terminal.preview import PREVIEW_ROWS
 from pipeline.cli.terminal.sweep import SweepDisplay
+from pipeline.cli.terminal.tables import show_metrics, show_table
 from pipeline.grids import tile
+from pipeline.reporting.blocks import Table
 from sweeps.progress import SweepView, TrialView
 from sweeps.study.config import StudyConfig
 from sweeps.study.objective import chosen
@@ -202,3 +204,10 @@ def test_without_colour_or_on_a_dumb_terminal_there_is_no_picture_and_no_colour(
     assert not re.search(r"\x1b\[[0-9;]*[34]8;[25];", written)
     if environment.get("TERM") == "dumb":
         assert "\x1b" not in written
+
+
+def test_brackets_in_a_table_are_text(capsys):
+    show_metrics({"val/kl_expost": 1.0})
+    assert "E_q[log q(z|x,c) - log p(z|c)]" in " ".join(capsys.readouterr().err.split())
+    show_table(Table(("class", "n"), (("[log]", "1"), ("[/]", "2"))))
+    assert {"[log]", "[/]"} <= set(capsys.readouterr().err.split())
