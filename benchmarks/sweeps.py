@@ -29,8 +29,8 @@ CONTESTANTS: dict[str, tuple[str, ...]] = {
 }
 COMMAND = str(Path(sys.executable).with_name("cvae-pipe"))
 STAGES = (
-    *("prepare", "judge", "reference", "calibration", "train", "rung"),
-    *("evaluate", "score", "prior", "expost", "inside"),
+    *("prepare", "judge", "reference", "surroundings", "calibration", "train", "rung"),
+    *("evaluate", "score", "prior", "expost", "copying", "inside"),
 )
 """Training and scoring; everything else that takes time is what a sweep costs outside of them."""
 
@@ -126,7 +126,7 @@ def stopping(home: Path, root: Path, *, trials: int, seeds: int) -> list[dict[st
 
 def share_data(source: Path, target: Path) -> None:
     """Give a home what belongs to the data set: images, judges, reference statistics."""
-    for stage in ("prepare", "judge", "judge_a", "judge_b", "reference", "calibration"):
+    for stage in ("prepare", "judge", "judge_a", "judge_b", "reference", "surroundings", "calibration"):
         shutil.copytree(source / ".cache" / "store" / stage, target / ".cache" / "store" / stage)
 
 
