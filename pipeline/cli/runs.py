@@ -29,6 +29,8 @@ def run(config: RunConfig, *, audit: Audit = None, force: Force = False, json_: 
         from pipeline.cli.terminal.preview import show_preview
 
         show_preview(result.outcome)
+        for sentence in result.document()["cautions"]:
+            say(f"beware: {sentence}")
         show_metrics(result.metrics, {"report": str(result.report)})
         suggest("cvae-pipe ui", "cvae-pipe compare RUN RUN", "cvae-pipe sweep --trials 40")
 

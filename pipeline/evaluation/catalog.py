@@ -99,7 +99,7 @@ METRICS = {
             "",
             "",
             "share of samples nearer to a training image than 99 % of held-out images are, under the prior that is "
-            "scored; .01 is what held-out images have",
+            "scored; .01 is what held-out images have; those near to one training image count once",
         ),
         Metric("data_copying_shape", "", "", "the same whatever their place, sharpness and contrast"),
         Metric("data_copying_worst_class", "", "lower", "the larger of the two in the class where it is largest"),

@@ -94,7 +94,7 @@ def copies_among(images: Float[Tensor, "G n D"], data: PreparedData, around: Sur
     values, order = in_shape.flatten().sort(stable=True)
     first = order[:SHOWN]
     return Copying(
-        {space: near_share(own, getattr(bounds, space)) for space, (own, _) in near.items()},
+        {space: near_share(*own, getattr(bounds, space)) for space, own in near.items()},
         images.flatten(0, 1)[first],
         data.train.as_float(sources.flatten()[first]),
         values[:SHOWN].tolist(),

@@ -8,6 +8,7 @@ from typing import Any
 from pipeline.experiments.record import INTERRUPTED, closing, log_outcome, run_spec
 from pipeline.grids import read_grid
 from pipeline.models.architecture import Architecture
+from pipeline.reporting.cautions import cautions
 from pipeline.reporting.run import run_report_path, write_run_report
 from pipeline.runs.execute import execute, set_up_process
 from pipeline.runs.outcome import Outcome
@@ -36,6 +37,7 @@ class RunResult:
             "name": self.outcome.name,
             "run_id": self.run_id,
             "report": str(self.report),
+            "cautions": [str(sentence) for sentence in cautions(self.outcome)],
             "metrics": self.outcome.metrics,
         }
 

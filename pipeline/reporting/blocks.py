@@ -36,6 +36,8 @@ class Text:
     text: str
     lead: bool = False
     """Whether it is what a reader came for, and stands out."""
+    caution: bool = False
+    """Whether it limits what the numbers mean, and stands out."""
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ def escape_markdown(text: str) -> str:
 def _markdown(block: Block) -> str:
     match block:
         case Text(text):
-            return _paragraph(text)
+            return f"> **Beware.** {_paragraph(text)}" if block.caution else _paragraph(text)
         case Facts(pairs):
             return "\n".join(f"- **{escape_markdown(name)}**: {escape_markdown(value)}" for name, value in pairs)
         case Table():

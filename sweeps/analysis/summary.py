@@ -16,6 +16,7 @@ from optuna.trial import FixedTrial, TrialState
 
 from pipeline.config.settings import RunConfig
 from pipeline.errors import ReportError
+from pipeline.reporting.cautions import cautions
 from pipeline.reporting.citation import Number, Source
 from pipeline.runs.outcome import Outcome, load_outcome
 from pipeline.stages.graph import run_key
@@ -182,6 +183,7 @@ class Summary:
             chosen = trial(self.chosen) | {
                 "test": _named(self.final_spread()),
                 "seeds": [outcome.config.train.seed for outcome in self.finals],
+                "cautions": [str(sentence) for sentence in cautions(self.champion)] if self.champion else [],
                 **self._how_chosen(),
             }
         counts = {str(state): int(n) for state, n in self.frame["state"].value_counts().items()}

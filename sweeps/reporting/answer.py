@@ -2,6 +2,7 @@
 
 from pipeline.evaluation.statistics import rank_correlation
 from pipeline.reporting.blocks import Block, Facts, Table, Text
+from pipeline.reporting.cautions import cautions
 from pipeline.reporting.citation import Phrase, cited, cited_interval, cited_spread
 from pipeline.reporting.prior import prior_lines
 from sweeps.analysis.summary import Summary
@@ -36,7 +37,10 @@ def answer(summary: Summary) -> tuple[Block, ...]:
         ("cost of the search", Phrase(busy, " min (", total, " min of trials)")),
     )
     chosen = Phrase("Trial ", trial_link(summary.chosen), " is the choice: ", params, ".")
-    blocks: list[Block] = [Text(chosen, lead=True), Facts(facts)]
+    blocks: list[Block] = [Text(chosen, lead=True)]
+    if summary.champion is not None:
+        blocks += [Text(sentence, caution=True) for sentence in cautions(summary.champion)]
+    blocks.append(Facts(facts))
     if summary.champion is not None:
         blocks += prior_lines(summary.champion)
     tendency = beta_sentence(summary)

@@ -129,6 +129,7 @@ class SweepDisplay:
 
     def summary(self, summary: "Summary") -> None:
         """The Pareto front, the choice, its test numbers, and what it generates."""
+        from pipeline.reporting.cautions import cautions
         from sweeps.reporting.cells import cells
         from sweeps.reporting.choice import in_words
 
@@ -156,6 +157,8 @@ class SweepDisplay:
             self._console.print(_test_table(summary.final_spread(), seeds=n))
         if summary.champion is not None:
             show_preview(summary.champion, self._console)
+            for sentence in cautions(summary.champion):
+                self._console.print(f"beware: {sentence}", soft_wrap=True)
 
 
 def _state(trial: "TrialView", *, short: bool = False) -> str:

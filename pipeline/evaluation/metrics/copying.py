@@ -73,7 +73,7 @@ class NearShare:
     """How many generated images are unusually near to training images."""
 
     share: float
-    """0 .. 1; of held-out images NULL_SHARE."""
+    """0 .. 1; of held-out images NULL_SHARE, or less: those near to one training image count once."""
     interval: tuple[float, float]
     """Wilson 95 %."""
     per_class: list[float]
@@ -81,12 +81,17 @@ class NearShare:
     """Whether the share, over all or of one class, is above ALLOWED beyond chance."""
 
 
-def near_share(near: Float[Tensor, "K n"], bound: float) -> NearShare:
+def near_share(near: Float[Tensor, "K n"], which: Int[Tensor, "K n"], bound: float) -> NearShare:
     """The share of images whose nearness is below `bound`, by class, and whether it is more than an honest model has.
+
+    A training image (`which`) counts once however many samples are near to it: a model that draws one smooth image a
+    class has copied at most one. Samples that are as near as half the bound are copies and count each.
 
     Exact binomial tests of the whole and of every class, together at LEVEL (Bonferroni; two spaces are tested).
     """
-    hits = (near < bound).sum(1).tolist()
+    copies = near < bound / 2
+    once = (near < bound) & ~copies
+    hits = [int(c.sum()) + len(w[o].unique()) for c, w, o in zip(copies, which, once, strict=True)]
     classes, n = near.shape
     counts = [(sum(hits), classes * n), *((h, n) for h in hits)]
     each = LEVEL / (2 * len(counts))

@@ -2,6 +2,7 @@
 
 from pipeline.evaluation.catalog import headlines
 from pipeline.reporting.blocks import Facts, Section, Text
+from pipeline.reporting.cautions import cautions
 from pipeline.reporting.citation import Phrase, cited
 from pipeline.reporting.prior import prior_lines
 from pipeline.runs.outcome import Outcome
@@ -9,7 +10,8 @@ from pipeline.runs.outcome import Outcome
 
 def result_section(outcome: Outcome) -> Section:
     """What a reader came for."""
-    return Section("Result", (Facts(_headlines(outcome)), *_verdict(outcome)))
+    beware = tuple(Text(sentence, caution=True) for sentence in cautions(outcome))
+    return Section("Result", (*beware, Facts(_headlines(outcome)), *_verdict(outcome)))
 
 
 def _headlines(outcome: Outcome) -> tuple[tuple[str, str], ...]:

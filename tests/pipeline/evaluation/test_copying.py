@@ -4,18 +4,13 @@ import pytest
 import torch
 from helpers import mnist_root
 
+from benchmarks.generators import COPIES, copies, mixed, one_class, real
 from pipeline.config.sections import DataConfig
 from pipeline.data.preparing import prepare
-from pipeline.evaluation.blur import blurred
 from pipeline.evaluation.copying import SHOWN, copies_among, copying_metrics, surroundings
-from pipeline.evaluation.metrics.neighbours import distance_blocks
 from pipeline.evaluation.reference import stratified_indices
 
 DRAWS = 20
-
-
-def groups(part, rows):
-    return part.as_float(rows.flatten()).unflatten(0, rows.shape)
 
 
 @pytest.fixture(scope="module")
@@ -36,51 +31,13 @@ def world(request):
 
 
 def drawn(part, n, seed):
-    return groups(part, stratified_indices(part.labels, n, 10, seed=seed))
-
-
-def copies(data, n, seed):
-    return drawn(data.train, n, seed)
-
-
-def blends(data, n, seed):
-    """Means of a training image and its nearest neighbour of the class."""
-    found = []
-    for label, own in enumerate(copies(data, n, seed)):
-        of_class = data.train.as_float((data.train.labels == label).nonzero().squeeze(1))
-        second = torch.cat([block.topk(2, largest=False).indices[:, 1] for block in distance_blocks(own, of_class)])
-        found.append((own + of_class[second]) / 2)
-    return torch.stack(found)
-
-
-def each(change):
-    """A change of single images, of a sampler's groups."""
-
-    def changed(data, n, seed):
-        images = copies(data, n, seed)
-        return change(images.flatten(0, 1).unflatten(1, data.shape)).flatten(1).unflatten(0, images.shape[:2])
-
-    return changed
+    return real(part, 10, n, seed)
 
 
 SAMPLES = 40
-COPIES = {
-    "copies": copies,
-    "blurred by 0.7": each(lambda x: blurred(x, 0.7)),
-    "blurred by 1": each(lambda x: blurred(x, 1.0)),
-    "dimmed": each(lambda x: x * 0.7),
-    "blends of two neighbours": blends,
-}
-SHIFTED = {"shifted by a pixel": each(lambda x: x.roll((1, 0), (1, 2)))}
 
 
-def mixed(data, honest, generator, share, seed):
-    """A share of the images of each class from a generator of copies, the others honest."""
-    n = round(share * honest.shape[1])
-    return torch.cat([generator(data, n, seed), honest[:, n:]], 1) if n else honest
-
-
-@pytest.mark.parametrize("name", COPIES)
+@pytest.mark.parametrize("name", [name for name in COPIES if "shifted" not in name])
 def test_a_sixth_of_copies_is_found_in_every_draw(world, name):
     data, around = world
     n = min(SAMPLES, int(data.test.labels.bincount().min()))
@@ -98,7 +55,7 @@ def test_copies_that_moved_by_a_pixel_are_found(mnist):
     around = surroundings(mnist, mnist.val)
     for seed in range(5):
         found = copies_among(
-            mixed(mnist, drawn(mnist.test, SAMPLES, seed), SHIFTED["shifted by a pixel"], 1 / 6, seed), mnist, around
+            mixed(mnist, drawn(mnist.test, SAMPLES, seed), COPIES["shifted by a pixel"], 1 / 6, seed), mnist, around
         )
         assert found.spaces["shape"].flagged
         assert not found.spaces["pixels"].flagged, "pixels alone do not see it"
@@ -106,9 +63,7 @@ def test_copies_that_moved_by_a_pixel_are_found(mnist):
 
 def test_one_class_of_copies_is_found(world):
     data, around = world
-    honest = drawn(data.test, 30, 0)
-    honest[3] = copies(data, 30, 0)[3]
-    found = copies_among(honest, data, around)
+    found = copies_among(one_class(data, drawn(data.test, 30, 3), copies, 3), data, around)
     assert found.spaces["pixels"].flagged
     assert found.spaces["pixels"].per_class[3] == 1
 

@@ -76,8 +76,18 @@ def test_shapes_of_any_size(size):
     assert found.shape[1] <= max(14 * math.ceil(size[1] * 14 / size[0]), size[0] * size[1])
 
 
+def distinct(classes, n):
+    return torch.arange(classes * n).view(classes, n)
+
+
+def test_a_training_image_counts_once_unless_the_samples_are_copies_of_it():
+    near, which = torch.tensor([[0.5, 0.5, 0.5, 0.9]]), torch.tensor([[7, 7, 8, 9]])
+    assert near_share(near, which, 0.6).share == 2 / 4
+    assert near_share(near / 2, which, 0.6).share == 4 / 4, "0.25 is below half of 0.6, and 0.45 below 0.6"
+
+
 def test_the_share_is_that_of_images_below_the_bound():
-    found = near_share(torch.tensor([[0.1, 0.5, 0.9, 0.9], [0.9, 0.9, 0.9, 0.2]]), 0.6)
+    found = near_share(torch.tensor([[0.1, 0.5, 0.9, 0.9], [0.9, 0.9, 0.9, 0.2]]), distinct(2, 4), 0.6)
     assert found.share == 3 / 8
     assert found.per_class == [0.5, 0.25]
     assert 0 < found.interval[0] < found.share < found.interval[1] < 1
@@ -86,7 +96,8 @@ def test_the_share_is_that_of_images_below_the_bound():
 def test_a_model_as_near_as_is_allowed_is_flagged_no_more_often_than_said():
     rng = np.random.default_rng(0)
     flagged = [
-        near_share(torch.from_numpy((rng.random((10, 200)) > ALLOWED).astype("f4")), 0.5).flagged for _ in range(1000)
+        near_share(torch.from_numpy((rng.random((10, 200)) > ALLOWED).astype("f4")), distinct(10, 200), 0.5).flagged
+        for _ in range(1000)
     ]
     # two spaces are tested at LEVEL together; 4 of 1,000 at a true .0005 has a chance below .001
     assert sum(flagged) <= max(3, 1000 * LEVEL)
@@ -97,4 +108,4 @@ def test_a_tenth_of_copies_or_one_class_of_them_is_flagged(hits, expected):
     near = torch.ones(10, 200)
     for row, count in zip(near, hits, strict=True):
         row[:count] = 0
-    assert near_share(near, 0.5).flagged is expected
+    assert near_share(near, distinct(10, 200), 0.5).flagged is expected

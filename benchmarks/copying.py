@@ -1,0 +1,53 @@
+"""How often copies among samples are found, and honest samples taken for copies: generators whose truth is known.
+
+    python -m benchmarks.copying --datasets digits,mnist --draws 100
+
+The bounds are those of validation images; honest samples are test images. Pixels and shape are counted apart.
+"""
+
+import argparse
+from collections.abc import Callable
+
+from benchmarks.generators import COPIES, Images, mixed, one_class, real
+from pipeline.config.sections import DataConfig
+from pipeline.data.preparing import prepare
+from pipeline.data.splits import PreparedData
+from pipeline.evaluation.copying import SAMPLES, SPACES, Surroundings, copies_among, surroundings
+from pipeline.runs.execute import set_up_process
+from pipeline.store.home import Home
+
+SHARE = 0.1
+
+
+def flagged(data: PreparedData, around: Surroundings, draw: Callable[[int], Images], draws: int) -> list[float]:
+    """Share of the draws that are flagged: in pixels, in shape, in one of the two."""
+    found = [[copies_among(draw(seed), data, around).spaces[s].flagged for s in SPACES] for seed in range(draws)]
+    return [sum(hits) / draws for hits in (*zip(*found, strict=True), [any(pair) for pair in found])]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--datasets", default="digits,mnist")
+    parser.add_argument("--draws", type=int, default=100)
+    args = parser.parse_args()
+    set_up_process(1)
+    print("| data set | samples | pixels | shape | either |\n|---|---|---|---|---|")
+    for name in args.datasets.split(","):
+        data = prepare(DataConfig(dataset=name), Home.from_environment().data_dir)
+        around = surroundings(data, data.val)
+        n = min(SAMPLES[True], int(data.test.labels.bincount(minlength=data.classes).min()))
+
+        def honest(seed: int, data: PreparedData = data, n: int = n) -> Images:
+            return real(data.test, data.classes, n, seed)
+
+        rows: dict[str, Callable[[int], Images]] = {f"test images, {n} a class": honest}
+        for kind, generator in COPIES.items():
+            rows[f"{SHARE:.0%} {kind}"] = lambda seed, g=generator, d=data: mixed(d, honest(seed), g, SHARE, seed)
+            rows[f"one class {kind}"] = lambda seed, g=generator, d=data: one_class(d, honest(seed), g, seed)
+        for kind, draw in rows.items():
+            shares = flagged(data, around, draw, args.draws)
+            print(f"| {name} | {kind} | " + " | ".join(f"{share:.0%}" for share in shares) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""What a reader must know before the numbers: where a good score means little, in a sentence each. Measures nothing.
+
+A score says what it says under conditions: that z is used, that the judge can read, that nothing is copied. Where one
+of them fails, the number is right and what people take from it is wrong.
+"""
+
+from collections.abc import Iterator
+
+from pipeline.evaluation.metrics.latent import COLLAPSED_KL
+from pipeline.reporting.citation import Phrase, cited
+from pipeline.runs.outcome import Outcome
+
+FALLING = 0.005
+"""Fall of val/neg_elbo over the last epoch, as a share, from which a training is called unfinished."""
+MOSTLY_WRONG = 0.5
+"""Conditional accuracy below which most samples are not what was asked for."""
+
+
+def cautions(outcome: Outcome) -> tuple[Phrase, ...]:
+    """The sentences; none for a run that can be read as it is."""
+    return tuple(_found(outcome))
+
+
+def _found(outcome: Outcome) -> Iterator[Phrase]:
+    scores, split = outcome.scores, outcome.split
+
+    def of(name: str, form: str = "show") -> str:
+        return cited(outcome, f"{split}/{name}", form=form)
+
+    if scores.get("data_copying_flagged"):
+        yield Phrase(
+            "It copies training images: ",
+            of("data_copying", ".1%"),
+            " of its samples are unusually near to one in pixels, ",
+            of("data_copying_shape", ".1%"),
+            " in shape, ",
+            of("data_copying_worst_class", ".1%"),
+            " in the worst class.",
+        )
+    if scores.get("kl", COLLAPSED_KL) < COLLAPSED_KL:
+        yield Phrase(
+            "The latent code is unused: its rate is ", of("kl", ".3f"), " nats an image, so that a class is one image."
+        )
+    neg_elbo = outcome.scored("neg_elbo")
+    if neg_elbo in outcome.metrics and outcome.metrics[neg_elbo] > scores["label_only_bce"]:
+        yield Phrase(
+            "It is worse than the class means: neg_elbo ",
+            cited(outcome, neg_elbo, form=".2f"),
+            " nats, where a decoder that draws the mean image of each class has ",
+            of("label_only_bce", ".2f"),
+            ".",
+        )
+    yield from _of_samples(outcome)
+    missed = [gate[0] for gates in outcome.facts.get("gates", {}).values() for gate in gates if not gate[3]]
+    if missed:
+        yield Phrase(
+            f"The judge missed its gate ({', '.join(missed)}): accuracy and coverage compare models of this data set, "
+            "and say nothing beyond."
+        )
+    yield from _unfinished(outcome)
+
+
+def _of_samples(outcome: Outcome) -> Iterator[Phrase]:
+    accuracy = outcome.scored("conditional_accuracy")
+    if accuracy not in outcome.metrics:
+        return
+    low = outcome.metrics[outcome.scored("conditional_accuracy_low")]
+    if outcome.metrics[accuracy] < MOSTLY_WRONG:
+        yield Phrase(
+            "Most samples are wrong: ",
+            cited(outcome, accuracy, form=".1%"),
+            " are read as their label; coverage and diversity count the wrong ones too.",
+        )
+    elif low > outcome.scores["judge_accuracy"]:
+        yield Phrase(
+            "Its samples are easier to read than real images (",
+            cited(outcome, accuracy, form=".1%"),
+            " against ",
+            cited(outcome, f"{outcome.split}/judge_accuracy", form=".1%"),
+            "): they are clearer than real ones, which is no more than as good.",
+        )
+
+
+def _unfinished(outcome: Outcome) -> Iterator[Phrase]:
+    epochs, name = len(outcome.history), "val/neg_elbo"
+    if epochs < 2 or name not in outcome.history[-1]:
+        return
+    before, last = outcome.history[-2][name], outcome.history[-1][name]
+    if before - last > FALLING * abs(before):
+        yield Phrase(
+            "Its training is unfinished: val/neg_elbo fell from ",
+            cited(outcome, f"history/{epochs - 1}/{name}", form=".2f"),
+            " to ",
+            cited(outcome, f"history/{epochs}/{name}", form=".2f"),
+            " nats in the last epoch.",
+        )
