@@ -7,8 +7,9 @@ The bounds are those of validation images; honest samples are test images. Pixel
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 
-from benchmarks.generators import COPIES, Images, mixed, one_class, real
+from benchmarks.generators import COPIES, Generator, Images, mixed, one_class, real
 from pipeline.config.sections import DataConfig
 from pipeline.data.preparing import prepare
 from pipeline.data.splits import PreparedData
@@ -25,6 +26,14 @@ def flagged(data: PreparedData, around: Surroundings, draw: Callable[[int], Imag
     return [sum(hits) / draws for hits in (*zip(*found, strict=True), [any(pair) for pair in found])]
 
 
+def _a_share(data: PreparedData, honest: Callable[[int], Images], generator: Generator, seed: int) -> Images:
+    return mixed(data, honest(seed), generator, SHARE, seed)
+
+
+def _a_class(data: PreparedData, honest: Callable[[int], Images], generator: Generator, seed: int) -> Images:
+    return one_class(data, honest(seed), generator, seed)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--datasets", default="digits,mnist")
@@ -37,13 +46,11 @@ def main() -> None:
         around = surroundings(data, data.val)
         n = min(SAMPLES[True], int(data.test.labels.bincount(minlength=data.classes).min()))
 
-        def honest(seed: int, data: PreparedData = data, n: int = n) -> Images:
-            return real(data.test, data.classes, n, seed)
-
+        honest = partial(real, data.test, data.classes, n)
         rows: dict[str, Callable[[int], Images]] = {f"test images, {n} a class": honest}
         for kind, generator in COPIES.items():
-            rows[f"{SHARE:.0%} {kind}"] = lambda seed, g=generator, d=data: mixed(d, honest(seed), g, SHARE, seed)
-            rows[f"one class {kind}"] = lambda seed, g=generator, d=data: one_class(d, honest(seed), g, seed)
+            rows[f"{SHARE:.0%} {kind}"] = partial(_a_share, data, honest, generator)
+            rows[f"one class {kind}"] = partial(_a_class, data, honest, generator)
         for kind, draw in rows.items():
             shares = flagged(data, around, draw, args.draws)
             print(f"| {name} | {kind} | " + " | ".join(f"{share:.0%}" for share in shares) + " |", flush=True)

@@ -1,7 +1,7 @@
 """Generators whose truth is known: real images, copies of all kinds, and what a model must not be taken for.
 
-Each gives n images of every class, (K, n, D), and is a function of a seed. Scores are tried on them: `benchmarks.copying`
-and the tests.
+Each gives n images of every class, (K, n, D), and is a function of a seed. Scores are tried on them, by
+`benchmarks.copying` and by the tests.
 """
 
 from collections.abc import Callable
