@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from sweeps.study.ablation import AblationConfig
     from sweeps.study.config import StudyConfig
 
+JUDGES = 3
+"""Seeds of the judges that read the choice of a sweep, and every model of an ablation."""
 EXPERIMENT = "cvae-pipe"
 """MLflow's experiment."""
 
@@ -292,6 +294,7 @@ def sweep(
     trials: int = 40,
     final_seeds: int = 3,
     prefer: Iterable[str] = (),
+    judges: int = JUDGES,
     workers: int | None = None,
     executor: str = "auto",
     timeout: float | None = None,
@@ -304,8 +307,8 @@ def sweep(
     on test, the report.
 
     `prefer` holds bounds that the choice keeps where a trial of the front does, such as "accuracy>=.99": then it is the
-    likeliest that does. A repeated call does what is left of it. `workers` is by default one per core; `timeout` is in
-    minutes.
+    likeliest that does. The choice is read on test by judges of as many seeds as `judges` says. A repeated call does
+    what is left of it. `workers` is by default one per core; `timeout` is in minutes.
     """
     from sweeps.driver import sweep as drive
     from sweeps.execution.placement import executor_kind, place
@@ -319,7 +322,7 @@ def sweep(
         ctx,
         study,
         trials=trials,
-        closing=Closing(final_seeds, preferences(tuple(prefer), study.objectives)),
+        closing=Closing(final_seeds, preferences(tuple(prefer), study.objectives), judges),
         connect=lambda: connect(ctx.home, say=say),
         make_executor=placement.make,
         workers=placement.workers,
@@ -340,9 +343,16 @@ def load_study(name: str, *, home: Home | None = None) -> Study:
 
 
 def grid(
-    config: RunConfig, param: str, values: str | Iterable[float], *, seeds: int = 5, name: str | None = None
+    config: RunConfig,
+    param: str,
+    values: str | Iterable[float],
+    *,
+    seeds: int = 5,
+    judges: int = JUDGES,
+    name: str | None = None,
 ) -> "AblationConfig":
-    """What makes an ablation: one numeric setting ("beta", "train.beta"), its values, training seeds for each."""
+    """What makes an ablation: one numeric setting ("beta", "train.beta"), its values, training seeds for each, and the
+    judges of how many seeds read every model."""
     from sweeps.study.ablation import AblationConfig, parse_values
     from sweeps.study.config import checked_name
     from sweeps.study.space import numeric_setting
@@ -351,7 +361,7 @@ def grid(
     short = setting.partition(".")[2].replace("_", "-")
     return AblationConfig(
         name=checked_name(name or f"ablation-{config.data.dataset}-{short}"),
-        base=config,
+        base=config.with_settings({"panel.judges": max(judges, config.panel.judges)}),
         setting=setting,
         values=parse_values(values) if isinstance(values, str) else tuple(values),
         seeds=seeds,

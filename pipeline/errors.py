@@ -8,6 +8,7 @@
     ├── StudyError           a sweep that cannot be started or resumed as asked
     ├── TrackingError        a tracking server that cannot be reached
     ├── ReportError          a file that is no report, or a number whose source makes no sense
+    │   └── ElsewhereError   a report of which nothing is in this home; exit code 3
     └── HomeError            a directory that cannot be written, or is in use by another process
 
 Everything else that escapes is a bug of ours and keeps its traceback.
@@ -16,6 +17,8 @@ Everything else that escapes is a bug of ours and keeps its traceback.
 
 class CvaePipeError(Exception):
     """What was wrong, what is allowed, what to do next: the message is the whole user interface."""
+
+    exit_code = 2
 
 
 class ConfigError(CvaePipeError):
@@ -44,6 +47,12 @@ class TrackingError(CvaePipeError):
 
 class ReportError(CvaePipeError):
     """A file that is no report, or a number whose source makes no sense."""
+
+
+class ElsewhereError(ReportError):
+    """A report that was made in another home: there is nothing here to check it against."""
+
+    exit_code = 3
 
 
 class HomeError(CvaePipeError):

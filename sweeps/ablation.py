@@ -1,7 +1,7 @@
 """Drives an ablation: one setting over values and training seeds, everything else fixed, each cell a tracked run.
 
 Cells of the grid go through the same executor, store and tracker as a sweep's trials. A claim rests on the spread over
-training seeds: for each seed the slope of a metric over the setting, and a t-interval over seeds of that slope.
+training seeds: on differences between values of the setting that are certain, all of them at once.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,8 +24,9 @@ from pipeline.store.files import read_json, write_json
 from pipeline.store.home import Home
 from pipeline.store.store import MANIFEST
 from pipeline.tracking import RunSpec, TrackedRun, Tracker
-from sweeps.analysis.trends import Ablation, trends
+from sweeps.analysis.trends import Ablation, named_metrics, trends
 from sweeps.execution.jobs import Executor
+from sweeps.judges import PanelBeside
 from sweeps.reporting.ablation import write_ablation
 from sweeps.study.ablation import AblationConfig
 from sweeps.tracked import TrackedJobs
@@ -45,7 +46,7 @@ def ablate(
     keep_definition(ctx.home, config)
     tracker = connect()
     parent = open_parent(ctx, config, tracker)
-    executor = make_executor(ctx.home)
+    executor, panel = make_executor(ctx.home), PanelBeside(config.base, ctx.home)
     jobs = TrackedJobs(ctx, tracker, executor, parent, config.name, deadline=float("inf"))
     try:
         with closing(parent):
@@ -60,6 +61,7 @@ def ablate(
             parent.log_file(html)
             parent.log_file(html.with_name("cells.csv"))
     finally:
+        panel.close()
         executor.close()
     return result, html
 
@@ -116,13 +118,13 @@ def open_parent(ctx: Context, config: AblationConfig, tracker: Tracker) -> Track
 
 
 def summarise_ablation(config: AblationConfig, outcomes: Mapping[str, Outcome]) -> Ablation:
-    """The grid as a table, with the trend of each metric."""
+    """The grid as a table, with what each metric does."""
     rows = []
     for outcome in outcomes.values():
         setting = outcome.config.flat()[config.setting]
         rows.append({config.key: setting, "seed": outcome.config.train.seed, **outcome.scores})
     frame = pd.DataFrame(rows)
-    return Ablation(config, frame, outcomes, trends(frame, config.key, log=config.log))
+    return Ablation(config, frame, outcomes, trends(frame, config.key, named_metrics(list(frame.columns))))
 
 
 def describe(ablation: Ablation) -> str:

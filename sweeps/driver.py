@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from pipeline.config.digests import digest
 from pipeline.errors import StudyError
+from pipeline.evaluation.reference import FEWEST_IMAGES, images_per_class
 from pipeline.experiments.record import closing as closing_run
 from pipeline.experiments.record import data_info, log_epoch_grids
 from pipeline.experiments.run import prerequisites
@@ -20,13 +21,13 @@ from pipeline.runs.execute import set_up_process
 from pipeline.runs.outcome import epoch_grids, load_outcome
 from pipeline.stages.context import Context
 from pipeline.stages.judge import judge
-from pipeline.stages.prepare import result_facts
+from pipeline.stages.prepare import prepare, result_facts
 from pipeline.store.home import Home
 from pipeline.tracking import RunSpec, Status, TrackedRun, Tracker
 from sweeps.analysis.summary import Summary, SweepResult, summarise, write_best
 from sweeps.execution.jobs import EpochDone, Event, Executor, Job, JobDone, JobFailed, JobStopped
 from sweeps.finals import retrain
-from sweeps.judges import JudgesBeside
+from sweeps.judges import JudgesBeside, PanelBeside
 from sweeps.progress import OnUpdate, SweepView, TrialView
 from sweeps.record import project, trial_title
 from sweeps.reporting.study import write_sweep_report
@@ -225,8 +226,11 @@ def sweep(
     try:
         tracker = connect()  # before the judges are trained, which takes minutes: a server away is known at once
         prerequisites(ctx, ())
+        check_sizes(ctx, config)
         judges = JudgesBeside(ctx)
         opened = ("val", "test") if closing.final_seeds else ("val",)
+        several = max(closing.judges, config.base.panel.judges) if closing.final_seeds else 1
+        panel = PanelBeside(config.base.with_settings({"panel.judges": several}), ctx.home)
         executor = make_executor(ctx.home)
         try:
             if judges.done:
@@ -251,10 +255,22 @@ def sweep(
                 result = finish(jobs, ledger)
         finally:
             judges.close()
+            panel.close()
             executor.close()
     finally:
         ledger.close()
     return result
+
+
+def check_sizes(ctx: Context, config: StudyConfig) -> None:
+    """Whether every objective has a score: coverage and diversity need some images of every class."""
+    n = images_per_class(prepare(ctx), config.base.score.per_class)
+    sized = [o.name for o in config.objectives if o.name.startswith(("coverage", "vendi"))]
+    if sized and n < FEWEST_IMAGES:
+        raise StudyError(
+            f"objective {sized[0]} needs {FEWEST_IMAGES} images of every class in every split, and score.per_class as "
+            f"large; here it is {n}; choose other objectives with --objective, or more images"
+        )
 
 
 def stored_summary(home: Home, name: str) -> Summary:

@@ -4,14 +4,17 @@ A score waits for its judges by the store's locks alone: whoever needs one that 
 its process has died trains it. So nothing here decides what a number is, only when it is there.
 """
 
+import contextlib
+import os
 from multiprocessing.connection import Connection, wait
 
 from pipeline.config.settings import RunConfig
-from pipeline.errors import StudyError
+from pipeline.errors import CvaePipeError, StudyError
 from pipeline.evaluation.judges.networks import Kind
 from pipeline.stages.context import Context
-from pipeline.stages.graph import JUDGE
-from pipeline.stages.judge import JUDGE_KINDS, one_judge, part_of_judge
+from pipeline.stages.graph import JUDGE, PANEL
+from pipeline.stages.judge import JUDGE_KINDS, judge, one_judge, part_of_judge
+from pipeline.stages.panel import panel_configs
 from pipeline.store.home import Home
 from sweeps.execution.worker import die_with_driver, start_worker
 
@@ -57,6 +60,41 @@ class JudgesBeside:
             process.join()
             connection.close()
         self._processes.clear()
+
+
+POLITE = 10
+"""What the processes of a panel add to their niceness: the trials go first."""
+
+
+class PanelBeside:
+    """The other judges of a panel, a process for each seed, while the trials train; without any missing, none starts.
+
+    What is unfinished when a score needs it, the score waits for.
+    """
+
+    def __init__(self, config: RunConfig, home: Home) -> None:
+        others = panel_configs(config) if PANEL.when(config, "test") else []
+        missing = [other for other in others if not home.store.has(JUDGE.name, JUDGE.key(other))]
+        self._processes = [start_worker(_train_politely, home, other) for other in missing]
+
+    def close(self) -> None:
+        """Stop them now; a judge that is unfinished is begun anew the next time."""
+        for process, connection in self._processes:
+            process.kill()
+            process.join()
+            connection.close()
+        self._processes.clear()
+
+
+def _train_politely(connection: Connection, home: Home, config: RunConfig) -> None:
+    """A process that trains both judges of a seed when the machine has nothing better to do."""
+    die_with_driver()
+    os.nice(POLITE)
+    from pipeline.runs.execute import set_up_process
+
+    set_up_process(config.runtime.threads)
+    with contextlib.suppress(CvaePipeError):  # whoever needs the judge hears of it
+        judge(Context(config, home))
 
 
 def _called(kind: Kind) -> str:

@@ -141,9 +141,7 @@ def describe_study(summary: Summary, experiment_id: str, run_id: str) -> str:
     spread = summary.final_spread()
     if spread:
         n = len(summary.finals)
-        written = {
-            key.partition("/")[2]: show_spread(mean, sd) if n > 1 else show(mean) for key, (mean, sd) in spread.items()
-        }
+        written = {key.partition("/")[2]: show_spread(mean, sd) for key, (mean, sd) in spread.items()}
         columns, rows = headline_rows(written, "test", "mean ± sd" if n > 1 else "value")
         lines += [f"**On test, {f'over {n} seeds' if n > 1 else 'one seed'}**", ""]
         lines += [*note_table(columns, rows), ""]

@@ -36,8 +36,9 @@ from sweeps.reporting.reference import (
 )
 from sweeps.study.ablation import AblationConfig
 
-VALUES = (0.1, 0.5, 1.0, 2.0, 4.0, 8.0)
+VALUES = (0.1, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 SEEDS = 5
+JUDGES = 3
 AS_REPORTED = ("train.schedule=constant", "train.learning_rate=1e-3", "train.batch_size=64", "train.epochs=20")
 """The training of the reference, said in full: our defaults are free to be better."""
 NAME = "reference"
@@ -67,7 +68,7 @@ def main(
     rows = baselines(ctx, connect)
     default = load_outcome(home, run_key(base, "test"))
     larger = run(replace(ctx, config=base.with_settings({**ALL_THREE, **dict(larger_overrides)})), connect).outcome
-    varied = base.with_settings({"train.epochs": ablation_epochs or base.train.epochs})
+    varied = base.with_settings({"train.epochs": ablation_epochs or base.train.epochs, "panel.judges": JUDGES})
     grid, _ = ablate(
         replace(ctx, config=varied),
         AblationConfig("reference-beta", varied, "train.beta", values, seeds),

@@ -37,13 +37,13 @@ for command in COMMANDS:
 
 
 def main() -> None:
-    """A user's mistake is one line and exit code 2, an interruption 130, a bug of ours a traceback."""
+    """A user's mistake is one line and the error's exit code, 2, an interruption 130, a bug of ours a traceback."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
         code = app(standalone_mode=False)
     except CvaePipeError as error:
         say(f"error: {error}")
-        sys.exit(2)
+        sys.exit(error.exit_code)
     except typer.TyperException as error:  # an unknown flag, a value of the wrong type
         if message := error.format_message():  # none where the help was shown, for want of arguments
             say(f"error: {message.rstrip('.')}; --help lists what is allowed")

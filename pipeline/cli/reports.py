@@ -28,7 +28,7 @@ def verify(
     report: Annotated[Path, typer.Argument(help="A report.html, or the folder it is in.")],
     json_: Json = False,
 ) -> None:
-    """Derive every number of a report anew from the store; exit code 1 if one has drifted."""
+    """Derive every number of a report from the store; exit code 1 if one has drifted, 3 if it was made elsewhere."""
     from sweeps.reporting.verify import verify as verify_report
 
     with refusals_in_one_line():

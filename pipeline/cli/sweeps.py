@@ -49,6 +49,7 @@ def sweep(
     final_seeds: Annotated[
         int, typer.Option(help="Seeds the candidates are re-trained with, and the choice opened on test.")
     ] = 3,
+    judges: Annotated[int, typer.Option(help="Judges of how many seeds read the choice on test.")] = 3,
     prefer: Annotated[
         list[str] | None,
         typer.Option(
@@ -96,6 +97,7 @@ def sweep(
                 trials=trials,
                 final_seeds=final_seeds,
                 prefer=prefer or (),
+                judges=judges,
                 workers=workers,
                 executor=executor,
                 timeout=timeout,
@@ -123,6 +125,7 @@ def ablate(
     param: Annotated[str, typer.Option(help="Numeric setting to vary, e.g. beta or latent_dim.")],
     values: Annotated[str, typer.Option(help="Its values, with commas between.")],
     seeds: Annotated[int, typer.Option(help="Training seeds per value; a claim needs several.")] = 5,
+    judges: Annotated[int, typer.Option(help="Judges of how many seeds read every model.")] = 3,
     name: Annotated[str | None, typer.Option(help="Name of the report; by default ablation-<dataset>-<param>.")] = None,
     workers: Workers = None,
     *,
@@ -135,7 +138,7 @@ def ablate(
     from pipeline import api
     from pipeline.cli.terminal.progress import JobsDisplay
 
-    grid = api.grid(config, param, values, seeds=seeds, name=name)
+    grid = api.grid(config, param, values, seeds=seeds, judges=judges, name=name)
     with session() as progress, JobsDisplay() as display:
         result, report = api.ablate(
             grid,

@@ -18,6 +18,9 @@ SCHEDULES = ("constant", "cosine")
 
 DEVICES = ("auto", "cpu", "cuda")
 
+MOST_JUDGES = 5
+"""In a panel, with the one that a search uses."""
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -216,6 +219,17 @@ class SamplingConfig:
         require(self.prior in PRIORS, "sampling.prior", self.prior, f"one of {', '.join(PRIORS)}")
         require(self.components >= 1, "sampling.components", self.components, "1 or more")
         require(0 <= self.seed < 2**32, "sampling.seed", self.seed, "0 or more, below 2**32")
+
+
+@dataclass(frozen=True)
+class PanelConfig:
+    """Judges beyond the one that a search uses. Read by `panel`."""
+
+    judges: int = 1
+    """Judges of how many seeds read a model that is opened on test; finals and ablations are read by three."""
+
+    def __post_init__(self) -> None:
+        require(1 <= self.judges <= MOST_JUDGES, "panel.judges", self.judges, f"1 to {MOST_JUDGES}")
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from pipeline.config.sections import (
     GateConfig,
     JudgeConfig,
     ModelConfig,
+    PanelConfig,
     RuntimeConfig,
     SamplingConfig,
     ScoreConfig,
@@ -39,6 +40,7 @@ class RunConfig:
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     score: ScoreConfig = field(default_factory=ScoreConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    panel: PanelConfig = field(default_factory=PanelConfig)
     audit: AuditConfig = field(default_factory=AuditConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 

@@ -124,17 +124,18 @@ def feature_distances(
     """Frechet distance, precision, recall and density in judge A's features; the real value is a train sample's."""
     features = torch.stack([extract_features(judges.a, images) for images in generated])  # (K, R, F)
     train_features = torch.stack([extract_features(judges.a, images) for images in train])
+    against = reference.features[0]
 
     def intra(candidate: Tensor) -> float:
-        pairs = zip(candidate, reference.features, strict=True)
+        pairs = zip(candidate, against, strict=True)
         return sum(frechet_distance(own, real) for own, real in pairs) / len(candidate)
 
     k = min(neighbours, reference.per_class - 1)
-    manifold = [manifold_scores(real, own, k=k) for real, own in zip(reference.features, features, strict=True)]
+    manifold = [manifold_scores(real, own, k=k) for real, own in zip(against, features, strict=True)]
     return {
         "frechet_intra": intra(features),
         "frechet_intra_real": intra(train_features),
-        "frechet_pooled": frechet_distance(features.flatten(0, 1), reference.features.flatten(0, 1)),
+        "frechet_pooled": frechet_distance(features.flatten(0, 1), against.flatten(0, 1)),
         "precision": sum(m.precision for m in manifold) / len(manifold),
         "recall": sum(m.recall for m in manifold) / len(manifold),
         "density": sum(m.density for m in manifold) / len(manifold),

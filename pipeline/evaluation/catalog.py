@@ -3,6 +3,8 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from pipeline.config.sections import MOST_JUDGES
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -18,9 +20,23 @@ class Metric:
     all but the first with `_expost` behind their names."""
 
     @property
+    def is_share(self) -> bool:
+        """Whether it lies within 0 .. 1."""
+        return self.unit == "share"
+
+    @property
     def arrow(self) -> str:
         """Which way is better, where one is."""
         return {"higher": "↑", "lower": "↓"}.get(self.better, "")
+
+
+JUDGED = ("conditional_accuracy", "conditional_accuracy_b", "coverage_relative", "vendi_ratio_read")
+"""What every judge of a panel reads; of the judges beyond the first under names of their own."""
+
+
+def by_judge(name: str, number: int) -> str:
+    """The name of a metric as a judge of the panel reads it; number 1 is the judge that a search uses."""
+    return name if number == 1 else f"{name}_judge{number}"
 
 
 METRICS = {
@@ -41,29 +57,43 @@ METRICS = {
         Metric("bce_at_mean", "nats/image", "", "bce with z at the mean of q: not a bound, flatters the loss"),
         Metric(
             "conditional_accuracy",
-            "",
+            "share",
             "higher",
             "share of generated images read as their label by judge A",
             "accuracy",
         ),
-        Metric("conditional_accuracy_low", "", "", "lower end of its Wilson 95 % interval"),
-        Metric("conditional_accuracy_high", "", "", "upper end of its Wilson 95 % interval"),
-        Metric("conditional_accuracy_worst_class", "", "higher", "the same for the class where it is lowest"),
-        Metric("conditional_accuracy_b", "", "higher", "the same read by judge B, which no search ever sees"),
-        Metric("judge_accuracy", "", "", "judge A on the split's real images: the ceiling of conditional accuracy"),
-        Metric("judge_b_accuracy", "", "", "judge B on the split's real images"),
+        Metric("conditional_accuracy_low", "share", "", "lower end of its Wilson 95 % interval"),
+        Metric("conditional_accuracy_high", "share", "", "upper end of its Wilson 95 % interval"),
+        Metric("conditional_accuracy_worst_class", "share", "higher", "the same for the class where it is lowest"),
+        Metric("conditional_accuracy_b", "share", "higher", "the same read by judge B, which no search ever sees"),
+        Metric(
+            "judge_accuracy", "share", "", "judge A on the split's real images: the ceiling of conditional accuracy"
+        ),
+        Metric("judge_b_accuracy", "share", "", "judge B on the split's real images"),
         Metric(
             "coverage",
-            "",
+            "share",
             "higher",
             "share of real images with a generated one in their k-NN ball",
             "coverage",
         ),
-        Metric("coverage_real", "", "", "the same for as many real training images: the ceiling of coverage"),
+        Metric("coverage_real", "share", "", "the same for as many real training images: the ceiling of coverage"),
         Metric("coverage_relative", "", "higher", "coverage / coverage_real: 1 is as varied as real images"),
+        Metric(
+            "coverage_images",
+            "images",
+            "",
+            "of a class that coverage and Vendi scores are taken on; scores of other sizes are other quantities",
+        ),
         Metric("vendi", "images", "higher", "effective number of different images among the generated of a class"),
         Metric("vendi_real", "images", "", "the same for as many real images"),
-        Metric("vendi_ratio", "", "higher", "vendi / vendi_real per class, averaged; 1 is as diverse as real images"),
+        Metric("vendi_ratio", "", "", "vendi / vendi_real per class, averaged; unreadable images raise it"),
+        Metric(
+            "vendi_ratio_read",
+            "",
+            "",
+            "the same of the images that are read as their label; 1 is as diverse as real images, more is not better",
+        ),
         Metric(
             "neg_elbo_expost",
             "nats/image",
@@ -81,28 +111,31 @@ METRICS = {
         ),
         Metric(
             "conditional_accuracy_expost",
-            "",
+            "share",
             "higher",
             "conditional_accuracy with z from the fitted prior",
             "accuracy_expost",
         ),
-        Metric("conditional_accuracy_low_expost", "", "", "lower end of its Wilson 95 % interval"),
-        Metric("conditional_accuracy_high_expost", "", "", "upper end of its Wilson 95 % interval"),
-        Metric("conditional_accuracy_worst_class_expost", "", "higher", "the same for the class where it is lowest"),
-        Metric("conditional_accuracy_b_expost", "", "higher", "the same read by judge B"),
-        Metric("coverage_expost", "", "higher", "coverage with z from the fitted prior", "coverage_expost"),
+        Metric("conditional_accuracy_low_expost", "share", "", "lower end of its Wilson 95 % interval"),
+        Metric("conditional_accuracy_high_expost", "share", "", "upper end of its Wilson 95 % interval"),
+        Metric(
+            "conditional_accuracy_worst_class_expost", "share", "higher", "the same for the class where it is lowest"
+        ),
+        Metric("conditional_accuracy_b_expost", "share", "higher", "the same read by judge B"),
+        Metric("coverage_expost", "share", "higher", "coverage with z from the fitted prior", "coverage_expost"),
         Metric("coverage_relative_expost", "", "higher", "coverage_relative with z from the fitted prior"),
-        Metric("vendi_ratio_expost", "", "higher", "vendi_ratio with z from the fitted prior"),
+        Metric("vendi_ratio_expost", "", "", "vendi_ratio with z from the fitted prior"),
+        Metric("vendi_ratio_read_expost", "", "", "vendi_ratio_read with z from the fitted prior"),
         Metric("prior_gap", "", "lower", "conditional_accuracy_expost - conditional_accuracy"),
         Metric(
             "data_copying",
-            "",
+            "share",
             "",
             "share of samples nearer to a training image than 99 % of held-out images are, under the prior that is "
             "scored; .01 is what held-out images have; those near to one training image count once",
         ),
-        Metric("data_copying_shape", "", "", "the same whatever their place, sharpness and contrast"),
-        Metric("data_copying_worst_class", "", "lower", "the larger of the two in the class where it is largest"),
+        Metric("data_copying_shape", "share", "", "the same whatever their place, sharpness and contrast"),
+        Metric("data_copying_worst_class", "share", "lower", "the larger of the two in the class where it is largest"),
         Metric(
             "data_copying_flagged",
             "0 or 1",
@@ -124,20 +157,42 @@ METRICS = {
         ),
         Metric("frechet_intra_real", "", "", "the same for as many real training images"),
         Metric("frechet_pooled", "", "lower", "Frechet distance of all classes together"),
-        Metric("precision", "", "higher", "share of generated images in a real image's k-NN ball, per class, averaged"),
-        Metric("recall", "", "higher", "share of real images in a generated image's k-NN ball, per class, averaged"),
+        Metric(
+            "precision", "share", "higher", "share of generated images in a real image's k-NN ball, per class, averaged"
+        ),
+        Metric(
+            "recall", "share", "higher", "share of real images in a generated image's k-NN ball, per class, averaged"
+        ),
         Metric("density", "", "", "mean number of real balls a generated image is in, over k; can be gamed"),
         Metric("active_units", "dimensions", "", "latent dimensions whose mean varies over images by more than 0.01"),
         Metric("collapsed", "0 or 1", "lower", "no active unit, or a rate below 0.5 nat"),
-        Metric("label_leak_linear", "", "lower", "accuracy of a logistic regression reading the label from sampled z"),
-        Metric("label_leak_mlp", "", "lower", "accuracy of a one-hidden-layer probe reading the label from sampled z"),
-        Metric("label_information", "nats", "lower", "lower bound on I(z;c), which the model assumes to be 0"),
-        Metric("swap_accuracy", "", "higher", "share of images encoded with one label, decoded and read as another"),
         Metric(
-            "classification_accuracy_score", "", "higher", "accuracy on real images of a CNN trained on generated ones"
+            "label_leak_linear", "share", "lower", "accuracy of a logistic regression reading the label from sampled z"
         ),
-        Metric("classification_accuracy_score_real", "", "", "the same of a CNN trained on as many real ones"),
+        Metric(
+            "label_leak_mlp", "share", "lower", "accuracy of a one-hidden-layer probe reading the label from sampled z"
+        ),
+        Metric("label_information", "nats", "lower", "lower bound on I(z;c), which the model assumes to be 0"),
+        Metric(
+            "swap_accuracy", "share", "higher", "share of images encoded with one label, decoded and read as another"
+        ),
+        Metric(
+            "classification_accuracy_score",
+            "share",
+            "higher",
+            "accuracy on real images of a CNN trained on generated ones",
+        ),
+        Metric("classification_accuracy_score_real", "share", "", "the same of a CNN trained on as many real ones"),
     )
+}
+
+METRICS |= {
+    (other := by_judge(name + end, number)): Metric(
+        other, METRICS[name + end].unit, METRICS[name + end].better, f"{name + end} by judge {number} of the panel"
+    )
+    for name in JUDGED
+    for end in ("", "_expost")
+    for number in range(2, MOST_JUDGES + 1)
 }
 
 HEADLINES = (
@@ -148,7 +203,7 @@ HEADLINES = (
     "conditional_accuracy",
     "conditional_accuracy_b",
     "coverage_relative",
-    "vendi_ratio",
+    "vendi_ratio_read",
     "nll_iw",
 )
 """What a reader wants to see first, in this order: under the prior that is scored, N(0, I) beside it."""
@@ -167,7 +222,7 @@ def headlines(names: Collection[str]) -> list[tuple[str, str | None]]:
     ]
 
 
-AT_A_GLANCE = ("neg_elbo", "bce", "kl", "conditional_accuracy", "coverage_relative", "vendi_ratio")
+AT_A_GLANCE = ("neg_elbo", "bce", "kl", "conditional_accuracy", "coverage_relative", "vendi_ratio_read")
 """What two models are told apart by where there is room for a few: under a picture, over the seeds of the choice."""
 
 
@@ -177,19 +232,33 @@ def in_order(metrics: dict[str, float]) -> dict[str, float]:
     return dict(sorted(metrics.items(), key=lambda item: names.index(item[0].partition("/")[2])))
 
 
+def is_share(key: str) -> bool:
+    """Whether a metric key, <split>/<name>, is of a share of images."""
+    name = key.partition("/")[2]
+    return name in METRICS and METRICS[name].is_share
+
+
 def show(value: float) -> str:
     """A number as people read it: four digits for rates, two decimals for nats."""
     return f"{value:.4f}" if abs(value) < 10 else f"{value:.2f}"
 
 
-def show_spread(mean: float, deviation: float) -> str:
-    """A mean and its deviation with the same number of decimals."""
+def show_spread(mean: float, deviation: float | None) -> str:
+    """A mean and its deviation with the same number of decimals; the mean alone where there is none."""
     text = show(mean)
+    if deviation is None:
+        return text
     decimals = len(text.partition(".")[2])
     return f"{text} ± {deviation:.{decimals}f}"
 
 
 def markdown_table() -> str:
-    """The catalog as a markdown table."""
-    rows = [f"| `{m.name}` | {m.unit or '-'} | {m.better or '-'} | {m.meaning} |" for m in METRICS.values()]
+    """The catalog as a markdown table, the judges of a panel in one row."""
+    rows = [
+        f"| `{m.name}` | {m.unit or '-'} | {m.better or '-'} | {m.meaning} |"
+        for m in METRICS.values()
+        if "_judge" not in m.name
+    ]
+    names = ", ".join(f"`{name}`" for name in JUDGED)
+    rows.append(f"| .. `_judge2` to `_judge{MOST_JUDGES}` | | | {names}, as the other judges of a panel read them |")
     return "\n".join(["| key | unit | better | meaning |", "|---|---|---|---|", *rows])

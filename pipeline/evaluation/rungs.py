@@ -14,7 +14,7 @@ from pipeline.data.splits import PreparedData
 from pipeline.evaluation.judges.networks import Judges, judge_outputs
 from pipeline.evaluation.metrics.rates import conditional_accuracy
 from pipeline.evaluation.priors import quick_prior, sampled_codes, spread
-from pipeline.evaluation.reference import Reference, covered_per_class, vendi_per_class
+from pipeline.evaluation.reference import Reference, covered_per_class, vendi_of_read
 from pipeline.models.architecture import Architecture
 from pipeline.models.priors import STANDARD, Prior
 from pipeline.models.sampling import conditional_samples
@@ -66,11 +66,16 @@ def _sampled_scores(
     logits, features = judge_outputs(judges.a, images)
     accuracy = conditional_accuracy(logits.argmax(-1).cpu(), labels, classes=model.classes)
     shape = (model.classes, per_class)
-    inside = covered_per_class(reference.features, reference.radii, features.unflatten(0, shape))  # (K, R)
-    vendi = vendi_per_class(reference.pca, images.unflatten(0, shape))  # (K,)
-    return {
+    scores = {
         "conditional_accuracy": accuracy.macro,
         "conditional_accuracy_worst_class": accuracy.worst_class,
-        "coverage_relative": float(inside.double().mean() / reference.coverage.mean()),
-        "vendi_ratio": float((vendi / reference.vendi).mean()),
     }
+    if reference.enough:
+        drawn = features.unflatten(0, shape)
+        inside = covered_per_class(reference.features[0], reference.radii[0], drawn)  # (K, R)
+        read = vendi_of_read(reference.pca, images.unflatten(0, shape), logits.argmax(-1).cpu().unflatten(0, shape))
+        scores |= {
+            "coverage_relative": float(inside.double().mean() / reference.coverage.mean()),
+            "vendi_ratio_read": float((read / reference.vendi).mean()),
+        }
+    return scores

@@ -1,25 +1,27 @@
 """Scores of a model's conditional samples against real reference images. Knows tensors; no files, stages or trackers.
 
 Coverage and diversity are taken per class, with as many generated images as real ones (N = M): the largest number that
-every class of the reference split has. Mixing sizes would compare different quantities.
+every class of every split has. Mixing sizes would compare different quantities.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pipeline.config.sections import ScoreConfig
 from pipeline.evaluation.judges.networks import Judges, judge_outputs, predict_logits
+from pipeline.evaluation.metrics.neighbours import covered_without
 from pipeline.evaluation.metrics.rates import ConditionalAccuracy, conditional_accuracy
-from pipeline.evaluation.reference import (
-    Reference,
-    covered_per_class,
-    vendi_per_class,
-)
+from pipeline.evaluation.reference import Reference, covered_per_class, vendi_of_read, vendi_per_class
 from pipeline.models.architecture import Architecture
 from pipeline.models.priors import STANDARD, Prior
 from pipeline.models.sampling import conditional_samples
+
+GROUPS = 10
+"""Tenths of the generated images that are left out in turn, for the noise of having drawn these."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +32,14 @@ class Scores:
     accuracy_b: float
     coverage: Float[Tensor, " K"]
     vendi: Float[Tensor, " K"]
+    vendi_read: Float[Tensor, " K"]
+    """Of the images that are read as their label."""
     predicted: Int[Tensor, " N"]
     """Judge A's reading of each generated image; labels are 0 0 .. 1 1 .. ."""
-    covered: Bool[Tensor, "K R"]
+    covered: Bool[Tensor, "T K R"]
     """Whether each reference image has a generated one in its ball."""
+    covered_without: Bool[Tensor, "G T K R"]
+    """The same, a tenth of the generated images left out."""
 
 
 def score_model(
@@ -44,17 +50,35 @@ def score_model(
     logits, features = judge_outputs(judges.a, images)
     predicted = logits.argmax(-1).cpu()
     predicted_b = predict_logits(judges.b, images).argmax(-1).cpu()
-    n, classes = reference.per_class, model.classes
-    by_class = images.unflatten(0, (classes, config.per_class))[:, :n]  # (K, R, D)
-    inside = covered_per_class(reference.features, reference.radii, features.unflatten(0, (classes, -1))[:, :n])
+    by_class = (model.classes, config.per_class)
+    inside, without, vendi, read = [], [], [], []
+    for draw, (real, radii) in enumerate(zip(reference.features, reference.radii, strict=True)):
+        own = drawn_for(draw, reference.per_class, config.per_class)
+        of_draw = features.unflatten(0, by_class)[:, own]  # (K, R, F)
+        inside.append(covered_per_class(real, radii, of_draw))
+        groups = min(GROUPS, reference.per_class)
+        parts = [covered_without(f, r, g, groups=groups) for f, r, g in zip(real, radii, of_draw, strict=True)]
+        without.append(torch.stack(parts, 1).cpu())  # (G, K, R)
+        shown = images.unflatten(0, by_class)[:, own]
+        vendi.append(vendi_per_class(reference.pca, shown))
+        read.append(vendi_of_read(reference.pca, shown, predicted.unflatten(0, by_class)[:, own]))
+    covered = torch.stack(inside)
     return Scores(
-        accuracy=conditional_accuracy(predicted, labels, classes=classes),
-        accuracy_b=conditional_accuracy(predicted_b, labels, classes=classes).macro,
-        coverage=inside.double().mean(1),
-        vendi=vendi_per_class(reference.pca, by_class),
+        accuracy=conditional_accuracy(predicted, labels, classes=model.classes),
+        accuracy_b=conditional_accuracy(predicted_b, labels, classes=model.classes).macro,
+        coverage=covered.double().mean((0, 2)),
+        vendi=torch.stack(vendi).mean(0),
+        vendi_read=torch.stack(read).mean(0),
         predicted=predicted,
-        covered=inside,
+        covered=covered,
+        covered_without=torch.stack(without, 1),
     )
+
+
+def drawn_for(draw: int, per_class: int, there: int) -> slice:
+    """Which images of a class are held against a draw of the reference: others for each draw, while they last."""
+    start = draw % (there // per_class) * per_class
+    return slice(start, start + per_class)
 
 
 def score_metrics(scores: Scores, reference: Reference, split: str) -> dict[str, float]:
@@ -68,13 +92,18 @@ def score_metrics(scores: Scores, reference: Reference, split: str) -> dict[str,
         "conditional_accuracy_b": scores.accuracy_b,
         "judge_accuracy": reference.judge_accuracy,
         "judge_b_accuracy": reference.judge_b_accuracy,
-        "coverage": float(scores.coverage.mean()),
-        "coverage_real": float(reference.coverage.mean()),
-        "coverage_relative": float(scores.coverage.mean() / reference.coverage.mean()),
-        "vendi": float(scores.vendi.mean()),
-        "vendi_real": float(reference.vendi.mean()),
-        "vendi_ratio": float((scores.vendi / reference.vendi).mean()),
     }
+    if reference.enough:
+        values |= {
+            "coverage": float(scores.coverage.mean()),
+            "coverage_real": float(reference.coverage.mean()),
+            "coverage_relative": float(scores.coverage.mean() / reference.coverage.mean()),
+            "coverage_images": float(reference.per_class),
+            "vendi": float(scores.vendi.mean()),
+            "vendi_real": float(reference.vendi.mean()),
+            "vendi_ratio": float((scores.vendi / reference.vendi).mean()),
+            "vendi_ratio_read": float((scores.vendi_read / reference.vendi).mean()),
+        }
     return {f"{split}/{key}": value for key, value in values.items()}
 
 
@@ -87,6 +116,7 @@ EXPOST = (
     "coverage",
     "coverage_relative",
     "vendi_ratio",
+    "vendi_ratio_read",
 )
 """Scores that are given a second time under a fitted prior, with `_expost` behind their name."""
 
@@ -104,18 +134,22 @@ def expost_elbo(bce: Float[Tensor, " N"], kl: Float[Tensor, " N"], split: str) -
 def expost_scores(scores: Scores, standard: dict[str, float], reference: Reference, split: str) -> dict[str, float]:
     """The scores under a fitted prior, and how much accuracy N(0, I) loses against it: the mismatch of the two."""
     own = score_metrics(scores, reference, split)
-    found = {f"{split}/{name}_expost": own[f"{split}/{name}"] for name in EXPOST}
+    found = {f"{split}/{name}_expost": own[key] for name in EXPOST if (key := f"{split}/{name}") in own}
     gap = own[f"{split}/conditional_accuracy"] - standard[f"{split}/conditional_accuracy"]
     return found | {f"{split}/prior_gap": gap}
 
 
 def per_class_table(scores: Scores, reference: Reference, class_names: tuple[str, ...]) -> dict[str, list]:
     """One row per class: accuracy with its Wilson interval, coverage and Vendi score beside the real ones."""
-    return {
+    read: dict[str, list[Any]] = {
         "class": list(class_names),
         "conditional_accuracy": scores.accuracy.per_class,
         "low": [low for low, _ in scores.accuracy.intervals_per_class],
         "high": [high for _, high in scores.accuracy.intervals_per_class],
+    }
+    if not reference.enough:
+        return read
+    return read | {
         "coverage": scores.coverage.tolist(),
         "coverage_real": reference.coverage.tolist(),
         "vendi": scores.vendi.tolist(),

@@ -55,8 +55,11 @@ def parameter_slices(
 
 
 @themed
-def importances(values: Mapping[str, Mapping[str, float]]) -> Figure:
-    """Importance of each parameter for each objective: its share of the explained variance, 0 to 1; groups of bars."""
+def importances(values: Mapping[str, Mapping[str, float]], noise: Mapping[str, float] | None = None) -> Figure:
+    """Importance of each parameter for each objective: its share of the explained variance, 0 to 1; groups of bars.
+
+    `noise`: objective -> the share that noise would give; a bar that is no longer is pale, a mark stands at it.
+    """
     table = pd.DataFrame({objective: dict(shares) for objective, shares in values.items()}).astype(float)
     table = table.loc[table.mean(axis=1).sort_values(ascending=False, kind="stable").index]
     groups, bars = table.shape
@@ -65,10 +68,14 @@ def importances(values: Mapping[str, Mapping[str, float]]) -> Figure:
     thickness = 0.8 / max(bars, 1)
     for index, objective in enumerate(table.columns):
         centres = np.arange(groups) - 0.4 + (index + 0.5) * thickness
-        shares = table[objective].fillna(0.0)
-        ax.barh(
+        shares, floor = table[objective].fillna(0.0), (noise or {}).get(objective, 0.0)
+        bars_ = ax.barh(
             centres, shares, height=0.9 * thickness, color=SERIES[index % len(SERIES)], label=label_of(objective, 32)
         )
+        for bar, share in zip(bars_, shares, strict=True):
+            bar.set_alpha(0.3 if share <= floor else 1)
+        if floor:
+            ax.vlines([floor] * groups, centres - 0.45 * thickness, centres + 0.45 * thickness, color=SOFT, lw=1.5)
         for centre, share in zip(centres, table[objective], strict=True):
             text = f"{share:.2f}" if math.isfinite(share) else "not known"
             ax.text((share if math.isfinite(share) else 0) + 0.01, centre, text, va="center", color=SOFT, fontsize=7.5)

@@ -10,11 +10,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float
 from markupsafe import Markup, escape
 
+from pipeline.config.sections import MOST_JUDGES
 from pipeline.errors import ReportError
-from pipeline.evaluation.catalog import show
-from pipeline.evaluation.statistics import deviation, mean, rank_correlation, slopes, t_interval
+from pipeline.evaluation.catalog import by_judge, is_share, show
+from pipeline.evaluation.statistics import (
+    FEWEST_SEEDS,
+    crossed_interval,
+    deviation,
+    mean,
+    rank_correlation,
+    t_interval,
+)
 from pipeline.runs.outcome import Outcome
 from pipeline.store.files import read_json
 from pipeline.store.store import KEY_LENGTH
@@ -36,9 +46,9 @@ class Source:
     """Run keys, 16 hex digits each; none where the study itself is the source."""
     study: str = ""
     aggregate: str = "value"
-    """One of AGGREGATES, or of `compare`'s PAIRED."""
+    """One of AGGREGATES, of OVER_JUDGES, or of `compare`'s PAIRED."""
     over: str = ""
-    """The setting on the x axis of a slope or a rank correlation; "log " before it for a logarithmic axis."""
+    """The setting on the x axis of a rank correlation."""
     form: str = "show"
     """How it is written: `show` of the catalog, or a format specification, e.g. ".1%"."""
 
@@ -138,38 +148,51 @@ def cited_spread(of: Sequence[Outcome], key: str) -> str:
 
 
 def cited_interval(of: Sequence[Outcome], key: str, *, form: str = "show") -> str:
-    """[low, high] of the t-interval over runs; a dash for one run, which has no"""
-    if len(of) < 2:
+    """[low, high] over training seeds, and over judges where several have read the runs; a dash for fewer than three
+    runs, which have none."""
+    if len(of) < FEWEST_SEEDS:
         return "-"
-    return Phrase("[", cited(of, key, "t low", form=form), ", ", cited(of, key, "t high", form=form), "]")
+    several = readings(of, key).shape[1] > 1
+    ends = [cited(of, key, name, form=form) for name in (OVER_JUDGES if several else ("t low", "t high"))]
+    return Phrase("[", ends[0], ", ", ends[1], "]")
 
 
 def derive(source: Source, outcomes: Sequence[Outcome]) -> float:
     """The number that a source names, from the stored outcomes of its runs."""
+    if source.aggregate in OVER_JUDGES:
+        low_high = crossed_interval(readings(outcomes, source.key), share=is_share(source.key))
+        return low_high[OVER_JUDGES.index(source.aggregate)]
     values = [quantity(outcome, source.key) for outcome in outcomes]
     if source.aggregate == "value" and len(values) == 1:
         return values[0]
     if source.aggregate not in AGGREGATES:
         raise ReportError(f"there is no aggregate {source.aggregate!r} of {len(values)} runs")
-    setting = source.over.removeprefix("log ")
-    x = [quantity(outcome, f"config/{setting}") for outcome in outcomes] if setting else []
-    seeds = [outcome.config.train.seed for outcome in outcomes]
-    return AGGREGATES[source.aggregate](values, x, seeds, source.over.startswith("log "))
+    x = [quantity(outcome, f"config/{source.over}") for outcome in outcomes] if source.over else []
+    return AGGREGATES[source.aggregate](values, x, is_share(source.key))
 
+
+def readings(outcomes: Sequence[Outcome], key: str) -> Float[np.ndarray, "S J"]:
+    """A metric of each run as every judge reads it that has read all of them; the first judge alone where no other
+    has."""
+    numbers = [n for n in range(1, MOST_JUDGES + 1) if n == 1 or all(by_judge(key, n) in o.metrics for o in outcomes)]
+    return np.array([[quantity(outcome, by_judge(key, n)) for n in numbers] for outcome in outcomes])
+
+
+OVER_JUDGES = ("low over judges", "high over judges")
+"""Aggregates that look at what every judge of a panel has read."""
 
 AGGREGATES = {
-    "mean": lambda y, x, seeds, log: mean(y),
-    "sd": lambda y, x, seeds, log: deviation(y),
-    "t low": lambda y, x, seeds, log: t_interval(y)[0],
-    "t high": lambda y, x, seeds, log: t_interval(y)[1],
-    "95 % half-width": lambda y, x, seeds, log: 1.96 * y[0],
-    "count": lambda y, x, seeds, log: float(len(y)),
-    "rank correlation": lambda y, x, seeds, log: rank_correlation(x, y)[0],
-    "slope": lambda y, x, seeds, log: mean(slopes(x, y, seeds, log=log)),
-    "slope t low": lambda y, x, seeds, log: t_interval(slopes(x, y, seeds, log=log))[0],
-    "slope t high": lambda y, x, seeds, log: t_interval(slopes(x, y, seeds, log=log))[1],
+    "mean": lambda y, x, share: mean(y),
+    "sd": lambda y, x, share: deviation(y),
+    "t low": lambda y, x, share: t_interval(y, share=share)[0],
+    "t high": lambda y, x, share: t_interval(y, share=share)[1],
+    "95 % half-width": lambda y, x, share: 1.96 * y[0],
+    "least": lambda y, x, share: min(y),
+    "count": lambda y, x, share: float(len(y)),
+    "rank correlation": lambda y, x, share: rank_correlation(x, y)[0],
+    "second half minus first": lambda y, x, share: mean(y[len(y) // 2 :]) - mean(y[: len(y) // 2]),
 }
-"""(values, settings on the x axis, training seeds, whether that axis is logarithmic) -> number."""
+"""(values, settings on the x axis, whether it is a share within 0 .. 1) -> number."""
 
 
 def quantity(outcome: Outcome, key: str) -> float:

@@ -14,6 +14,7 @@ from pipeline.models.architecture import Architecture
 from pipeline.runs.outcome import Outcome, load_outcome
 from pipeline.stages.context import Context, Result
 from pipeline.stages.graph import TRAIN, parts_of_run, run_key
+from pipeline.stages.opened import opened
 from pipeline.stages.prepare import result_facts
 from pipeline.stages.train import train
 from pipeline.store.files import write_json
@@ -38,6 +39,8 @@ def execute(ctx: Context, split: str, on_epoch: OnEpoch = lambda record, model, 
     folders = {TRAIN.name: TRAIN.key(config)}
     metrics: dict[str, float] = {}
     facts = result_facts(ctx) | {"code": code_version()}
+    if split == "test":
+        facts["opened"] = opened(ctx)
     for stage in parts_of_run(config, split):
         part: Result = stage.build(ctx, split, trained)
         metrics |= part.metrics

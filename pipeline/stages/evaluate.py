@@ -11,6 +11,7 @@ from pipeline.grids import GRID_COLUMNS, paired_rows, save_grid
 from pipeline.models.sampling import reconstructions
 from pipeline.stages.context import Context, Result
 from pipeline.stages.graph import EVALUATE
+from pipeline.stages.opened import opened
 from pipeline.stages.prepare import prepare
 from pipeline.stages.train import Trained, train
 from pipeline.store.files import read_json, write_json
@@ -24,6 +25,8 @@ def evaluate(ctx: Context, split: str, trained: Trained | None = None) -> Result
     data = prepare(ctx)
     part = data.split(split)
     model = trained.model
+    if split == "test":
+        opened(ctx)
 
     def make(work: Path) -> None:
         draws = 1 if not model.stochastic else config.evaluate.draws

@@ -4,7 +4,7 @@
       │ └─────> train ──> evaluate(split)    v               v
       │            ├────────────────────> score(split)   audit(split)      score, evaluate, prior ──> expost(split)
       │            ├─────────────────────────────────────────^
-      │            ├──> prior ──> expost(split), copying(split), audit(split), inside(split)
+      │            ├──> prior ──> expost(split), panel(split), copying(split), audit(split), inside(split)
       │            ├────────────────────> inside(split) <── judge
       │            └────────────────────> copying(split)
       └──> surroundings(split) ─────────────────^
@@ -106,7 +106,7 @@ JUDGE = Stage(
 )
 REFERENCE = Stage(
     "reference",
-    1,
+    2,
     lambda c, s: (JUDGE.key(c), c.score, s),
     "pipeline.stages.reference:reference",
     when=_with_labels,
@@ -162,6 +162,15 @@ EXPOST = Stage(
     label=lambda c, s: f"{s}, {c.sampling.prior} prior",
     in_run_key="when it applies",
 )
+PANEL = Stage(
+    "panel",
+    1,
+    lambda c, s: (SCORE.key(c, s), c.panel, *_prior_key(c)),
+    "pipeline.stages.panel:panel",
+    when=lambda c, s: c.panel.judges > 1 and s == "test" and _with_labels(c, s),
+    label=lambda c, s: f"{s}, {c.panel.judges} judges",
+    in_run_key="when it applies",
+)
 SURROUNDINGS = Stage(
     "surroundings",
     1,
@@ -190,7 +199,7 @@ AUDIT = Stage(
 )
 CALIBRATION = Stage(
     "calibration",
-    2,
+    3,
     lambda c, s: (REFERENCE.key(c, s),),
     "pipeline.stages.reference:calibration",
     when=_with_labels,
@@ -205,7 +214,7 @@ INSIDE = Stage(
 
 STAGES = (
     *(PREPARE, JUDGE, REFERENCE, SURROUNDINGS, TRAIN),
-    *(EVALUATE, SCORE, PRIOR, EXPOST, COPYING, AUDIT, CALIBRATION, INSIDE),
+    *(EVALUATE, SCORE, PRIOR, EXPOST, PANEL, COPYING, AUDIT, CALIBRATION, INSIDE),
 )
 """In the order in which a run has them."""
 

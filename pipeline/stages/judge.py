@@ -86,7 +86,7 @@ def _loaded_judges(folder: Path, data: PreparedData, device: str) -> Judges:
     return _judges(folder, data.height, data.width, data.classes, device)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _judges(folder: Path, height: int, width: int, classes: int, device: str) -> Judges:
     loaded = (_loaded(folder / f"{kind}.safetensors", kind, height, width, classes) for kind in JUDGE_KINDS)
     return Judges(*(model.to(device) for model in loaded))

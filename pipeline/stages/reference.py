@@ -49,7 +49,7 @@ def reference(ctx: Context, split: str) -> Reference:
     return _loaded_reference(folder, str(ctx.device))
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _loaded_reference(folder: Path, device: str) -> Reference:
     tensors = {k: v.to(device) for k, v in load_file(folder / "reference.safetensors").items()}
     facts = read_json(folder / "reference.json")

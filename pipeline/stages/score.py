@@ -13,6 +13,7 @@ from pipeline.models.sampling import generation_grid
 from pipeline.stages.context import Context, Result, require_labels
 from pipeline.stages.graph import SCORE
 from pipeline.stages.judge import JudgeStage, judge
+from pipeline.stages.opened import opened
 from pipeline.stages.prepare import prepare
 from pipeline.stages.reference import reference
 from pipeline.stages.train import Trained, train
@@ -26,6 +27,8 @@ def score(ctx: Context, split: str, trained: Trained | None = None) -> Result:
     trained = trained or train(ctx)
     data = prepare(ctx)
     stage, ref = judge(ctx), reference(ctx, split)
+    if split == "test":
+        opened(ctx)
 
     def make(work: Path) -> None:
         scores = score_model(trained.model, stage.judges, ref, config.score)
@@ -48,4 +51,5 @@ def save_scores(scores: Scores, ref: Reference, data: PreparedData, stage: Judge
             "reference_per_class": ref.per_class,
         },
     )
-    save_file({"predicted": scores.predicted, "covered": scores.covered}, work / "per_sample.safetensors")
+    tensors = {"predicted": scores.predicted, "covered": scores.covered, "covered_without": scores.covered_without}
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, work / "per_sample.safetensors")

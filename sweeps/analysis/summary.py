@@ -74,7 +74,8 @@ class Summary:
         """The configuration of a trial under the seeds of the finals: the base seed and those after it."""
         config = self.base_config(trial)
         seeds = [config.train.seed + i for i in range(self.closing.final_seeds)]
-        return [config.with_settings({"train.seed": seed}) for seed in seeds]
+        judges = max(self.closing.judges, config.panel.judges)
+        return [config.with_settings({"train.seed": seed, "panel.judges": judges}) for seed in seeds]
 
     @cached_property
     def ranges(self) -> tuple[tuple[float, float], ...]:
@@ -152,8 +153,8 @@ class Summary:
         """One of the study's own numbers, for a report."""
         return Number(self.quantity(key), Source(key, study=self.config.name, form=form))
 
-    def final_spread(self) -> dict[str, tuple[float, float]]:
-        """Mean and sample standard deviation over the seeds of every test metric; one seed has deviation 0."""
+    def final_spread(self) -> dict[str, tuple[float, float | None]]:
+        """Mean and sample standard deviation over the seeds of every test metric; one seed has no deviation."""
         return spread_of(self.finals)
 
     def parent_metrics(self) -> dict[str, float]:
@@ -164,7 +165,7 @@ class Summary:
             **counts,
             "front/size": float(len(self.front)),
             **{f"{key}_mean": mean for key, (mean, _) in spread.items()},
-            **{f"{key}_std": std for key, (_, std) in spread.items()},
+            **{f"{key}_std": std for key, (_, std) in spread.items() if std is not None},
         }
 
     def document(self) -> dict[str, Any]:
@@ -215,15 +216,20 @@ class Summary:
         }
 
 
-def _named(spread: Mapping[str, tuple[float, float]]) -> dict[str, dict[str, float]]:
-    return {key: {"mean": mean, "std": std} for key, (mean, std) in spread.items()}
+def _named(spread: Mapping[str, tuple[float, float | None]]) -> dict[str, dict[str, float]]:
+    return {
+        key: {"mean": mean} | ({} if deviation is None else {"std": deviation})
+        for key, (mean, deviation) in spread.items()
+    }
 
 
-def spread_of(outcomes: Sequence[Outcome]) -> dict[str, tuple[float, float]]:
-    """Mean and sample standard deviation of every metric over runs; one run has deviation 0."""
+def spread_of(outcomes: Sequence[Outcome]) -> dict[str, tuple[float, float | None]]:
+    """Mean and sample standard deviation of every metric over runs; one run has no deviation."""
     table = pd.DataFrame([outcome.metrics for outcome in outcomes])
-    deviations = table.std(ddof=1).fillna(0.0)
-    return {str(key): (float(mean), float(deviations[str(key)])) for key, mean in table.mean().items()}
+    return {
+        str(key): (float(column.mean()), float(column.std(ddof=1)) if len(column) > 1 else None)
+        for key, column in table.items()
+    }
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,36 @@
-"""What a setting does, over values and seeds: slopes, intervals, verdicts on claims."""
+"""What a setting does, over values and seeds: the shape of every metric, verdicts on claims."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from pipeline.evaluation.statistics import mean, slopes, t_interval
+from pipeline.config.sections import MOST_JUDGES
+from pipeline.evaluation.catalog import METRICS, by_judge
+from pipeline.evaluation.statistics import Shape, Step, all_steps, shape
 from pipeline.runs.outcome import Outcome
 from sweeps.study.ablation import AblationConfig
+
+NAMED = (
+    "conditional_accuracy",
+    "conditional_accuracy_b",
+    "coverage_relative",
+    "vendi_ratio_read",
+    "pairwise_l2",
+    "neg_elbo",
+    "bce",
+    "kl",
+    "nll_iw",
+)
+"""Metrics that an ablation speaks of, where a model has them: all under the prior that is scored, then all under
+N(0, I). Its verdicts are certain together, so that each metric more makes every verdict harder."""
+
+FLAT_NATS, FLAT = 1.0, 0.02
+"""The largest change that is none to a reader: in nats an image, and of shares, ratios and distances."""
+
+UNDECIDED = "undecided"
 
 
 @dataclass(frozen=True)
@@ -17,13 +38,50 @@ class Trend:
     """What a metric does as the setting grows."""
 
     metric: str
-    slope: float
-    """Mean over seeds of the least-squares slope, per unit of the setting (per e-fold where it is logarithmic)."""
-    low: float
-    high: float
-    """95 % t-interval over seeds."""
-    verdict: str
-    """rises, falls or undecided."""
+    values: tuple[float, ...]
+    """Of the setting."""
+    means: tuple[float, ...]
+    """Over the seeds of each value."""
+    steps: tuple[Step, ...]
+    """Between neighbouring values, in order; then, for three values or more, from the first to the last."""
+    shape: Shape
+    judges: int = 1
+    """That have read the models; what is certain is certain under each."""
+
+    @property
+    def verdict(self) -> str:
+        """rises, falls, rises then falls, falls then rises, turns more than once, flat, undecided."""
+        return self.shape.verdict
+
+    @property
+    def in_words(self) -> str:
+        """The verdict with where it turns, or how flat it is."""
+        if self.shape.turn is not None:
+            low, high = (self.values[i] for i in self.shape.turn)
+            what = "peak" if self.verdict.startswith("rises") else "trough"
+            return (
+                f"{self.verdict} ({what} at {low:g})" if low == high else f"{self.verdict} ({what} {low:g} to {high:g})"
+            )
+        return f"flat within {self.shape.within:.2g}" if self.verdict == "flat" else self.verdict
+
+    def document(self) -> dict[str, Any]:
+        def known(value: float) -> float | None:
+            return value if isfinite(value) else None
+
+        def of_step(step: Step) -> dict[str, Any]:
+            ends = {"from": self.values[step.before], "to": self.values[step.after]}
+            return {**ends, "mean": step.mean, "low": known(step.low), "high": known(step.high)}
+
+        turn = self.shape.turn
+        return {
+            "metric": self.metric,
+            "verdict": self.verdict,
+            "turn": [self.values[i] for i in turn] if turn else None,
+            "within": known(self.shape.within),
+            "judges": self.judges,
+            "means": list(self.means),
+            "steps": [of_step(step) for step in self.steps],
+        }
 
 
 @dataclass(frozen=True)
@@ -48,52 +106,68 @@ class Ablation:
         return self._claims("_expost", ", z from the fitted prior") | self._claims("", ", z from N(0, I)")
 
     def _claims(self, end: str, drawn: str) -> dict[str, str]:
-        verdicts = {name: trend.verdict for name, trend in self.trends.items()}
-        right = [
-            verdicts[name]
-            for name in (f"conditional_accuracy{end}", f"conditional_accuracy_b{end}")
-            if name in verdicts
-        ]
+        there = self.trends
         claims = {}
-        if len(right) == 2:
+        right = [f"conditional_accuracy{end}", f"conditional_accuracy_b{end}"]
+        if all(name in there for name in right):
             text = f"raising {self.config.key} makes more digits right (both judges{drawn})"
-            claims[text] = _decide(set(right), "rises", "falls")
-        if {f"coverage_relative{end}", f"vendi_ratio{end}"} <= verdicts.keys():
-            variety = {verdicts[name] for name in (f"vendi_ratio{end}", f"pairwise_l2{end}") if name in verdicts}
-            other = "falls" if "falls" in variety else "rises" if variety == {"rises"} else "undecided"
+            claims[text] = self._decided(right, "rises", "falls")
+        variety = [name for name in (f"vendi_ratio_read{end}", f"pairwise_l2{end}") if name in there]
+        if variety and f"coverage_relative{end}" in there:
             text = f"raising {self.config.key} loses diversity (coverage, and Vendi score or pairwise distance{drawn})"
-            claims[text] = _decide({verdicts[f"coverage_relative{end}"], other}, "falls", "rises")
+            falling = [name for name in variety if there[name].verdict == "falls"]
+            claims[text] = self._decided([f"coverage_relative{end}", *(falling[:1] or variety)], "falls", "rises")
         return claims
 
+    def _decided(self, names: Sequence[str], supporting: str, contrary: str) -> str:
+        """What measures that must agree make of a claim. Two that are certain and opposite are no lack of data."""
+        verdicts = {self.trends[name].verdict for name in names}
+        if len(verdicts) == 1 and verdicts <= {supporting, contrary}:
+            return "supported" if supporting in verdicts else "contradicted"
+        if {supporting, contrary} <= verdicts:
+            return "contradictory: the measures are certain and opposite"
+        if UNDECIDED in verdicts:
+            return UNDECIDED
+        return "only in part: " + ", ".join(f"{name} {self.trends[name].in_words}" for name in names)
+
     def document(self) -> dict[str, Any]:
-        """The `--json` document, less the paths; one seed has no interval, so its ends are None."""
-
-        def plain(trend: Trend) -> dict[str, Any]:
-            known = np.isfinite(trend.low)
-            return asdict(trend) | {"low": trend.low if known else None, "high": trend.high if known else None}
-
+        """The `--json` document, less the paths; fewer than three seeds have no interval, so its ends are None."""
         return {
             "name": self.config.name,
             "setting": self.config.setting,
             "values": list(self.config.values),
             "seeds": self.config.seeds,
-            "trends": {name: plain(trend) for name, trend in self.trends.items()},
+            "trends": {name: trend.document() for name, trend in self.trends.items()},
             "claims": self.claims,
         }
 
 
-def _decide(verdicts: set[str], supporting: str, contrary: str) -> str:
-    if verdicts == {supporting}:
-        return "supported"
-    return "contradicted" if verdicts == {contrary} else "undecided"
+def named_metrics(columns: Sequence[str]) -> list[str]:
+    """Those of NAMED that are there, under the prior that is scored, then under N(0, I)."""
+    return [*(f"{m}_expost" for m in NAMED if f"{m}_expost" in columns), *(m for m in NAMED if m in columns)]
 
 
-def trends(frame: pd.DataFrame, key: str, *, log: bool) -> dict[str, Trend]:
-    """The trend of every metric column; undecided with one seed, which has no spread."""
-    found = {}
-    for metric in frame.columns.difference([key, "seed"], sort=False):
-        by_seed = slopes(frame[key].tolist(), frame[metric].tolist(), frame["seed"].tolist(), log=log)
-        low, high = t_interval(by_seed)
-        verdict = "rises" if low > 0 else "falls" if high < 0 else "undecided"
-        found[str(metric)] = Trend(str(metric), mean(by_seed), low, high, verdict)
-    return found
+def trends(frame: pd.DataFrame, key: str, metrics: Sequence[str]) -> dict[str, Trend]:
+    """What each metric does over the values of `key`, certain for all metrics at once; undecided below three seeds."""
+    return {metric: _trend(frame, key, metric, questions=len(metrics)) for metric in metrics}
+
+
+def _trend(frame: pd.DataFrame, key: str, metric: str, *, questions: int) -> Trend:
+    columns = [c for n in range(1, MOST_JUDGES + 1) if (c := by_judge(metric, n)) in frame.columns]
+    tables = [frame.pivot(index="seed", columns=key, values=column).sort_index(axis=1) for column in columns]
+    values, means = tuple(map(float, tables[0].columns)), tuple(map(float, tables[0].mean()))
+    by_each = [all_steps(table.to_numpy(dtype=float), questions=questions) for table in tables]
+    steps = [_whoever_judges(readings) for readings in zip(*by_each, strict=True)]
+    last = len(values) - 1
+    shown = [s for s in steps if s.after == s.before + 1]
+    shown += [s for s in steps if last > 1 and s.after - s.before == last]
+    return Trend(metric, values, means, tuple(shown), shape(steps, means, flat=_flat(metric)), len(columns))
+
+
+def _whoever_judges(readings: Sequence[Step]) -> Step:
+    """A difference with an interval that holds under each judge."""
+    return replace(readings[0], low=min(r.low for r in readings), high=max(r.high for r in readings))
+
+
+def _flat(metric: str) -> float:
+    return FLAT_NATS if metric in METRICS and METRICS[metric].unit.startswith("nats") else FLAT

@@ -1,12 +1,13 @@
 """The report of an ablation: verdicts, metrics by value, images."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline import plots
 from pipeline.config.flags import flags
 from pipeline.evaluation.catalog import METRICS
+from pipeline.evaluation.statistics import FEWEST_SEEDS
 from pipeline.reporting.blocks import Code, Figure, File, Report, Section, Table, Tile, Wall
 from pipeline.reporting.citation import Phrase, cited, cited_spread
 from pipeline.reporting.pictures import WALL_CAPTION, real_tile, tile_figure
@@ -16,21 +17,8 @@ from pipeline.reporting.writing import write_report
 from pipeline.runs.outcome import Outcome
 from pipeline.store.files import write_json
 from pipeline.store.home import Home
-from sweeps.analysis.trends import Ablation
+from sweeps.analysis.trends import Ablation, Trend
 from sweeps.study.space import number
-
-SHOWN = (
-    "conditional_accuracy",
-    "conditional_accuracy_b",
-    "coverage_relative",
-    "vendi_ratio",
-    "pairwise_l2",
-    "neg_elbo",
-    "bce",
-    "kl",
-    "nll_iw",
-)
-"""Metrics of the report, where a model has them: all under the prior that is scored, then all under N(0, I)."""
 
 ON_TILES = ("conditional_accuracy", "coverage_relative", "neg_elbo", "kl")
 """What is known of a picture on the wall, under the prior that is scored."""
@@ -52,8 +40,8 @@ def ablation_report(ablation: Ablation) -> Report:
     values = ", ".join(f"{v:g}" for v in config.values)
     command = (
         f"cvae-pipe ablate --param {config.setting} --values {','.join(map(number, config.values))} "
-        f"--seeds {config.seeds} --name {shlex.quote(config.name)} "
-        f"{flags(config.base, leave_out=frozenset({config.setting}))}"
+        f"--seeds {config.seeds} --judges {config.base.panel.judges} --name {shlex.quote(config.name)} "
+        f"{flags(config.base, leave_out=frozenset({config.setting, 'panel.judges'}))}"
     )
     return Report(
         title=f"Ablation of {config.key}",
@@ -76,35 +64,41 @@ def ablation_report(ablation: Ablation) -> Report:
     )
 
 
-def shown_metrics(ablation: Ablation) -> list[str]:
-    """The metrics of the report that these models have."""
-    there = ablation.frame.columns
-    return [*(f"{m}_expost" for m in SHOWN if f"{m}_expost" in there), *(m for m in SHOWN if m in there)]
+CERTAIN = {1: " ↑", -1: " ↓", 0: ""}
 
 
 def verdict_section(ablation: Ablation) -> Section:
-    """The claims with their verdicts, and the slopes they rest on."""
-    unit = "e-fold" if ablation.config.log else "unit"
+    """The claims with their verdicts, and what each metric does, step by step."""
+    key, seeds = ablation.config.key, ablation.config.seeds
     claims = Table(("claim", "verdict"), tuple(ablation.claims.items()))
-    rows = tuple((m, *_slope_cells(ablation, m), ablation.trends[m].verdict) for m in shown_metrics(ablation))
-    slopes = Table(
-        ("metric", f"slope per {unit} of {ablation.config.key}", "95 % over seeds", "verdict"),
-        rows,
-        caption="A slope is fitted for each training seed; the interval is Student's t over seeds.",
+    groups = by_value(ablation)
+    first = next(iter(ablation.trends.values()))
+    ends = [(first.values[s.before], first.values[s.after]) for s in first.steps]
+    rows = tuple(
+        (metric, trend.in_words, *(_step_cell(trend, i, groups) for i in range(len(ends))))
+        for metric, trend in ablation.trends.items()
     )
-    return Section("Verdict", (claims, slopes))
+    certain = (
+        f"An arrow marks a difference that is certain: all {len(rows)} metrics and all pairs of values are asked about "
+        "at once, so that with 95 % none of the arrows is wrong (Tamhane's T2: Welch's t, Bonferroni). A verdict is "
+        "the shape that the certain differences make."
+        if seeds >= FEWEST_SEEDS
+        else f"{seeds} seeds tell nothing of the spread over seeds: no difference is certain below {FEWEST_SEEDS}."
+    )
+    steps = Table(
+        ("metric", f"as {key} grows it", *(f"{a:g} to {b:g}" for a, b in ends)),
+        rows,
+        caption=f"Differences of means over {seeds} seeds. {certain}",
+    )
+    return Section("Verdict", (claims, steps))
 
 
-def _slope_cells(ablation: Ablation, metric: str) -> tuple[str, str]:
-    """The mean slope of a metric over the setting, and its interval over seeds; a dash for one seed."""
-    config, outcomes = ablation.config, list(ablation.outcomes.values())
-    over = f"log {config.setting}" if config.log else config.setting
-
-    def part(aggregate: str) -> str:
-        return cited(outcomes, f"{outcomes[0].split}/{metric}", aggregate, over=over, form="+.4g")
-
-    interval = Phrase("[", part("slope t low"), ", ", part("slope t high"), "]") if config.seeds > 1 else "-"
-    return part("slope"), interval
+def _step_cell(trend: Trend, step: int, groups: Mapping[float, Sequence[Outcome]]) -> str:
+    """The difference of a metric between two values of the setting."""
+    own = trend.steps[step]
+    runs = [*groups[trend.values[own.before]], *groups[trend.values[own.after]]]
+    found = cited(runs, f"{runs[0].split}/{trend.metric}", "second half minus first", form="+.3g")
+    return Phrase(found, CERTAIN[own.direction])
 
 
 def by_value(ablation: Ablation) -> dict[float, Sequence[Outcome]]:
@@ -117,7 +111,7 @@ def by_value(ablation: Ablation) -> dict[float, Sequence[Outcome]]:
 
 def metrics_section(ablation: Ablation) -> Section:
     """Each metric against the setting, as a figure and as a table."""
-    config, shown = ablation.config, shown_metrics(ablation)
+    config, shown = ablation.config, list(ablation.trends)
     labels = [(m, f"{m.replace('_', ' ')}{f' ({METRICS[m].unit})' if METRICS[m].unit else ''}") for m in shown]
     figure = plots.ablation(ablation.frame, (config.key, config.key.replace("_", " "), config.log), labels)
     rows = [

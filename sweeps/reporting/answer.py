@@ -1,16 +1,19 @@
 """The answer of a study: the choice with its intervals, and one sentence on beta."""
 
-from pipeline.evaluation.statistics import rank_correlation
+from collections.abc import Sequence
+
+from pipeline.evaluation.statistics import FEWEST_SEEDS, holm, rank_correlation
 from pipeline.reporting.blocks import Block, Facts, Table, Text
 from pipeline.reporting.cautions import cautions
 from pipeline.reporting.citation import Phrase, cited, cited_interval, cited_spread
 from pipeline.reporting.prior import prior_lines
+from pipeline.runs.outcome import Outcome
 from sweeps.analysis.summary import Summary
 from sweeps.reporting.cells import is_headline, metric_cell, param_cell, trial_link
 from sweeps.reporting.choice import how_chosen
 
 DECIDED = 0.05
-"""A rank correlation with a p-value below this is called one."""
+"""Chance that any of the correlations that are called one is none."""
 
 FEWEST = 4
 """Complete trials below which nothing is said of a tendency."""
@@ -68,10 +71,9 @@ def beta_sentence(summary: Summary) -> str:
     lower: list[Phrase] = []
     undecided: list[Phrase] = []
     x = [outcome.config.train.beta for outcome in outcomes]
-    for name in shown:
-        key = f"val/{name}"
-        found, p = rank_correlation(x, [outcome.metrics[key] for outcome in outcomes])
-        number = cited(outcomes, key, "rank correlation", over="train.beta", form="+.2f")
+    tested = [rank_correlation(x, [outcome.metrics[f"val/{name}"] for outcome in outcomes]) for name in shown]
+    for name, (found, _), p in zip(shown, tested, holm([p for _, p in tested]), strict=True):
+        number = cited(outcomes, f"val/{name}", "rank correlation", over="train.beta", form="+.2f")
         kind = undecided if p >= DECIDED else higher if found > 0 else lower
         kind.append(Phrase(f"{name} (", number, ")"))
     clauses = [
@@ -90,7 +92,7 @@ def beta_sentence(summary: Summary) -> str:
         " complete trials a larger beta ",
         said,
         unsure,
-        f" (rank correlations, decided at p < {DECIDED:g}){caution}.",
+        f" (rank correlations; all of them together wrong with p < {DECIDED:g}, Holm){caution}.",
     )
 
 
@@ -102,11 +104,26 @@ def finals_table(summary: Summary) -> Table:
         for key in finals[0].metrics
         if is_headline(key)
     )
+    judges = finals[0].config.panel.judges
+    read_by = f" and {judges} judges" if judges > 1 else ""
+    none = "" if len(finals) >= FEWEST_SEEDS else f"; fewer than {FEWEST_SEEDS} seeds have none"
     return Table(
-        ("test metric", "mean ± sd", "95 % over seeds", *seeds),
+        ("test metric", "mean ± sd", f"95 % over seeds{read_by}", *seeds),
         rows,
-        caption=(
-            f"The chosen configuration re-trained from {len(finals)} seeds; the interval is Student's t over seeds. "
-            "Test images were opened here for the first time; the search saw training and validation images only."
+        caption=Phrase(
+            f"The chosen configuration re-trained from {len(finals)} seeds; the interval is over seeds"
+            + (f", and over {judges} judges where one is asked (a two-way layout)" if judges > 1 else "")
+            + none
+            + ". The search saw training and validation images only",
+            *_opened(finals),
+            ".",
         ),
     )
+
+
+def _opened(finals: Sequence[Outcome]) -> tuple[str, ...]:
+    """How many trained models of the home had seen the test images before these."""
+    if not all("opened" in outcome.facts for outcome in finals):
+        return ()  # of a time when nobody counted
+    first = cited(finals, "facts/opened", "least", form="d")
+    return "; the first of these was trained model number ", first, " that was opened on this test split in this home"

@@ -46,6 +46,7 @@ def class_heat(name: str, outcomes: Mapping[str, Outcome], what: str) -> list[Bl
             ("conditional_accuracy", "conditional accuracy (images read as asked), %"),
             ("coverage", "coverage (real images with a generated one nearby), %"),
         )
+        if all(column in table for table in tables.values())
     }
     classes = [str(c) for c in next(iter(tables.values()))["class"]]
     return [

@@ -73,7 +73,7 @@ def sweep_command(summary: Summary) -> str:
         f"--sampler {config.sampler} --pruner {config.pruner}",
         *([f"--eta {config.eta}"] if config.pruner != "none" else ()),
         *([f"--first-rung {config.first_rung}"] if config.first_rung is not None else ()),
-        f"--final-seeds {summary.closing.final_seeds}",
+        f"--final-seeds {summary.closing.final_seeds} --judges {summary.closing.judges}",
         *(f"--prefer {shlex.quote(str(preference))}" for preference in summary.closing.preferences),
     ]
     return " ".join(words)

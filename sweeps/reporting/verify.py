@@ -7,14 +7,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import CvaePipeError, ReportError, StudyError
+from pipeline.errors import CvaePipeError, ElsewhereError, ReportError, StudyError
 from pipeline.reporting.citation import Source, derive, written
 from pipeline.runs.comparison import PAIRED, compare_runs, paired_value
 from pipeline.runs.outcome import Outcome, load_outcome
 from pipeline.store.home import Home
 from sweeps.analysis.summary import Summary, summarise
 from sweeps.study.config import stored_config
-from sweeps.study.ledger import load_study
+from sweeps.study.ledger import load_study, study_names
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,17 @@ class Verification:
 
 
 def verify(home: Home, path: Path) -> Verification:
-    """Every number of a report.html, or of the folder it is in, derived anew; ReportError for a file that is none."""
+    """Every number of a report.html, or of the folder it is in, derived anew; ReportError for a file that is none,
+    ElsewhereError for one of other homes."""
     path = path / "report.html" if path.is_dir() else path
     store = _Store(home)
     numbers = read_numbers(path)
+    of_runs = [number for number in numbers if number.source.runs]
+    if not any(store.knows(number.source) for number in of_runs or numbers):
+        raise ElsewhereError(
+            f"{path} was made elsewhere: none of its {len(numbers)} numbers is of a run or study of this home "
+            f"({home.root}), so there is nothing here to check it against; set CVAE_PIPE_HOME to the home it is of"
+        )
     drifted = [drift for number in numbers if (drift := store.drift(number))]
     return Verification(str(path), len(numbers), tuple(drifted))
 
@@ -115,11 +122,16 @@ class _Store:
 
     def __init__(self, home: Home) -> None:
         self._home = home
+        self._studies = study_names(home)
         self._outcome = cache(self._load)
         self._study = cache(self._summarise)
         self._comparison = cache(
             lambda first, second: compare_runs(home, [self._outcome(first), self._outcome(second)])
         )
+
+    def knows(self, source: Source) -> bool:
+        """Whether any run of a number, or its study, is here."""
+        return source.study in self._studies or any(self._home.store.has("run", run) for run in source.runs)
 
     def drift(self, number: Cited) -> Drift | None:
         """Why a number is not what the store says; None if it is. Its machine-readable value must say the same."""

@@ -4,7 +4,7 @@ import pandas as pd
 
 from pipeline import plots
 from pipeline.reporting.blocks import Block, Figure, Text
-from sweeps.analysis.importances import importances
+from sweeps.analysis.importances import ORDERS, importances
 from sweeps.analysis.summary import Summary
 from sweeps.reporting.cells import complete_trials, objective_axes, setting_axes
 
@@ -21,12 +21,16 @@ def why(summary: Summary) -> tuple[Block, ...]:
     blocks: list[Block] = []
     importance = importances(complete, summary.config)
     if importance:
+        shares = {name: found.shares for name, found in importance.items()}
+        noise = {name: found.noise for name, found in importance.items()}
         blocks.append(
             Figure(
                 "importances",
-                plots.importances(importance),
+                plots.importances(shares, noise),
                 "Importance of each setting for each objective",
-                "share of each objective's variance explained by each setting (fANOVA)",
+                "share of each objective's variance explained by each setting (fANOVA); the mark is the most that any "
+                f"setting explains of the objective's values shuffled, {ORDERS} times: pale shares are no more than "
+                "noise has",
             )
         )
     blocks.append(

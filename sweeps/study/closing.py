@@ -12,6 +12,7 @@ from typing import Any
 
 import optuna
 
+from pipeline.config.sections import MOST_JUDGES
 from pipeline.errors import StudyError
 from sweeps.study.objective import Objective
 
@@ -43,14 +44,22 @@ class Closing:
     final_seeds: int = 0
     """Training seeds that candidates, and then the choice, are re-trained with; 0 for none."""
     preferences: tuple[Preference, ...] = ()
+    judges: int = 1
+    """Judges of how many seeds read the choice on test."""
 
     def __post_init__(self) -> None:
         if self.final_seeds < 0:
             raise StudyError(f"--final-seeds is {self.final_seeds}; it must be 0 or more")
+        if not 1 <= self.judges <= MOST_JUDGES:
+            raise StudyError(f"--judges is {self.judges}; it must be 1 to {MOST_JUDGES}")
 
     def record(self, study: optuna.Study) -> None:
         """Keep it in the ledger."""
-        held: dict[str, Any] = {"final_seeds": self.final_seeds, "prefer": [str(p) for p in self.preferences]}
+        held: dict[str, Any] = {
+            "final_seeds": self.final_seeds,
+            "prefer": [str(p) for p in self.preferences],
+            "judges": self.judges,
+        }
         if study.user_attrs.get(CLOSING) != held:
             study.set_user_attr(CLOSING, held)
 
@@ -58,7 +67,7 @@ class Closing:
 def recorded_closing(study: optuna.Study, objectives: tuple[Objective, ...]) -> Closing:
     """What was asked for last; no re-training and no preference where nothing was."""
     held = study.user_attrs.get(CLOSING, {"final_seeds": 0, "prefer": []})
-    return Closing(held["final_seeds"], preferences(held["prefer"], objectives))
+    return Closing(held["final_seeds"], preferences(held["prefer"], objectives), held.get("judges", 1))
 
 
 def preferences(texts: Sequence[str], objectives: tuple[Objective, ...]) -> tuple[Preference, ...]:

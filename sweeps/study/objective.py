@@ -46,12 +46,12 @@ OBJECTIVES = {
         Objective("conditional_accuracy", True, "", True),
         Objective("conditional_accuracy_worst_class", True, "", True),
         Objective("coverage_relative", True, "", True),
-        Objective("vendi_ratio", True, "", True),
+        Objective("vendi_ratio_read", True, "", True),
         Objective("neg_elbo", False, "nats", False),
         Objective("conditional_accuracy_expost", True, "", True),
         Objective("conditional_accuracy_worst_class_expost", True, "", True),
         Objective("coverage_relative_expost", True, "", True),
-        Objective("vendi_ratio_expost", True, "", True),
+        Objective("vendi_ratio_read_expost", True, "", True),
         Objective("neg_elbo_expost", False, "nats", False),
     )
 }

@@ -1,8 +1,7 @@
-"""A grid of one setting over training seeds: slopes against closed forms, claims, and the whole journey on digits."""
+"""A grid of one setting over training seeds: shapes, claims, and the whole journey on digits."""
 
 import itertools
 import json
-import math
 import shlex
 import shutil
 from dataclasses import replace
@@ -11,17 +10,17 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-import scipy.stats
 from helpers import Here, mlflow_client, quick_config, quick_toml
 
 from pipeline import plots
 from pipeline.errors import StudyError
+from pipeline.evaluation.statistics import Shape
 from pipeline.reporting.blocks import Wall
 from pipeline.stages.context import Context
 from pipeline.store.home import Home
 from pipeline.tracking import MlflowTracker
 from sweeps.ablation import ablate, stored_ablations, summarise_ablation
-from sweeps.analysis.trends import Ablation, Trend, trends
+from sweeps.analysis.trends import Ablation, Trend, named_metrics, trends
 from sweeps.reporting.ablation import ablation_report, write_ablation
 from sweeps.reporting.verify import read_numbers, verify
 from sweeps.study.ablation import AblationConfig, parse_values
@@ -44,67 +43,66 @@ def run_grid(home, config, executor=None, on_state=lambda name, state: None):
     )
 
 
-# ---- slopes
+# ---- trends
 
 
-def table(metric, *, seeds=3, values=VALUES):
+def table(metric, *, seeds=3, values=VALUES, **others):
     """A row per value and seed; `metric(value, seed)` is the one metric."""
-    rows = [{"beta": v, "seed": s, "m": metric(v, s)} for v in values for s in range(seeds)]
-    return pd.DataFrame(rows)
+    columns = {"m": metric, **others}
+    return pd.DataFrame(
+        [{"beta": v, "seed": s, **{name: f(v, s) for name, f in columns.items()}} for v in values for s in range(seeds)]
+    )
 
 
-def test_an_exact_line_gives_its_slope_and_an_interval_of_no_width():
-    trend = trends(table(lambda v, s: 3 * v + s), "beta", log=False)["m"]
-    assert (trend.slope, trend.low, trend.high) == pytest.approx((3, 3, 3))
-    assert trend.verdict == "rises"
+def trend_of(frame):
+    return trends(frame, "beta", ["m"])["m"]
 
 
-def test_a_power_law_gives_its_slope_per_e_fold():
-    trend = trends(table(lambda v, s: 7 - 2 * math.log(v)), "beta", log=True)["m"]
-    assert (trend.slope, trend.low, trend.high) == pytest.approx((-2, -2, -2))
-    assert trend.verdict == "falls"
+def test_a_trend_has_the_means_and_a_step_between_neighbours_and_ends_in_any_order_of_rows():
+    frame = table(lambda v, s: 3 * v + s).sample(frac=1, random_state=0)
+    trend = trend_of(frame)
+    assert trend.values == VALUES
+    assert trend.means == pytest.approx([3 * v + 1 for v in VALUES])
+    assert [(s.before, s.after) for s in trend.steps] == [(0, 1), (1, 2), (0, 2)]
+    assert [s.mean for s in trend.steps] == pytest.approx([2.7, 27, 29.7])
+    [only] = trend_of(table(lambda v, s: v, values=(1.0, 2.0))).steps
+    assert (only.before, only.after) == (0, 1)
 
 
-@pytest.mark.parametrize("log", [False, True])
-def test_slope_and_interval_are_those_of_scipy(log):
+def test_a_verdict_is_said_with_where_it_turns():
     rng = np.random.default_rng(0)
-    frame = table(lambda v, s: 0.3 * v + rng.normal(), seeds=5, values=(0.1, 0.5, 1, 2, 4, 8))
-    frame = frame.sample(frac=1, random_state=0)  # in any order
-    slopes = [
-        scipy.stats.linregress(np.log(rows["beta"]) if log else rows["beta"], rows["m"]).slope
-        for _, rows in frame.groupby("seed")
-    ]
-    expected = scipy.stats.ttest_1samp(slopes, 0).confidence_interval(0.95)
-    trend = trends(frame, "beta", log=log)["m"]
-    assert (trend.slope, trend.low, trend.high) == pytest.approx((np.mean(slopes), expected.low, expected.high))
+    peak = {0.1: 0.2, 1.0: 0.9, 10.0: 0.4}
+    trend = trend_of(table(lambda v, s: peak[v] + rng.normal(0, 0.01), seeds=5))
+    assert trend.in_words == "rises then falls (peak at 1)"
+    assert trend.document()["turn"] == [1.0, 1.0]
+    flat = trend_of(table(lambda v, s: 0.5 + rng.normal(0, 1e-4), seeds=5))
+    assert flat.in_words.startswith("flat within 0.00")
 
 
-def test_noise_is_undecided_about_as_often_as_95_percent_say():
-    rng = np.random.default_rng(1)
-    verdicts = [trends(table(lambda v, s: rng.normal(), seeds=4), "beta", log=True)["m"].verdict for _ in range(300)]
-    assert 0.9 < verdicts.count("undecided") / 300 < 0.99
+def test_what_is_certain_is_certain_under_every_judge():
+    rng = np.random.default_rng(0)
 
+    def falling(v, s):
+        return 1 - v / 20 + rng.normal(0, 0.01)
 
-def test_one_seed_decides_nothing():
-    trend = trends(table(lambda v, s: 3 * v, seeds=1), "beta", log=False)["m"]
-    assert trend.verdict == "undecided"
-    assert trend.slope == pytest.approx(3)
-    assert (trend.low, trend.high) == (-math.inf, math.inf)
+    def level(v, s):
+        return 0.7 + rng.normal(0, 0.01)
 
-
-@pytest.mark.parametrize("value", [0.97, 1 / 3, 97.123456, 0.0])
-def test_a_metric_that_never_changes_neither_rises_nor_falls(value):
-    for values in (VALUES, (0.1, 0.5, 1, 2, 4, 8), (0.3, 0.7, 1.1, 12.9)):
-        trend = trends(table(lambda v, s: value, values=values), "beta", log=True)["m"]
-        assert (trend.slope, trend.low, trend.high, trend.verdict) == (0, 0, 0, "undecided")
+    alone = trend_of(table(falling, seeds=5))
+    agreed = trend_of(table(falling, seeds=5, m_judge2=falling))
+    apart = trend_of(table(falling, seeds=5, m_judge2=level, m_judge3=falling))
+    assert [(t.verdict, t.judges) for t in (alone, agreed, apart)] == [("falls", 1), ("falls", 2), ("undecided", 3)]
 
 
 # ---- claims
 
 
 def claims(**verdicts):
-    trend = {name: Trend(name, 0, 0, 0, verdict) for name, verdict in verdicts.items()}
+    trend = {name: Trend(name, (1.0, 2.0), (0.0, 0.0), (), Shape(verdict)) for name, verdict in verdicts.items()}
     return [verdict for _, verdict in Ablation(grid(), pd.DataFrame(), {}, trend).claims.items()]
+
+
+CONTRADICTORY = "contradictory: the measures are certain and opposite"
 
 
 @pytest.mark.parametrize(
@@ -114,12 +112,24 @@ def claims(**verdicts):
         ("falls", "falls", "contradicted"),
         ("rises", "undecided", "undecided"),
         ("undecided", "rises", "undecided"),
-        ("rises", "falls", "undecided"),
+        ("rises", "falls", CONTRADICTORY),
         ("undecided", "undecided", "undecided"),
     ],
 )
 def test_more_digits_right_needs_both_judges(a, b, verdict):
     assert claims(conditional_accuracy=a, conditional_accuracy_b=b) == [verdict]
+
+
+def test_a_claim_that_holds_up_to_a_point_says_up_to_where():
+    turn = Shape("rises then falls", (1, 2))
+    trend = {
+        name: Trend(name, (1.0, 2.0, 4.0, 8.0), (0.0,) * 4, (), shape)
+        for name, shape in {"conditional_accuracy": turn, "conditional_accuracy_b": Shape("rises")}.items()
+    }
+    [verdict] = Ablation(grid(), pd.DataFrame(), {}, trend).claims.values()
+    assert verdict == (
+        "only in part: conditional_accuracy rises then falls (peak 2 to 4), conditional_accuracy_b rises"
+    )
 
 
 @pytest.mark.parametrize(
@@ -130,17 +140,17 @@ def test_more_digits_right_needs_both_judges(a, b, verdict):
         ("falls", "undecided", "falls", "supported"),
         ("falls", "undecided", None, "undecided"),
         ("falls", "undecided", "undecided", "undecided"),
-        ("falls", "rises", None, "undecided"),
+        ("falls", "rises", None, CONTRADICTORY),
         ("undecided", "falls", "falls", "undecided"),
         ("rises", "rises", "rises", "contradicted"),
         ("rises", "rises", None, "contradicted"),
         ("rises", "rises", "undecided", "undecided"),
-        ("rises", "falls", "falls", "undecided"),
+        ("rises", "falls", "falls", CONTRADICTORY),
     ],
 )
 def test_diversity_lost_needs_coverage_and_vendi_or_distance(coverage, vendi, l2, verdict):
     extra = {} if l2 is None else {"pairwise_l2": l2}
-    assert claims(coverage_relative=coverage, vendi_ratio=vendi, **extra) == [verdict]
+    assert claims(coverage_relative=coverage, vendi_ratio_read=vendi, **extra) == [verdict]
 
 
 def test_a_model_without_labels_makes_no_claim():
@@ -276,9 +286,9 @@ def test_the_table_holds_each_cells_test_metrics(finished):
     for row, outcome in zip(frame.to_dict("records"), finished.result.outcomes.values(), strict=True):
         assert outcome.split == "test"
         assert {f"test/{k}": v for k, v in row.items() if k not in ("beta", "seed")} == outcome.metrics
-    assert finished.result.trends["kl"].verdict in ("falls", "undecided")
-    assert finished.result.trends["kl"].slope < 0  # what beta is for
-    assert finished.result.trends["judge_accuracy"].verdict == "undecided"
+    assert {trend.verdict for trend in finished.result.trends.values()} == {"undecided"}  # of two seeds
+    assert finished.result.trends["kl"].steps[0].mean < 0  # what beta is for
+    assert list(finished.result.trends) == named_metrics(list(frame.columns))
 
 
 def test_the_report_is_there_with_every_section_and_the_same_numbers(finished):
@@ -317,18 +327,21 @@ def test_repeating_the_command_trains_nothing_and_json_is_the_result(finished, c
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setattr("sweeps.execution.placement.LocalExecutor", lambda home, workers: Here(home, limit=0))
     arguments = ("ablate", "--config", quick_toml(tmp_path, train__epochs=2), "--param", "beta", "--values", "0.5,4")
+    arguments = (*arguments, "--judges", "1")
     code, out, err = command(*arguments, "--seeds", "2", "--json")
     assert code == 0, err
     document = json.loads(out)
     assert document == finished.result.document() | {"report": str(finished.html)}
     assert set(document) == {"name", "setting", "values", "seeds", "trends", "claims", "report"}
-    assert set(document["trends"]["kl"]) == {"metric", "slope", "low", "high", "verdict"}
+    assert set(document["trends"]["kl"]) == {*("metric", "verdict", "turn", "within", "judges", "means", "steps")}
     assert statuses(finished.home) == {"parent": ["FINISHED"]} | {name: ["FINISHED"] for name in NAMES}
 
     code, out, err = command(*arguments, "--seeds", "1", "--json", "--name", "one")  # two of the four are enough
     assert code == 0, err
     document = json.loads(out, parse_constant=pytest.fail)
-    assert {(t["low"], t["high"], t["verdict"]) for t in document["trends"].values()} == {(None, None, "undecided")}
+    steps = [step for trend in document["trends"].values() for step in trend["steps"]]
+    assert {(step["low"], step["high"]) for step in steps} == {(None, None)}
+    assert {trend["verdict"] for trend in document["trends"].values()} == {"undecided"}
     assert set(document["claims"].values()) == {"undecided"}
     stored = (finished.home.reports / "one" / "ablation.json").read_text()
     assert json.loads(stored, parse_constant=pytest.fail) | {"report": document["report"]} == document
@@ -344,7 +357,7 @@ def test_its_report_is_written_anew_from_its_name_and_no_number_has_drifted(fini
     found = verify(finished.home, finished.html)
     assert found.drifted == ()
     aggregates = {n.source.aggregate for n in read_numbers(finished.html)}
-    assert {"slope", "slope t low", "slope t high", "mean", "sd", "value"} <= aggregates
+    assert {"second half minus first", "mean", "sd", "value"} <= aggregates
     assert stored_ablations(finished.home)[finished.result.config.name] == finished.result.config
 
 

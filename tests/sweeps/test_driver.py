@@ -249,7 +249,7 @@ def test_only_the_finals_are_opened_on_test(undisturbed):
 
 
 def test_candidates_are_retrained_on_validation_and_the_choice_is_made_among_them(warm_home, quiet_report):
-    objectives = chosen(("neg_elbo_expost", "vendi_ratio_expost"), "cvae", "mixture")
+    objectives = chosen(("neg_elbo_expost", "vendi_ratio_read_expost"), "cvae", "mixture")
     summary = run_sweep(warm_home, study(objectives=objectives, pruner="none"), 5, final_seeds=2).summary
     recorded = Recorded(warm_home)
     assert len(summary.front) > 1

@@ -154,7 +154,7 @@ class SweepDisplay:
             n = len(summary.finals)
             over = f"over {n} seeds (mean ± sd)" if n > 1 else "one seed"
             self._console.print(f"\nThe choice on test, {over}")
-            self._console.print(_test_table(summary.final_spread(), seeds=n))
+            self._console.print(_test_table(summary.final_spread()))
         if summary.champion is not None:
             show_preview(summary.champion, self._console)
             for sentence in cautions(summary.champion):
@@ -170,12 +170,11 @@ def _state(trial: "TrialView", *, short: bool = False) -> str:
     return trial.state
 
 
-def _test_table(spread: dict[str, tuple[float, float]], *, seeds: int) -> Table:
+def _test_table(spread: dict[str, tuple[float, float | None]]) -> Table:
     """Test scores under the prior that is scored, and under N(0, I) where that is another one."""
 
     def value(name: str) -> str:
-        mean, deviation = spread[f"test/{name}"]
-        return show_spread(mean, deviation) if seeds > 1 else show(mean)
+        return show_spread(*spread[f"test/{name}"])
 
     rows = headlines([key.partition("/")[2] for key in spread])
     both = any(standard for _, standard in rows)

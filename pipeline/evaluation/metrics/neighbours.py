@@ -69,6 +69,16 @@ def covered(
     return nearest_distances(real, generated) < radii
 
 
+def covered_without(
+    real: Float[Tensor, "N F"], radii: Float[Tensor, " N"], generated: Float[Tensor, "M F"], *, groups: int
+) -> Bool[Tensor, "G N"]:
+    """The same with every G-th generated point left out, in turn: what coverage owes to the sample that was drawn."""
+    each = torch.stack([nearest_distances(real, generated[g::groups]) for g in range(groups)])  # (G, N)
+    least = each.topk(2, dim=0, largest=False)
+    own = torch.arange(groups, device=each.device)[:, None] == least.indices[0]
+    return torch.where(own, least.values[1], least.values[0]) < radii
+
+
 def coverage(real: Float[Tensor, "N F"], generated: Float[Tensor, "M F"], *, k: int = 5) -> float:
     """Share of real points whose k-NN ball holds a generated point, 0 .. 1, up is better (Naeem et al. 2020).
 

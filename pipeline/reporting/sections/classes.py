@@ -10,6 +10,8 @@ from pipeline.reporting.blocks import Block, Figure, Section, Table, Text
 from pipeline.reporting.citation import Phrase, cited
 from pipeline.runs.outcome import Outcome
 
+SIZED = {"coverage": ".3f", "coverage_real": ".3f", "vendi": ".1f", "vendi_real": ".1f"}
+"""Columns of a data set with enough images of every class."""
 ROW_WIDTH = 600
 """Pixels that a row of generated images is enlarged to, at most."""
 
@@ -38,20 +40,18 @@ def classes_section(outcome: Outcome) -> Section:
                 f"the row of the worst class, {classes[worst]}, in the generated grid",
             )
         )
+    sized = [(column, form) for column, form in SIZED.items() if column in table]
     rows = tuple(
         (
             name,
             Phrase(of("conditional_accuracy", i, ".3f"), " [", of("low", i, ".3f"), ", ", of("high", i, ".3f"), "]"),
-            of("coverage", i, ".3f"),
-            of("coverage_real", i, ".3f"),
-            of("vendi", i, ".1f"),
-            of("vendi_real", i, ".1f"),
+            *(of(column, i, form) for column, form in sized),
         )
         for i, name in enumerate(classes)
     )
     blocks += [
         Table(
-            ("class", "conditional accuracy [95 %]", "coverage", "of real", "vendi", "of real"),
+            ("class", "conditional accuracy [95 %]", *("of real" if c.endswith("_real") else c for c, _ in sized)),
             rows,
             highlight=frozenset({worst}),
             caption=f"{outcome.name}, {outcome.split}, z from {_drawn_from(outcome)}. The worst class stands out.",

@@ -1,6 +1,7 @@
 """The section "Result": a run's headline numbers and a sentence on them, under the prior that is scored."""
 
 from pipeline.evaluation.catalog import headlines
+from pipeline.evaluation.reference import FEWEST_IMAGES
 from pipeline.reporting.blocks import Facts, Section, Text
 from pipeline.reporting.cautions import cautions
 from pipeline.reporting.citation import Phrase, cited
@@ -49,9 +50,10 @@ def _beside(outcome: Outcome, name: str) -> tuple[str, ...]:
         case "conditional_accuracy_b":
             return "; real images ", of("judge_b_accuracy", ".4f")
         case "coverage_relative":
-            return " (coverage ", of(f"coverage{end}", ".4f"), ", real images ", of("coverage_real", ".4f"), ")"
-        case "vendi_ratio" if not end:
-            return " (", of("vendi", ".1f"), " of ", of("vendi_real", ".1f"), " effective images)"
+            own, real, size = of(f"coverage{end}", ".4f"), of("coverage_real", ".4f"), of("coverage_images", "d")
+            return " (coverage ", own, ", real images ", real, "; ", size, " images a class)"
+        case "vendi_ratio_read":
+            return (" of as many real images' diversity, by the images read as their label; 1 is like real ones",)
     return ()
 
 
@@ -60,14 +62,29 @@ def _verdict(outcome: Outcome) -> tuple[Text, ...]:
     if f"{outcome.split}/conditional_accuracy" not in outcome.metrics:
         unsaid = "This model takes no label, so nothing is said of conditional accuracy, coverage and diversity."
         return Text(unsaid), *prior_lines(outcome)
+    read = Phrase(
+        "Of the images generated for a label, ",
+        cited(outcome, outcome.scored("conditional_accuracy"), form=".1%"),
+        " are read as that label by a classifier that reads ",
+        cited(outcome, f"{outcome.split}/judge_accuracy", form=".1%"),
+        " of real images right. ",
+    )
+    if f"{outcome.split}/coverage_relative" not in outcome.metrics:
+        return (
+            Text(
+                Phrase(
+                    read,
+                    f"There are fewer than {FEWEST_IMAGES} real images of a class in one of the splits, too few for a "
+                    "score of coverage or diversity.",
+                )
+            ),
+            *prior_lines(outcome),
+        )
     return (
         Text(
             Phrase(
-                "Of the images generated for a label, ",
-                cited(outcome, outcome.scored("conditional_accuracy"), form=".1%"),
-                " are read as that label by a classifier that reads ",
-                cited(outcome, f"{outcome.split}/judge_accuracy", form=".1%"),
-                " of real images right. They reach ",
+                read,
+                "They reach ",
                 cited(outcome, outcome.scored("coverage_relative"), form=".0%"),
                 " of the coverage of real images. Accuracy is blind to collapse and coverage drops with blur as well "
                 "as with collapse: read the two together.",

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from pipeline.config.digests import derive_seed, digest
 from pipeline.config.reading import build_config, read_toml
-from pipeline.config.sections import DATASETS, DEVICES, MODELS, PRIORS, SCHEDULES
+from pipeline.config.sections import DATASETS, DEVICES, MODELS, MOST_JUDGES, PRIORS, SCHEDULES
 from pipeline.config.settings import SECTIONS, RunConfig
 from pipeline.config.values import added
 from pipeline.errors import ConfigError
-from pipeline.stages.graph import AUDIT, EVALUATE, EXPOST, JUDGE, PREPARE, REFERENCE, SCORE, TRAIN, run_key
+from pipeline.stages.graph import AUDIT, EVALUATE, EXPOST, JUDGE, PANEL, PREPARE, REFERENCE, SCORE, TRAIN, run_key
 
 KEYS = {
     "prepare": PREPARE.key,
@@ -24,6 +24,7 @@ KEYS = {
     "evaluate": lambda config: EVALUATE.key(config, "test"),
     "score": lambda config: SCORE.key(config, "test"),
     "expost": lambda config: EXPOST.key(config, "test"),
+    "panel": lambda config: PANEL.key(config, "test"),
     "audit": lambda config: AUDIT.key(config, "test"),
     "run": lambda config: run_key(config, "test"),
 }
@@ -65,6 +66,7 @@ VALUES = {
     "sampling.prior": st.sampled_from(PRIORS),
     "sampling.components": COUNTS,
     "sampling.seed": st.integers(0, 2**32 - 1),
+    "panel.judges": st.integers(1, MOST_JUDGES),
     "audit.enabled": st.booleans(),
     **{f"audit.{name}": COUNTS for name in ("iwae_draws", "iwae_images", "cas_images", "cas_steps")},
     "runtime.device": st.sampled_from(DEVICES),
@@ -276,13 +278,13 @@ GOLDEN = {
     "prepare": "6e558c6c4712cfeb431363acf10b7307e873291c3e1aa5eb3f19578a1e1a799c",
     "judge": "6c382e6859ace82e1a3f1dd1fcd795e436d2c4561d329d24f9ed6aa5571df2a3",
     "train": "d016826cc2cfde2e355d5fc3f2591dc1a37e11a29ad6c028b4e3521d2687fbfb",
-    "run": "9d548f61d23d6dc79ac63ab51309e2095c38a118870441cc77def3c70a50e292",
+    "run": "84a5570dd7a0d85a7b58c49cd78a6e5417a978aefeb60fedec92a9d40c7c0250",
 }
 BEFORE_SCHEDULES = {
     "prepare": GOLDEN["prepare"],
     "judge": GOLDEN["judge"],
     "train": "805a5ff0e5360e99f1572e03de12f2842fb8feca586e195032a4bd5ec0acdecf",
-    "run": "fe758c93c87ea14d9d42c97d5b2063d56d5afa12ccd59ddbc89b89703e27d9c2",
+    "run": "58e0bced8c9f0be2617dd9adf68b157d569c1c096e283809f1e41536d08e0676",
 }
 """Those of the defaults from before there was a schedule: one rate of 1e-3."""
 
@@ -344,9 +346,10 @@ OWN_SECTIONS = {
     "score": {"data", "model", "train", "judge", "score"},
     "expost": {"data", "model", "train", "judge", "evaluate", "score", "sampling"},
     "audit": {"data", "model", "train", "judge", "score", "sampling", "audit"},
-    "run": {"data", "model", "train", "judge", "evaluate", "score", "sampling", "audit"},
+    "panel": {"data", "model", "train", "judge", "score", "sampling", "panel"},
+    "run": {"data", "model", "train", "judge", "evaluate", "score", "sampling", "panel", "audit"},
 }
-FULL = RunConfig().with_settings({"sampling.prior": "gaussian", "audit.enabled": True})
+FULL = RunConfig().with_settings({"sampling.prior": "gaussian", "audit.enabled": True, "panel.judges": 2})
 """A run with every stage there is."""
 CHANGED = {
     "data.dataset": "usps",
@@ -356,6 +359,7 @@ CHANGED = {
     "train.schedule": "constant",
     "sampling.prior": "mixture",
     "gates.enforce": False,
+    "panel.judges": 3,
     "runtime.device": "cpu",
 }
 

@@ -7,7 +7,15 @@ import pytest
 import torch
 from helpers import quick_config
 
-from pipeline.evaluation.reference import build_reference, largest_per_class, stratified_indices
+from pipeline.evaluation.metrics.neighbours import covered, covered_without, knn_radii
+from pipeline.evaluation.reference import (
+    FEWEST_IMAGES,
+    build_reference,
+    images_per_class,
+    reference_indices,
+    reference_rows,
+    stratified_indices,
+)
 from pipeline.evaluation.scoring import per_class_table, score_metrics, score_model
 from pipeline.stages.context import Context
 from pipeline.stages.judge import judge
@@ -130,11 +138,86 @@ def test_every_score_stands_beside_what_bounds_it(scored):
         )
 
 
-def test_the_reference_does_not_depend_on_the_model_and_its_size_is_the_largest_common_one(reference, digits):
-    smallest = int(digits.test.labels.bincount().min())
-    assert reference.per_class == smallest == largest_per_class(digits.test, digits.train, 10, 1000)
-    assert largest_per_class(digits.test, digits.train, 10, 7) == 7
-    assert reference.features.shape[:2] == (10, smallest)
+def test_unreadable_images_raise_the_vendi_score_and_not_that_of_the_read_ones(scored):
+    assert value(scored, "real", "vendi_ratio_read") == pytest.approx(1, abs=0.1)
+    assert value(scored, "shuffled labels", "vendi_ratio") > 1.2
+    assert value(scored, "shuffled labels", "vendi_ratio_read") < 0.6
+    assert value(scored, "wrong by one", "vendi_ratio_read") < 0.2
+
+
+def test_the_size_is_that_of_the_smallest_class_of_all_splits_and_stands_beside_the_score(reference, digits, scored):
+    smallest = min(int(part.labels.bincount().min()) for part in (digits.train, digits.val, digits.test))
+    assert reference.per_class == smallest == images_per_class(digits, 1000)
+    assert images_per_class(digits, 7) == 7
+    assert reference.features.shape[1:3] == (10, smallest)
+    assert value(scored, "real", "coverage_images") == smallest
+
+
+def test_val_and_test_are_scored_at_one_size(judges, digits, reference):
+    on_val = build_reference(judges, digits, digits.val, SCORE)
+    assert on_val.per_class == reference.per_class
+    assert float(on_val.coverage.mean()) == pytest.approx(float(reference.coverage.mean()), abs=0.06)
+
+
+def test_draws_share_a_tenth_at_most_and_the_first_is_the_old_one():
+    labels = torch.arange(10).repeat_interleave(torch.tensor([892, *[1000] * 9]))
+    rows = reference_indices(labels, 452, 10, seed=0)
+    assert rows.shape == (2, 10, 452)
+    assert torch.equal(rows[0], stratified_indices(labels, 452, 10, seed=0))
+    assert all((labels[draw[c]] == c).all() for draw in rows for c in range(10))
+    for c in range(10):
+        assert len(set(rows[0, c].tolist()) & set(rows[1, c].tolist())) <= 45
+    assert len(reference_indices(labels, 500, 10, seed=0)) == 1
+    assert len(reference_indices(labels, 20, 10, seed=0)) == 5
+
+
+def test_a_reference_of_several_draws_is_the_mean_of_them(judges, digits, real):
+    config = dataclasses.replace(SCORE, per_class=12)
+    several = build_reference(judges, digits, digits.train, config)
+    assert several.draws == 5
+    scores = score_model(Replay(real), judges, several, dataclasses.replace(SCORE, per_class=100))
+    assert scores.covered.shape == (5, 10, 12)
+    assert scores.covered_without.shape == (10, 5, 10, 12)
+    assert float(scores.coverage.mean()) == pytest.approx(float(scores.covered.double().mean()))
+    assert (scores.covered_without <= scores.covered).all(), "fewer images cover no more"
+
+
+def test_leaving_a_tenth_out_is_scoring_the_rest(judges, digits, real):
+    generator = torch.Generator().manual_seed(0)
+    points, drawn = torch.randn(40, 3, generator=generator), torch.randn(30, 3, generator=generator)
+    radii = knn_radii(points, 5)
+    found = covered_without(points, radii, drawn, groups=10)
+    for g in range(10):
+        rest = drawn[[i for i in range(30) if i % 10 != g]]
+        assert torch.equal(found[g], covered(points, radii, rest))
+
+
+def test_below_ten_images_a_class_there_is_no_score_of_coverage_or_diversity(judges, digits, real):
+    config = dataclasses.replace(SCORE, per_class=FEWEST_IMAGES - 1)
+    few = build_reference(judges, digits, digits.test, config)
+    scores = score_model(Replay(real), judges, few, config)
+    metrics = score_metrics(scores, few, "test")
+    assert "test/conditional_accuracy" in metrics
+    assert not [name for name in metrics if "coverage" in name or "vendi" in name]
+    assert set(per_class_table(scores, few, digits.class_names)) == {"class", "conditional_accuracy", "low", "high"}
+    enough = build_reference(judges, digits, digits.test, dataclasses.replace(SCORE, per_class=FEWEST_IMAGES))
+    assert enough.enough
+
+
+def test_the_rows_beside_a_score_are_a_scale(judges, reference, digits):
+    rows = {row["images"]: row for row in reference_rows(judges, reference, digits, digits.test, SCORE)}
+    half = reference.per_class // 2
+    first = f"real images of this split, {half} a class"
+    assert next(iter(rows)) == first
+    real, whole, replaced, few, one, shuffled, means, noise = rows.values()
+    assert real["coverage_relative"] == pytest.approx(1, abs=0.15)
+    assert real["coverage"] < 0.995, "halves that share no image"
+    assert whole["coverage_relative"] == pytest.approx(1, abs=1e-6)
+    falling = [row["coverage_relative"] for row in (whole, replaced, few, one, noise)]
+    assert falling == sorted(falling, reverse=True)
+    assert one["vendi_ratio_read"] < 0.2
+    assert shuffled["conditional_accuracy"] < 0.2
+    assert means["conditional_accuracy"] > 0.8
 
 
 def test_the_real_coverage_is_that_of_other_real_images_not_of_the_reference_itself(reference):
@@ -149,7 +232,7 @@ def test_fewer_samples_than_reference_images_shrink_the_reference(judges, digits
     few = build_reference(judges, digits, digits.test, config)
     assert few.per_class == 3
     scores = score_model(Replay(real), judges, few, config)
-    assert scores.covered.shape == (10, 3)
+    assert scores.covered.shape[1:] == (10, 3)
     assert 0 <= scores.coverage.mean() <= 1
 
 

@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 from statistics import mean, stdev
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from scipy import stats
 
 from pipeline.config.reading import build_config
 from pipeline.errors import ReportError
+from pipeline.evaluation.statistics import crossed_interval
 from pipeline.reporting.citation import Number, Phrase, Source, cited, cited_interval, cited_spread, derive, written
 
 
@@ -96,12 +98,8 @@ def test_aggregates_are_those_of_independent_implementations():
     interval = stats.ttest_1samp(values, 0).confidence_interval(0.95)
     assert (found("t low"), found("t high")) == pytest.approx((interval.low, interval.high))
     assert found("rank correlation", "train.beta") == pytest.approx(stats.spearmanr(betas, values).statistic)
-    slopes = [(4 - 3) / 1.5, (8 - 5) / 1.5]
-    assert found("slope", "train.beta") == pytest.approx(mean(slopes))
-    assert found("slope t high", "train.beta") == pytest.approx(
-        stats.ttest_1samp(slopes, 0).confidence_interval(0.95).high
-    )
-    assert found("slope", "log train.beta") == pytest.approx(mean(slopes) * 1.5 / 1.3862943611)
+    assert found("second half minus first") == pytest.approx(mean(values[2:]) - mean(values[:2]))
+    assert found("least") == 3
     assert found("count") == 4
 
 
@@ -112,7 +110,25 @@ def test_a_spread_has_one_number_of_decimals_and_both_numbers_their_source():
     assert aggregates == ["mean", "sd"]
     assert cited_spread(runs([99.5]), "test/kl") == "99.50"
     assert cited_interval(runs([99.5]), "test/kl") == "-"
-    assert cited_interval(runs([99.0, 101.0]), "test/kl") == "[87.29, 112.71]"
+    assert cited_interval(runs([99.0, 101.0]), "test/kl") == "-", "two seeds tell next to nothing of their spread"
+    interval = stats.ttest_1samp([99.0, 101.0, 100.0], 0).confidence_interval(0.95)
+    written = f"[{interval.low:.2f}, {interval.high:.2f}]"
+    assert cited_interval(runs([99.0, 101.0, 100.0]), "test/kl") == written
+
+
+def test_an_interval_is_over_judges_too_where_several_have_read_the_runs():
+    values = np.array([[0.9, 0.85, 0.92], [0.91, 0.87, 0.93], [0.89, 0.84, 0.9]])
+    names = ("test/coverage_relative", "test/coverage_relative_judge2", "test/coverage_relative_judge3")
+    read = [Stored(f"{i:064d}", dict(zip(names, row, strict=True))) for i, row in enumerate(values.tolist())]
+    text = cited_interval(read, names[0])
+    low, high = crossed_interval(values)
+    assert text == f"[{low:.4f}, {high:.4f}]"
+    aggregates = [attributes["data-aggregate"] for _, attributes in Data(str(escape(text))).found]
+    assert aggregates == ["low over judges", "high over judges"]
+    alone = [Stored(run.key, {names[0]: run.metrics[names[0]]}) for run in read]
+    [low_alone, _] = crossed_interval(values[:, :1])
+    assert cited_interval(alone, names[0]).startswith(f"[{low_alone:.4f}")
+    assert low < low_alone
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,9 @@ from safetensors.torch import load_file
 from scipy import stats
 
 from pipeline.errors import ConfigError
-from pipeline.runs.comparison import Z95, compare_runs, difference, paired_items
+from pipeline.evaluation.metrics.neighbours import covered, covered_without, knn_radii
+from pipeline.runs.comparison import CAVEAT, Z95, Items, compare_runs, paired_items
+from pipeline.runs.comparison import difference as difference_of
 from pipeline.runs.execute import execute
 from pipeline.runs.outcome import find_run
 from pipeline.stages.context import Context
@@ -24,6 +26,10 @@ def outcome(warm_home):
         return execute(Context(quick_config(**settings), warm_home), split)
 
     return build
+
+
+def difference(first, second, better):
+    return difference_of(Items(first), Items(second), better)
 
 
 def row(comparison, key):
@@ -85,6 +91,55 @@ def test_items_that_are_not_pairs_have_no_difference():
     assert difference(torch.zeros(3), torch.zeros(4), "higher") is None
 
 
+def gaussian_world(rng, spread, shared, n, features=6):
+    """Real and generated points of one class; the noise of two "models" is correlated, as that of one z is."""
+
+    def noise():
+        return rng.normal(size=(n, features))
+
+    common = noise()
+    generated = [s * (shared * common + (1 - shared**2) ** 0.5 * noise()) for s in spread]
+    return torch.tensor(noise(), dtype=torch.float32), [torch.tensor(g, dtype=torch.float32) for g in generated]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("spread", "shared"), [((0.8, 0.8), 0), ((0.9, 0.6), 1), ((0.8, 0.75), 0.7)])
+def test_the_interval_of_a_difference_in_coverage_covers_it(spread, shared):
+    """Truth: the mean difference over real and generated samples. Over the real images alone it covers less."""
+    rng = np.random.default_rng(0)
+    n, classes, draws = 60, 5, 300
+    found, alone, means = [], [], []
+    for _ in range(draws):
+        items, plain = [], []
+        worlds = [gaussian_world(rng, spread, shared, n) for _ in range(classes)]
+        for model in range(2):
+            radii = [knn_radii(real, 5) for real, _ in worlds]
+            inside = torch.cat([covered(r, b, g[model]) for (r, g), b in zip(worlds, radii, strict=True)])
+            without = torch.cat(
+                [covered_without(r, b, g[model], groups=10) for (r, g), b in zip(worlds, radii, strict=True)], 1
+            )
+            items.append(Items(inside.double(), without.double()))
+            plain.append(Items(inside.double()))
+        found.append(difference_of(*items, "higher"))
+        alone.append(difference_of(*plain, "higher"))
+        means.append(found[-1].mean)
+    truth = float(np.mean(means))
+    covers = [np.mean([d.low <= truth <= d.high for d in some]) for some in (found, alone)]
+    assert covers[0] == pytest.approx(0.95, abs=0.03)
+    assert covers[1] <= covers[0]
+
+
+def test_two_numbers_of_different_size_are_not_put_side_by_side(outcome, warm_home):
+    first, same, other = outcome(), outcome(train__beta=4.0), outcome(score__per_class=12)
+    comparison = compare_runs(warm_home, [first, same, other])
+    for name in ("coverage", "coverage_relative_expost", "vendi_ratio_read", "coverage_real"):
+        values = row(comparison, f"test/{name}").values
+        assert (values[0] is None, values[1] is None, values[2]) == (False, False, None)
+    assert None not in row(comparison, "test/conditional_accuracy").values
+    assert f"Coverage and Vendi scores of {other.name} are left out" in comparison.caveat
+    assert compare_runs(warm_home, [first, same]).caveat == CAVEAT
+
+
 # ---- whole runs
 
 
@@ -112,10 +167,10 @@ def test_the_paired_items_average_to_the_metrics(outcome, warm_home):
     run = outcome()
     items = paired_items(warm_home, run)
     for name, key in [("bce", "bce"), ("kl", "kl"), ("neg_elbo", "neg_elbo"), ("coverage", "coverage")]:
-        assert float(items[name].mean()) == pytest.approx(run.metrics[f"test/{key}"], rel=1e-5)
-    assert float(items["accuracy"].mean()) == pytest.approx(run.metrics["test/conditional_accuracy"])
+        assert float(items[name].values.mean()) == pytest.approx(run.metrics[f"test/{key}"], rel=1e-5)
+    assert float(items["accuracy"].values.mean()) == pytest.approx(run.metrics["test/conditional_accuracy"])
     folder = warm_home.store.path("score", SCORE.key(run.config, "test"))
-    assert len(load_file(folder / "per_sample.safetensors")["predicted"]) == len(items["accuracy"])
+    assert len(load_file(folder / "per_sample.safetensors")["predicted"]) == len(items["accuracy"].values)
 
 
 def test_three_runs_are_held_against_the_first(outcome, warm_home):
@@ -182,5 +237,5 @@ def test_an_unknown_or_ambiguous_run_is_refused_with_what_there_is(outcome, warm
 
 
 def test_the_same_samples_are_judged_in_every_run(outcome, warm_home):
-    sizes = {len(paired_items(warm_home, outcome(model__latent_dim=z))["accuracy"]) for z in (2, 4)}
+    sizes = {len(paired_items(warm_home, outcome(model__latent_dim=z))["accuracy"].values) for z in (2, 4)}
     assert sizes == {10 * np.int64(quick_config().score.per_class)}

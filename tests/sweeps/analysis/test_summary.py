@@ -41,7 +41,17 @@ def frame_of(objectives, values, states=None) -> pd.DataFrame:
 
 
 def outcomes_of(numbers):
-    return {n: SimpleNamespace(metrics=FACTS_OF_THE_DATA, facts={"classes": 10}, history=[]) for n in numbers}
+    return {
+        n: SimpleNamespace(
+            metrics=FACTS_OF_THE_DATA,
+            scores={key.partition("/")[2]: value for key, value in FACTS_OF_THE_DATA.items()},
+            split="val",
+            scored=lambda name: f"val/{name}",
+            facts={"classes": 10},
+            history=[],
+        )
+        for n in numbers
+    }
 
 
 def dominates(a, b, objectives) -> bool:
@@ -166,10 +176,13 @@ def test_the_document_counts_and_names_what_there_is(summary):
     }
 
 
-def test_the_spread_over_one_seed_is_zero_and_over_two_the_sample_deviation(summary):
+def test_one_seed_has_no_deviation_and_two_have_the_sample_deviation(summary):
     finals = tuple(SimpleNamespace(metrics={"test/bce": value}) for value in (100.0, 104.0))
     assert replace(summary, finals=finals).final_spread() == {"test/bce": (102.0, pytest.approx(8**0.5))}
-    assert replace(summary, finals=finals[:1]).final_spread() == {"test/bce": (100.0, 0.0)}
+    one = replace(summary, finals=finals[:1])
+    assert one.final_spread() == {"test/bce": (100.0, None)}
+    assert "test/bce_mean" in one.parent_metrics()
+    assert "test/bce_std" not in one.parent_metrics()
 
 
 def test_a_study_without_trials_can_be_summed_up(home):

@@ -115,9 +115,22 @@ def test_there_is_no_trade_off_before_a_trial_is_complete_nor_with_one_objective
 
 def test_the_setting_that_matters_is_the_most_important():
     summary = summary_of(30)
-    shares = importances(summary.frame.iloc[:-1], summary.config)["conditional_accuracy"]
-    assert max(shares, key=shares.get) == "beta"
-    assert sum(shares.values()) == pytest.approx(1)
+    found = importances(summary.frame.iloc[:-1], summary.config)["conditional_accuracy"]
+    assert max(found.shares, key=found.shares.get) == "beta"
+    assert sum(found.shares.values()) == pytest.approx(1)
+    assert found.shares["beta"] > found.noise
+
+
+def test_of_noise_no_setting_is_more_important_than_of_its_values_shuffled():
+    frame = summary_of(12).frame.iloc[:-1]
+    rng = np.random.default_rng(0)
+    above = []
+    for _ in range(6):
+        noise = frame.assign(**{o.name: rng.normal(size=len(frame)) for o in CONFIG.objectives})
+        found = importances(noise, CONFIG)
+        above += [max(i.shares.values()) > i.noise for i in found.values()]
+        assert np.mean([max(i.shares.values()) for i in found.values()]) > 0.3, "a forest explains noise, too"
+    assert np.mean(above) <= 0.2  # 18 objectives at 5 %
 
 
 def test_what_matters_is_not_said_of_three_trials():

@@ -7,7 +7,7 @@ import shutil
 import pytest
 from helpers import quick_config
 
-from pipeline.errors import ReportError
+from pipeline.errors import ElsewhereError, ReportError
 from pipeline.reporting.comparison import write_comparison
 from pipeline.reporting.run import write_run_report
 from pipeline.runs.comparison import compare_runs
@@ -63,13 +63,24 @@ def test_a_number_changed_in_the_page_is_found(outcome, warm_home, what):
     assert "test/coverage" in drift.where
 
 
-def test_a_run_that_is_gone_is_said_to_be(outcome, warm_home):
+def test_a_report_of_another_home_says_so_once(outcome, warm_home, command):
     made = outcome()
     html = write_run_report(made, warm_home)
     shutil.rmtree(warm_home.store.path("run", made.key))
+    with pytest.raises(ElsewhereError, match=r"was made elsewhere: none of its \d+ numbers") as error:
+        verify(warm_home, html)
+    assert "\n" not in str(error.value)
+    code, out, err = command("verify", html)
+    assert (code, out, err.count("\n")) == (3, "", 1)
+
+
+def test_of_two_runs_the_one_that_is_gone_is_said_to_be(outcome, warm_home):
+    runs = [outcome(), outcome(train__beta=4.0)]
+    html = write_comparison(warm_home, compare_runs(warm_home, runs), runs)
+    shutil.rmtree(warm_home.store.path("run", runs[1].key))
     found = verify(warm_home, html)
-    assert len(found.drifted) == found.numbers > 40
-    assert {drift.stored for drift in found.drifted} == {f"run {made.key[:16]} is not in the store"}
+    assert 0 < len(found.drifted) < found.numbers
+    assert {drift.stored for drift in found.drifted} == {f"run {runs[1].key[:16]} is not in the store"}
 
 
 def test_pairs_are_derived_anew_too(outcome, warm_home):
@@ -107,9 +118,10 @@ def test_what_is_no_report_is_refused(warm_home, tmp_path):
         verify(warm_home, tmp_path / "nowhere.html")
 
 
-def test_a_source_that_makes_no_sense_is_drift_and_no_crash(warm_home, tmp_path):
+def test_a_source_that_makes_no_sense_is_drift_and_no_crash(outcome, warm_home, tmp_path):
     page = tmp_path / "report.html"
     attributes = (
+        f'data-run="{outcome().key[:16]}" data-key="val/nonsense"',
         'data-study="nobody" data-key="trials/complete"',
         'data-key="val/kl"',
         'data-run="0123456789abcdef" data-key="val/kl"',

@@ -21,7 +21,8 @@ METRICS_OF_A_TRIAL = {
 
 def test_directions_are_those_of_the_metric_catalog():
     for objective in OBJECTIVES.values():
-        assert objective.maximise == (METRICS[objective.name].better == "higher")
+        better = METRICS[objective.name].better
+        assert objective.maximise == (better == "higher") or (objective.name.startswith("vendi") and not better)
         assert objective.direction == ("maximize" if objective.maximise else "minimize")
 
 
@@ -57,7 +58,10 @@ def test_the_defaults_are_those_of_the_prior_that_is_scored(prior):
 
 
 def test_the_order_asked_for_is_kept():
-    assert [o.name for o in chosen(("neg_elbo", "vendi_ratio"), "cvae", "standard")] == ["neg_elbo", "vendi_ratio"]
+    assert [o.name for o in chosen(("neg_elbo", "vendi_ratio_read"), "cvae", "standard")] == [
+        "neg_elbo",
+        "vendi_ratio_read",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -83,12 +87,12 @@ def test_physical_ranges_run_from_worst_to_best():
         "conditional_accuracy": (0.1, 0.995),
         "conditional_accuracy_worst_class": (0.1, 0.995),
         "coverage_relative": (0.0, 1.0),
-        "vendi_ratio": (0.0, 1.0),
+        "vendi_ratio_read": (0.0, 1.0),
         "neg_elbo": (171.6, 45.5),
         "conditional_accuracy_expost": (0.1, 0.995),
         "conditional_accuracy_worst_class_expost": (0.1, 0.995),
         "coverage_relative_expost": (0.0, 1.0),
-        "vendi_ratio_expost": (0.0, 1.0),
+        "vendi_ratio_read_expost": (0.0, 1.0),
         "neg_elbo_expost": (171.6, 45.5),
     }
     for name, (worst, best) in ranges.items():
