@@ -60,10 +60,25 @@ COPIES: dict[str, Generator] = {
 }
 
 
+def classes_turned(images: Images) -> Images:
+    """Every image as one of the class before it."""
+    return images.roll(1, 0)
+
+
+def replaced(honest: Images, by: Images, share: float) -> Images:
+    """Honest images of which a share of each class is another's."""
+    n = round(share * honest.shape[1])
+    return torch.cat([by[:, :n], honest[:, n:]], 1)
+
+
+def repeated(honest: Images, different: int) -> Images:
+    """The first few of each class, over and over."""
+    return honest[:, torch.arange(honest.shape[1]) % different]
+
+
 def mixed(data: PreparedData, honest: Images, generator: Generator, share: float, seed: int) -> Images:
     """Honest images of which a share of each class is replaced."""
-    n = round(share * honest.shape[1])
-    return torch.cat([generator(data, n, seed), honest[:, n:]], 1) if n else honest
+    return replaced(honest, generator(data, honest.shape[1], seed), share)
 
 
 def one_class(data: PreparedData, honest: Images, generator: Generator, seed: int) -> Images:

@@ -9,6 +9,7 @@
     ├── TrackingError        a tracking server that cannot be reached
     ├── ReportError          a file that is no report, or a number whose source makes no sense
     │   └── ElsewhereError   a report of which nothing is in this home; exit code 3
+    ├── DamageError          a stored result whose bytes are not what was written
     └── HomeError            a directory that cannot be written, or is in use by another process
 
 Everything else that escapes is a bug of ours and keeps its traceback.
@@ -53,6 +54,10 @@ class ElsewhereError(ReportError):
     """A report that was made in another home: there is nothing here to check it against."""
 
     exit_code = 3
+
+
+class DamageError(CvaePipeError):
+    """A stored result whose bytes are not what was written."""
 
 
 class HomeError(CvaePipeError):

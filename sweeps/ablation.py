@@ -16,7 +16,7 @@ from pipeline.errors import StudyError
 from pipeline.experiments.record import INTERRUPTED, closing, data_info
 from pipeline.experiments.run import prerequisites
 from pipeline.runs.execute import set_up_process
-from pipeline.runs.outcome import Outcome, load_outcome
+from pipeline.runs.outcome import Outcome, is_whole, load_outcome
 from pipeline.stages.context import Context
 from pipeline.stages.graph import run_key
 from pipeline.stages.prepare import result_facts
@@ -90,7 +90,7 @@ def stored_ablations(home: Home) -> dict[str, AblationConfig]:
 def rebuild_ablation(home: Home, config: AblationConfig) -> Path:
     """The report of a grid anew, from stored results alone; the path of the html."""
     keys = {name: run_key(cell, "test") for name, cell in config.cells().items()}
-    missing = [name for name, key in keys.items() if not home.store.has("run", key)]
+    missing = [name for name, key in keys.items() if not is_whole(home, key)]
     if missing:
         raise StudyError(
             f"ablation {config.name} has no result for {len(missing)} of {len(keys)} cells, e.g. {missing[0]}; "

@@ -4,6 +4,7 @@ The driver is the only process that speaks to Optuna and MLflow. Killed at any m
 trials it finds running: same params, same MLflow run, same checkpoint.
 """
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +19,7 @@ from pipeline.experiments.record import closing as closing_run
 from pipeline.experiments.record import data_info, log_epoch_grids
 from pipeline.experiments.run import prerequisites
 from pipeline.runs.execute import set_up_process
-from pipeline.runs.outcome import epoch_grids, load_outcome
+from pipeline.runs.outcome import epoch_grids, is_whole, load_outcome
 from pipeline.stages.context import Context
 from pipeline.stages.judge import judge
 from pipeline.stages.prepare import prepare, result_facts
@@ -38,6 +39,8 @@ from sweeps.study.ledger import FINISHED, RUNGS, Ledger, load_study
 from sweeps.study.objective import values
 from sweeps.study.proposals import Proposals
 from sweeps.tracked import TimeUp, TrackedJobs
+
+log = logging.getLogger("cvae-pipe")
 
 INTERRUPTED = "interrupted; repeat the command to go on"
 
@@ -151,6 +154,18 @@ class _Sweep:
             view.state, view.note = "failed", event.reason
             self.ledger.tell(trial, state=TrialState.FAIL)
 
+    def heal(self) -> None:
+        """Train anew what a complete trial lacks, its result removed or damaged: the same numbers, since they are a
+        function of its settings."""
+        missing = {
+            _trial_name(t.number): self.config.trial_config(t.number, _fixed(t))
+            for t in self.ledger.trials
+            if t.state == TrialState.COMPLETE and not is_whole(self.home, t.user_attrs["run_key"])
+        }
+        if missing:
+            log.warning("%d trials have no whole result in the store any more; they are trained anew", len(missing))
+            self.jobs.run_all(missing, "val", {}, self.final_state)
+
     # ---- after it, and before -------------------------------------------------------------------------------------
 
     def final_state(self, name: str, state: str) -> None:
@@ -163,7 +178,7 @@ class _Sweep:
         self.jobs.tracker.mark_interrupted(parent_id=self.jobs.parent.id, reason=INTERRUPTED)
         for trial in self.ledger.trials:
             facts = trial.user_attrs
-            if trial.state == TrialState.COMPLETE and self.home.store.has("run", facts["run_key"]):
+            if trial.state == TrialState.COMPLETE and is_whole(self.home, facts["run_key"]):
                 self.jobs.record(self._open_run(trial), load_outcome(self.home, facts["run_key"]))
             elif trial.state in UNSUCCESSFUL and facts.get("missed"):
                 run = self._open_run(trial)
@@ -244,6 +259,7 @@ def sweep(
                 this.replay_missed()
                 on_update(view)
                 try:
+                    this.heal()
                     this.search()
                     retrain(jobs, ledger, this.final_state)
                 except TimeUp:
@@ -282,6 +298,13 @@ def stored_summary(home: Home, name: str) -> Summary:
 def rebuild_report(home: Home, name: str) -> SweepResult:
     """The report of a study anew, from stored results alone."""
     summary = stored_summary(home, name)
+    complete = summary.frame.loc[summary.frame["state"] == "complete", "number"]
+    lacking = [number for number in complete if number not in summary.outcomes]
+    if lacking:
+        raise StudyError(
+            f"study {name} has no whole result for {len(lacking)} of its trials, e.g. trial {lacking[0]}; its report "
+            "stays as it is; repeat the sweep, which trains them anew"
+        )
     folder = home.reports / name
     folder.mkdir(parents=True, exist_ok=True)
     best = write_best(summary, folder)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pipeline.config.settings import RunConfig
 from pipeline.errors import StudyError
 from pipeline.experiments.record import log_outcome, run_spec
-from pipeline.runs.outcome import Outcome, load_outcome
+from pipeline.runs.outcome import Outcome, is_whole, load_outcome
 from pipeline.stages.context import Context
 from pipeline.stages.graph import run_key
 from pipeline.tracking import TrackedRun, Tracker
@@ -70,7 +70,7 @@ class TrackedJobs:
         outcomes: dict[str, Outcome] = {}
         for name, config in configs.items():
             key = run_key(config, split)
-            if self.ctx.home.store.has("run", key):  # no worker needs to be started for it
+            if is_whole(self.ctx.home, key):  # no worker needs to be started for it
                 outcomes[name] = load_outcome(self.ctx.home, key)
                 self.record(self.open_run(config, split, name, tags), outcomes[name])
             on_state(name, "complete" if name in outcomes else "waiting")

@@ -80,6 +80,12 @@ METRICS = {
         Metric("coverage_real", "share", "", "the same for as many real training images: the ceiling of coverage"),
         Metric("coverage_relative", "", "higher", "coverage / coverage_real: 1 is as varied as real images"),
         Metric(
+            "coverage_equivalent",
+            "share",
+            "higher",
+            "of the samples that are worth a real image: real training images that cover as much, over as many samples",
+        ),
+        Metric(
             "coverage_images",
             "images",
             "",
@@ -124,6 +130,7 @@ METRICS = {
         Metric("conditional_accuracy_b_expost", "share", "higher", "the same read by judge B"),
         Metric("coverage_expost", "share", "higher", "coverage with z from the fitted prior", "coverage_expost"),
         Metric("coverage_relative_expost", "", "higher", "coverage_relative with z from the fitted prior"),
+        Metric("coverage_equivalent_expost", "share", "higher", "coverage_equivalent with z from the fitted prior"),
         Metric("vendi_ratio_expost", "", "", "vendi_ratio with z from the fitted prior"),
         Metric("vendi_ratio_read_expost", "", "", "vendi_ratio_read with z from the fitted prior"),
         Metric("prior_gap", "", "lower", "conditional_accuracy_expost - conditional_accuracy"),
@@ -203,6 +210,7 @@ HEADLINES = (
     "conditional_accuracy",
     "conditional_accuracy_b",
     "coverage_relative",
+    "coverage_equivalent",
     "vendi_ratio_read",
     "nll_iw",
 )

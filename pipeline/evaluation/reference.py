@@ -1,6 +1,6 @@
 """What real images of a split score: the statistics that generated ones are held against, and the rows beside them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from pipeline.config.sections import ScoreConfig
 from pipeline.data.splits import PreparedData, Split
 from pipeline.evaluation.judges.networks import Judge, Judges, judge_outputs, predict_logits
 from pipeline.evaluation.metrics.diversity import PixelPCA, vendi_score
-from pipeline.evaluation.metrics.neighbours import covered, knn_radii
+from pipeline.evaluation.metrics.neighbours import covered, growth_of_coverage, knn_radii
 from pipeline.evaluation.metrics.rates import conditional_accuracy
 
 PCA_COMPONENTS = 50
@@ -48,6 +48,21 @@ class Reference:
     """Coverage per class reached by disjoint samples of real training images of the same size."""
     vendi: Float[Tensor, " K"]
     """Vendi score per class of the reference images."""
+    growth: Float[Tensor, " R"]
+    """Mean coverage by 1, 2, .. R real training images of each class."""
+
+    def equivalent(self, coverage: float) -> float:
+        """How many real images of a class cover as much, over R; 0 .. 1.
+
+        Coverage itself saturates: half of the samples may be copies of one image, and 95 % of it are left. Samples that
+        cover nothing take their own share of this.
+        """
+        grown = torch.cat([torch.zeros(1, dtype=torch.float64), self.growth])
+        above = int(torch.searchsorted(grown, coverage))  # the first number of images that covers as much
+        if above in (0, len(grown)):
+            return float(above > 0)
+        low, high = float(grown[above - 1]), float(grown[above])
+        return (above - 1 + (coverage - low) / (high - low)) / self.per_class
 
     @property
     def draws(self) -> int:
@@ -95,10 +110,12 @@ def reference_indices(labels: Int[Tensor, " N"], per_class: int, classes: int, *
     return torch.stack([order[:, start : start + per_class] for start in starts])
 
 
-def build_reference(judges: Judges, data: PreparedData, split: Split, config: ScoreConfig) -> Reference:
-    """Reference features, radii and real scores of one split."""
+def build_reference(
+    judges: Judges, data: PreparedData, split: Split, config: ScoreConfig, *, draws: int = MOST_DRAWS
+) -> Reference:
+    """Reference features, radii and real scores of one split, from `draws` draws at most."""
     classes, n = data.classes, images_per_class(data, config.per_class)
-    rows = reference_indices(split.labels, n, classes, seed=config.seed)  # (T, K, R)
+    rows = reference_indices(split.labels, n, classes, seed=config.seed)[:draws]  # (T, K, R)
     shape = rows.shape
     reference = split.as_float(rows.flatten())
     sample_rows = reference_indices(data.train.labels, n, classes, seed=config.seed)
@@ -109,19 +126,23 @@ def build_reference(judges: Judges, data: PreparedData, split: Split, config: Sc
     radii = torch.stack([torch.stack([knn_radii(f, k) for f in draw]) for draw in features])
     everything = split.as_float(slice(None))
     pca = PixelPCA.fit(data.train.as_float(slice(0, 20_000)), PCA_COMPONENTS)
-    inside = [
-        covered_per_class(own, balls, sample_features[i % len(sample_features)])
-        for i, (own, balls) in enumerate(zip(features, radii, strict=True))
-    ]
     varied = [vendi_per_class(pca, images) for images in reference.unflatten(0, shape)]
+    grown = torch.stack(  # (T T', K, R): coverage by more and more of each draw of training images
+        [
+            torch.stack([growth_of_coverage(*of_class) for of_class in zip(own, balls, other, strict=True)])
+            for own, balls in zip(features, radii, strict=True)
+            for other in sample_features
+        ]
+    ).cpu()
     return Reference(
         features=features,
         radii=radii,
         pca=pca,
         judge_accuracy=_accuracy(judges.a, everything, split.labels),
         judge_b_accuracy=_accuracy(judges.b, everything, split.labels),
-        coverage=torch.stack(inside).double().mean((0, 2)),
+        coverage=grown.mean(0)[:, -1],
         vendi=torch.stack(varied).mean(0),
+        growth=grown.mean((0, 1)),
     )
 
 
@@ -154,20 +175,17 @@ def reference_rows(
         "the mean image of each class": class_means(data.train, classes)[:, None].expand_as(images),
         "noise": noise,
     }
-    rows = [_row(name, judges, reference, drawn) for name, drawn in candidates.items()]
+    rows = [{"images": name, **scores_of_images(judges, reference, drawn)} for name, drawn in candidates.items()]
     return [_real_row(judges, reference, data, split, config), *rows]
 
 
-def _row(name: str, judges: Judges, reference: Reference, images: Float[Tensor, "K R D"]) -> dict[str, Any]:
-    """Scores of images of each class against the first draw."""
+def scores_of_images(judges: Judges, reference: Reference, images: Float[Tensor, "K R D"]) -> dict[str, float]:
+    """What images of each class score against the first draw, whoever made them."""
     classes, n = images.shape[:2]
     labels = torch.arange(classes).repeat_interleave(n)
     logits, features = judge_outputs(judges.a, images.flatten(0, 1))
     predicted = logits.argmax(-1).cpu()
-    row: dict[str, Any] = {
-        "images": name,
-        "conditional_accuracy": conditional_accuracy(predicted, labels, classes=classes).macro,
-    }
+    row = {"conditional_accuracy": conditional_accuracy(predicted, labels, classes=classes).macro}
     if reference.enough:
         inside = covered_per_class(reference.features[0], reference.radii[0], features.unflatten(0, (classes, n)))
         coverage = float(inside.double().mean())
@@ -175,6 +193,7 @@ def _row(name: str, judges: Judges, reference: Reference, images: Float[Tensor, 
         row |= {
             "coverage": coverage,
             "coverage_relative": coverage / float(reference.coverage.mean()),
+            "coverage_equivalent": reference.equivalent(coverage),
             "vendi_ratio_read": float((read / reference.vendi).mean()),
         }
     return row
@@ -183,31 +202,28 @@ def _row(name: str, judges: Judges, reference: Reference, images: Float[Tensor, 
 def _real_row(
     judges: Judges, reference: Reference, data: PreparedData, split: Split, config: ScoreConfig
 ) -> dict[str, Any]:
-    """Real images of the split as if generated: one half of the reference against the other, which share none."""
-    classes, n = data.classes, reference.per_class
-    half = n // 2
-    name = f"real images of this split, {half} a class"
-    rows = stratified_indices(split.labels, n, classes, seed=config.seed)[:, half : 2 * half]
-    row = _row(name, judges, reference, split.as_float(rows.flatten()).unflatten(0, rows.shape))
+    """Real images of the split as if generated: one half of the reference against the other, which share none.
+
+    Halves are smaller than the reference: their ratios are to training images of that size.
+    """
+    classes, half = data.classes, reference.per_class // 2
+    rows = stratified_indices(split.labels, 2 * half, classes, seed=config.seed)
+    first, second = (split.as_float(r.flatten()).unflatten(0, r.shape) for r in (rows[:, :half], rows[:, half:]))
+    row: dict[str, Any] = {
+        "images": f"real images of this split, {half} a class",
+        **scores_of_images(judges, reference, second),
+    }
     if not reference.enough:
         return row
     own = reference.features[0]
-    k = min(config.neighbours, half - 1)
-    radii = torch.stack([knn_radii(f[:half], k) for f in own])
-    sample = stratified_indices(data.train.labels, half, classes, seed=config.seed).flatten()
-    trained = judge_outputs(judges.a, data.train.as_float(sample))[1].unflatten(0, (classes, half))
-    coverage, ceiling = (
-        float(covered_per_class(own[:, :half], radii, other).double().mean()) for other in (own[:, half:], trained)
-    )
-    pixels = split.as_float(stratified_indices(split.labels, half, classes, seed=config.seed).flatten()).unflatten(
-        0, (classes, half)
-    )
-    against = vendi_per_class(reference.pca, pixels)
-    read = vendi_per_class(reference.pca, split.as_float(rows.flatten()).unflatten(0, rows.shape))
+    halves = build_reference(judges, data, split, replace(config, per_class=half), draws=1)
+    coverage = float(covered_per_class(halves.features[0], halves.radii[0], own[:, half : 2 * half]).double().mean())
+    vendi = vendi_per_class(reference.pca, second) / vendi_per_class(reference.pca, first)
     return row | {
         "coverage": coverage,
-        "coverage_relative": coverage / ceiling,
-        "vendi_ratio_read": float((read / against).mean()),
+        "coverage_relative": coverage / float(halves.coverage.mean()),
+        "coverage_equivalent": halves.equivalent(coverage),
+        "vendi_ratio_read": float(vendi.mean()),
     }
 
 

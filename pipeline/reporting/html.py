@@ -3,27 +3,50 @@
 import base64
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from pipeline.reporting.blocks import Report, Section
 
+SEAL = '<meta name="cvae-pipe-sha256" content="{}">'
+"""In the head of a page: the hash of the page with this left empty."""
+SEALED = re.compile(re.escape(SEAL).replace(r"\{\}", "([0-9a-f]*)"))
 
-def render_html(report: Report) -> str:
+
+def sealed(page: str) -> str:
+    """A page with its own hash in it, so that whatever is changed later is seen: a number, a picture, a caption."""
+    return page.replace(SEAL.format(""), SEAL.format(hashlib.sha256(page.encode()).hexdigest()), 1)
+
+
+def unbroken(page: str) -> bool:
+    """Whether a page is as it was sealed; one without a seal is of an older version, and nothing is known of it."""
+    found = SEALED.search(page)
+    if found is None:
+        return True
+    bare = page.replace(found[0], SEAL.format(""), 1)
+    return hashlib.sha256(bare.encode()).hexdigest() == found[1]
+
+
+def render_html(report: Report, beside: Mapping[str, str] = MappingProxyType({})) -> str:
     """One html file that needs nothing else: pictures as data URIs, style and script inline.
+
+    `beside`: the files that are written with it -> their SHA-256, which the page keeps.
 
     Its content security policy forbids every request, and every script but ours (known by its hash), so that a
     report can be opened without a second thought.
     """
     script = _asset("report.js") + _asset("wall.js")
-    return (
+    return sealed(
         _templates()
         .get_template("report.html.j2")
         .render(
+            seal=Markup(SEAL.format("")),
+            beside=beside,
             report=report,
             sections=[(anchor, section) for anchor, section in _anchored(report)],
             style=Markup(_asset("report.css")),

@@ -1,5 +1,6 @@
 """The files of a report, replaced atomically."""
 
+import hashlib
 from pathlib import Path
 
 from pipeline.reporting.blocks import File, Report
@@ -18,14 +19,15 @@ def write_report(report: Report, folder: Path) -> tuple[Path, Path]:
     pictures: dict[str, bytes] = {}
     for figure in report.figures:
         assert pictures.setdefault(figure.name, figure.png) == figure.png, f"two different figures named {figure.name}"
-    for name, picture in pictures.items():
-        write_atomically(images / f"{name}.png", picture)
-    for block in report.blocks:
-        if isinstance(block, File):
-            write_atomically(folder / block.name, block.content)
     markdown, html = folder / "report.md", folder / "report.html"
-    write_atomically(markdown, render_markdown(report))
-    write_atomically(html, render_html(report))
+    text = render_markdown(report)
+    files: dict[str, bytes] = {f"images/{name}.png": picture for name, picture in pictures.items()}
+    files |= {block.name: block.content.encode() for block in report.blocks if isinstance(block, File)}
+    files[markdown.name] = text.encode()
+    for name, content in files.items():
+        write_atomically(folder / name, content)
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
+    write_atomically(html, render_html(report, digests))
     for path in images.glob("*.png"):
         if path.stem not in pictures:
             path.unlink()

@@ -26,7 +26,7 @@ PAIRED = {"paired difference": "mean", "paired difference low": "low", "paired d
 """Aggregates of a number's source that are of two runs as pairs -> the field of `Difference`."""
 SIZED = {
     f"{name}{end}"
-    for name in ("coverage", "coverage_relative", "vendi", "vendi_ratio", "vendi_ratio_read")
+    for name in ("coverage", "coverage_relative", "coverage_equivalent", "vendi", "vendi_ratio", "vendi_ratio_read")
     for end in ("", "_expost", "_real")
 }
 """Metrics that depend on how many images of a class they are taken on."""

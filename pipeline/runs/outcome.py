@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.settings import RunConfig
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, DamageError
 from pipeline.evaluation.catalog import in_order
 from pipeline.stages.graph import CALIBRATION, INSIDE
 from pipeline.stages.reference import REAL_GRID
 from pipeline.store.files import read_json
 from pipeline.store.home import Home
+from pipeline.store.store import KEY_LENGTH
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,37 @@ def run_name(config: RunConfig, key: str) -> str:
     return f"{config.data.dataset}-{config.model.kind}{beta}-z{config.model.latent_dim}-{key[:8]}"
 
 
+def is_whole(home: Home, key: str) -> bool:
+    """Whether a run is in the store with everything that it consists of, as it was written."""
+    return home.store.has("run", key) and not _damage(home, run_parts(home, key))
+
+
+def run_parts(home: Home, key: str) -> dict[str, str]:
+    """What a run consists of: stage -> key."""
+    stages: dict[str, str] = read_json(home.store.path("run", key) / "run.json")["stages"]
+    return stages
+
+
+def _damage(home: Home, stages: dict[str, str]) -> list[str]:
+    """What is wrong with the parts of a run, in words."""
+    return [
+        f"{stage} {key[:KEY_LENGTH]} ({', '.join(home.store.damaged(stage, key))})"
+        for stage, key in stages.items()
+        if not home.store.has(stage, key)
+    ]
+
+
 def load_outcome(home: Home, key: str) -> Outcome:
-    """A finished run read back from the store."""
+    """A finished run read back from the store; DamageError if a part of it is not what was written."""
+    if not home.store.has("run", key):
+        broken = ", ".join(home.store.damaged("run", key))
+        raise DamageError(f"run {key[:KEY_LENGTH]} is damaged ({broken}); repeat the command that made it")
     folder = home.store.path("run", key)
     stored = read_json(folder / "run.json")
+    if broken := "; ".join(_damage(home, stored["stages"])):
+        raise DamageError(
+            f"run {key[:KEY_LENGTH]} rests on a result that is damaged: {broken}; repeat the command that made it"
+        )
     paths = {stage: home.store.path(stage, stage_key) for stage, stage_key in stored["stages"].items()}
     config = _config(folder)
     real = home.store.path("calibration", CALIBRATION.key(config, stored["split"])) / REAL_GRID
@@ -124,9 +152,12 @@ def epoch_grids(folder: Path) -> dict[int, Path]:
 
 def find_runs(home: Home, name: str) -> list[str]:
     """Keys of the stored runs whose key or name begins with `name`."""
-    return [
-        key for key in home.store.keys("run") if key.startswith(name) or load_outcome(home, key).name.startswith(name)
-    ]
+    return [key for key in home.store.keys("run") if key.startswith(name) or _name(home, key).startswith(name)]
+
+
+def _name(home: Home, key: str) -> str:
+    """A run's name, from its configuration alone: a part of it that is damaged stands in no other run's way."""
+    return run_name(_config(home.store.path("run", key)), key)
 
 
 def find_run(home: Home, name: str) -> Outcome:
@@ -135,6 +166,6 @@ def find_run(home: Home, name: str) -> Outcome:
     if len(keys) == 1:
         return load_outcome(home, keys[0])
     if not keys:
-        known = [load_outcome(home, key).name for key in list(home.store.keys("run"))[:8]]
+        known = [_name(home, key) for key in list(home.store.keys("run"))[:8]]
         raise ConfigError(f"there is no run {name!r}; finished runs are {', '.join(known) or 'none yet'}")
     raise ConfigError(f"{name!r} fits {len(keys)} runs; write more of one of {', '.join(k[:12] for k in keys[:8])}")

@@ -31,6 +31,7 @@ def reference(ctx: Context, split: str) -> Reference:
                 "radii": ref.radii.contiguous().cpu(),
                 "coverage": ref.coverage.contiguous().cpu(),
                 "vendi": ref.vendi.contiguous().cpu(),
+                "growth": ref.growth.contiguous().cpu(),
                 "pca_mean": ref.pca.mean.contiguous().cpu(),
                 "pca_components": ref.pca.components.contiguous().cpu(),
             },
@@ -61,6 +62,7 @@ def _loaded_reference(folder: Path, device: str) -> Reference:
         judge_b_accuracy=facts["judge_b_accuracy"],
         coverage=tensors["coverage"].cpu(),
         vendi=tensors["vendi"].cpu(),
+        growth=tensors["growth"].cpu(),
     )
 
 

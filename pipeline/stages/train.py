@@ -1,5 +1,6 @@
 """The stage `train`: one model, resumable after every epoch."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from pipeline.config.settings import RunConfig
 from pipeline.data.splits import PreparedData
+from pipeline.errors import DamageError
 from pipeline.grids import GRID_COLUMNS, save_grid
 from pipeline.models.architecture import Architecture
 from pipeline.models.sampling import generation_grid
@@ -19,6 +21,8 @@ from pipeline.training.fit import build_model, fit, start
 from pipeline.training.state import EpochRecord, Training, load_training, save_training
 
 CHECKPOINT = "checkpoint.pt"
+
+log = logging.getLogger("cvae-pipe")
 
 
 @dataclass(frozen=True)
@@ -88,8 +92,11 @@ def begun(ctx: Context, data: PreparedData, work: Path) -> Training:
     """The training at its start, or at the checkpoint that an interrupted one has left."""
     training = start(ctx.config.model, ctx.config.train, data, ctx.device)
     if (work / CHECKPOINT).exists():
-        load_training(training, work / CHECKPOINT)
-        ctx.say(f"train: going on after epoch {training.epoch}")
+        try:
+            load_training(training, work / CHECKPOINT)
+            ctx.say(f"train: going on after epoch {training.epoch}")
+        except DamageError as error:
+            log.warning("train: %s; beginning anew", error)
     return training
 
 

@@ -2,23 +2,32 @@
 
 <root>/<stage>/<key>/            the result, with manifest.json (file sizes and SHA-256)
 <root>/partial/<stage>-<key>/    where it is being built; survives kill -9, so that a stage can go on from it
+<root>/damaged/<stage>-<key>.N/  a result whose bytes were no longer what was written, set aside when it was built anew
 <root>/locks/<stage>-<key>.lock  held while building, so that two processes never build the same thing twice
 """
 
+import logging
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from filelock import FileLock
 
-from pipeline.store.files import read_json, sha256, write_json
+from pipeline.store.files import read_json, sha256, sync, write_json
 
 MANIFEST = "manifest.json"
+
+SMALL = 2**20
+"""Bytes of a file up to which its hash is compared whenever its result is looked for; of larger ones the size, and the
+hash when the result is used by a stage, once per process, or when somebody asks."""
+
+log = logging.getLogger("cvae-pipe")
 
 KEY_LENGTH = 16
 """Hex digits of a key in file names: 64 bits: among a million results two meet with p < 1e-7."""
@@ -39,7 +48,19 @@ class Store:
         return self.root / "partial" / f"{stage}-{key[:KEY_LENGTH]}"
 
     def has(self, stage: str, key: str) -> bool:
-        return (self.path(stage, key) / MANIFEST).exists()
+        """Whether the result is there and whole: every file of the size, small ones of the hash, that was written."""
+        return (self.path(stage, key) / MANIFEST).exists() and not self.damaged(stage, key)
+
+    def damaged(self, stage: str, key: str, *, thoroughly: bool = False) -> list[str]:
+        """Files of a result that is there whose bytes no longer match its manifest; `thoroughly` by the hash of large
+        ones, too. The manifest itself where it cannot be read."""
+        folder = self.path(stage, key)
+        try:
+            files = read_json(folder / MANIFEST)["files"]
+            facts = tuple((name, fact["bytes"], fact["sha256"]) for name, fact in files.items())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return [MANIFEST]
+        return [name for name, size, digest in facts if not _is_whole(folder / name, size, digest, thoroughly)]
 
     def build(
         self,
@@ -76,14 +97,15 @@ class Store:
     ) -> "Building | None":
         """The same in two steps, for who builds several results at once: None if it is there, else a `with` block to
         fill `.work` in. The key is locked from here to the end of the block."""
-        if self.has(stage, key) and not force:
+        if not force and self._usable(stage, key):
             return None
         lock = self.lock(f"{stage}-{key[:KEY_LENGTH]}", wait=wait)
         lock.acquire()
         try:
-            if self.has(stage, key) and not force:  # somebody else made it while we waited
+            if not force and self._usable(stage, key):  # somebody else made it while we waited
                 lock.release()
                 return None
+            self._set_aside(stage, key)
             work = self.partial(stage, key)
             if work.exists() and (not resumable or force):
                 shutil.rmtree(work)
@@ -95,26 +117,48 @@ class Store:
             raise
         return Building(stage, key, inputs, work, self.path(stage, key), lock)
 
-    def damaged(self, stage: str, key: str) -> list[str]:
-        """Files of a result whose bytes no longer match its manifest."""
+    def _usable(self, stage: str, key: str) -> bool:
+        return (self.path(stage, key) / MANIFEST).exists() and not self.damaged(stage, key, thoroughly=True)
+
+    def _set_aside(self, stage: str, key: str) -> None:
+        """Move a damaged result out of the way, and say so; a whole one, built anew because it was asked for, stays."""
         folder = self.path(stage, key)
-        files = read_json(folder / MANIFEST)["files"]
-        return [
-            name
-            for name, fact in files.items()
-            if not (folder / name).is_file() or sha256(folder / name) != fact["sha256"]
-        ]
+        if not folder.exists() or not (found := self.damaged(stage, key, thoroughly=True)):
+            return
+        number = 1
+        while (aside := self.root / "damaged" / f"{folder.parent.name}-{folder.name}.{number}").exists():
+            number += 1
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        os.rename(folder, aside)
+        log.warning("%s %s is damaged (%s): set aside as %s, built anew", stage, folder.name, ", ".join(found), aside)
 
     def keys(self, stage: str) -> Iterator[str]:
-        """The full keys of every finished result of a stage."""
+        """The full keys of every finished result of a stage; those that are damaged left out."""
         for manifest in sorted((self.root / stage).glob(f"*/{MANIFEST}")):
-            yield read_json(manifest)["key"]
+            if not self.damaged(stage, manifest.parent.name):
+                yield read_json(manifest)["key"]
 
     def lock(self, name: str, *, wait: float = -1) -> FileLock:
         """A lock between processes, let go by the system when its holder dies; waits `wait` seconds, -1 for ever."""
         folder = self.root / "locks"
         folder.mkdir(parents=True, exist_ok=True)
         return FileLock(folder / f"{name}.lock", timeout=wait)
+
+
+def _is_whole(path: Path, size: int, digest: str, thoroughly: bool) -> bool:
+    try:
+        found = path.stat()
+    except OSError:
+        return False
+    if found.st_size != size:
+        return False
+    return not (thoroughly or size <= SMALL) or _digest(path, found.st_size, found.st_mtime_ns) == digest
+
+
+@lru_cache(maxsize=100_000)
+def _digest(path: Path, size: int, changed: int) -> str:
+    """A file's hash, taken once for as long as its size and its time of change are what they were."""
+    return sha256(path)
 
 
 @dataclass
@@ -150,6 +194,8 @@ class Building:
             for p in sorted(work.rglob("*"))
             if p.is_file()
         }
+        for name in files:  # on disk before the manifest that vouches for it
+            sync(work / name)
         write_json(
             work / MANIFEST,
             {
@@ -161,10 +207,12 @@ class Building:
                 "seconds": round(time.time() - self.started, 3),
             },
         )
+        sync(work)
         final.parent.mkdir(parents=True, exist_ok=True)
         old = work.with_name(f"{work.name}.old")
         if final.exists():  # forced: the old result goes only now that the new one is whole, and in one rename too
             shutil.rmtree(old, ignore_errors=True)
             os.rename(final, old)
         os.rename(work, final)
+        sync(final.parent)
         shutil.rmtree(old, ignore_errors=True)

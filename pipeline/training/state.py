@@ -1,5 +1,6 @@
 """The state of a training between two epochs, its history, and the checkpoint file that holds both."""
 
+import hashlib
 import io
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,9 +8,13 @@ from typing import Any
 
 import torch
 
+from pipeline.errors import DamageError
 from pipeline.models.architecture import Architecture
 from pipeline.store.files import write_atomically
 from pipeline.training.adam import Adam
+
+DIGEST_LENGTH = hashlib.sha256().digest_size
+"""Bytes before the saved state that are the hash of it."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +59,17 @@ def save_training(training: Training, path: Path) -> None:
         },
         buffer,
     )
-    write_atomically(path, buffer.getvalue())
+    content = buffer.getvalue()
+    write_atomically(path, hashlib.sha256(content).digest() + content)
 
 
 def load_training(training: Training, path: Path) -> None:
-    """Put a freshly started training into the saved state."""
-    saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    """Put a freshly started training into the saved state; DamageError, and nothing done, if that is damaged."""
+    stored = path.read_bytes()
+    digest, content = stored[:DIGEST_LENGTH], stored[DIGEST_LENGTH:]
+    if hashlib.sha256(content).digest() != digest:
+        raise DamageError(f"{path} is not what was saved")
+    saved: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     training.model.load_state_dict(saved["model"])
     training.optimizer.restore(saved["optimizer"])
     training.generator.set_state(saved["generator"])

@@ -18,7 +18,7 @@ from pipeline.config.settings import RunConfig
 from pipeline.errors import ReportError
 from pipeline.reporting.cautions import cautions
 from pipeline.reporting.citation import Number, Source
-from pipeline.runs.outcome import Outcome, load_outcome
+from pipeline.runs.outcome import Outcome, is_whole, load_outcome
 from pipeline.stages.graph import run_key
 from pipeline.store.files import write_atomically
 from pipeline.store.home import Home
@@ -256,7 +256,7 @@ def summarise(home: Home, study: optuna.Study, config: StudyConfig) -> Summary:
     outcomes = {
         t.number: load_outcome(home, t.user_attrs["run_key"])
         for t in trials
-        if t.state == TrialState.COMPLETE and home.store.has("run", t.user_attrs["run_key"])
+        if t.state == TrialState.COMPLETE and is_whole(home, t.user_attrs["run_key"])
     }
     front = pareto_front(frame, config.objectives)
     summary = Summary(
@@ -302,7 +302,7 @@ def with_choice(summary: Summary, home: Home) -> Summary:
 def stored_runs(home: Home, configs: list[RunConfig], split: str) -> tuple[Outcome, ...]:
     """The leading ones of these configurations whose run on a split is in the store."""
     keys = [run_key(config, split) for config in configs]
-    return tuple(load_outcome(home, key) for key in takewhile(lambda key: home.store.has("run", key), keys))
+    return tuple(load_outcome(home, key) for key in takewhile(lambda key: is_whole(home, key), keys))
 
 
 def write_best(summary: Summary, folder: Path) -> Path | None:

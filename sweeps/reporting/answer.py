@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from pipeline.evaluation.statistics import FEWEST_SEEDS, holm, rank_correlation
 from pipeline.reporting.blocks import Block, Facts, Table, Text
 from pipeline.reporting.cautions import cautions
@@ -61,28 +63,30 @@ def joined(parts: list[Phrase], between: str = ", ") -> Phrase:
 
 
 def beta_sentence(summary: Summary) -> str:
-    """What beta goes with in this sweep: rank correlations over the complete trials; "" where beta was not varied."""
+    """What beta goes with in this sweep: rank correlations over the complete trials, and over the lower and the upper
+    half of their betas, since a hump rises and falls; "" where beta was not varied."""
     names = [d.name for d in summary.config.space]
-    outcomes = list(summary.outcomes.values())
+    outcomes = sorted(summary.outcomes.values(), key=lambda outcome: outcome.config.train.beta)
     if "beta" not in names or len(outcomes) < FEWEST:
         return ""
-    shown = dict.fromkeys([o.name for o in summary.config.objectives] + ["kl"])
-    higher: list[Phrase] = []
-    lower: list[Phrase] = []
-    undecided: list[Phrase] = []
-    x = [outcome.config.train.beta for outcome in outcomes]
-    tested = [rank_correlation(x, [outcome.metrics[f"val/{name}"] for outcome in outcomes]) for name in shown]
-    for name, (found, _), p in zip(shown, tested, holm([p for _, p in tested]), strict=True):
+    shown = list(dict.fromkeys([o.name for o in summary.config.objectives] + ["kl"]))
+    parts = (outcomes, outcomes[: len(outcomes) // 2], outcomes[len(outcomes) // 2 :])
+    tested = [_with_beta(part, name) for name in shown for part in parts]
+    certain = [p < DECIDED for p in holm([p for _, p in tested])]
+    signs = [int(np.sign(found)) * sure for (found, _), sure in zip(tested, certain, strict=True)]
+    said: dict[str, list[Phrase]] = {word: [] for word in (*WAYS.values(), "")}
+    for i, name in enumerate(shown):
+        whole, low, high = signs[3 * i : 3 * i + 3]
         number = cited(outcomes, f"val/{name}", "rank correlation", over="train.beta", form="+.2f")
-        kind = undecided if p >= DECIDED else higher if found > 0 else lower
-        kind.append(Phrase(f"{name} (", number, ")"))
+        way = WAYS.get((low, high) if low * high < 0 else (whole,), "")
+        said[way].append(Phrase(f"{name} (", number, ")"))
     clauses = [
-        Phrase(f"{word} ", joined(group, " and " if len(group) == 2 else ", "))
-        for word, group in (("higher", higher), ("lower", lower))
-        if group
+        Phrase(f"{way} ", joined(said[way], " and " if len(said[way]) == 2 else ", "))
+        for way in WAYS.values()
+        if said[way]
     ]
-    said = Phrase("goes with ", joined(clauses, " and with ")) if clauses else Phrase("goes with no clear change")
-    unsure = Phrase("; undecided: ", joined(undecided)) if undecided else ""
+    goes = Phrase("goes with ", joined(clauses, " and with ")) if clauses else Phrase("goes with no clear change")
+    unsure = Phrase("; undecided: ", joined(said[""])) if said[""] else ""
     others = " and ".join(name for name in names if name != "beta")
     count = cited(outcomes, "val/kl", "count", form="d")
     caution = f"; {others} varied too, so cvae-pipe ablate --param beta has the last word" if others else ""
@@ -90,10 +94,19 @@ def beta_sentence(summary: Summary) -> str:
         "Over ",
         count,
         " complete trials a larger beta ",
-        said,
+        goes,
         unsure,
         f" (rank correlations; all of them together wrong with p < {DECIDED:g}, Holm){caution}.",
     )
+
+
+WAYS = {(1,): "higher", (-1,): "lower", (1, -1): "first higher, then lower", (-1, 1): "first lower, then higher"}
+"""Certain signs, of the whole or of both halves of the betas -> what beta goes with."""
+
+
+def _with_beta(outcomes: Sequence[Outcome], name: str) -> tuple[float, float]:
+    """Rank correlation of a validation metric with beta, and its p-value."""
+    return rank_correlation([o.config.train.beta for o in outcomes], [o.metrics[f"val/{name}"] for o in outcomes])
 
 
 def finals_table(summary: Summary) -> Table:

@@ -1,6 +1,8 @@
 """The numbers of a written report against the store: each derived anew from the source it carries. Writes nothing."""
 
-from collections.abc import Sequence
+import html
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from html.parser import HTMLParser
@@ -9,9 +11,12 @@ from typing import Any
 
 from pipeline.errors import CvaePipeError, ElsewhereError, ReportError, StudyError
 from pipeline.reporting.citation import Source, derive, written
+from pipeline.reporting.html import unbroken
 from pipeline.runs.comparison import PAIRED, compare_runs, paired_value
-from pipeline.runs.outcome import Outcome, load_outcome
+from pipeline.runs.outcome import Outcome, load_outcome, run_parts
+from pipeline.store.files import sha256
 from pipeline.store.home import Home
+from pipeline.store.store import KEY_LENGTH
 from sweeps.analysis.summary import Summary, summarise
 from sweeps.study.config import stored_config
 from sweeps.study.ledger import load_study, study_names
@@ -44,6 +49,12 @@ class Verification:
     report: str
     numbers: int
     drifted: tuple[Drift, ...]
+    damaged: tuple[str, ...] = ()
+    """What is not as it was written: the page, files beside it, results in the store that the numbers rest on."""
+
+    @property
+    def sound(self) -> bool:
+        return not self.drifted and not self.damaged
 
     def document(self) -> dict[str, Any]:
         return asdict(self)
@@ -62,7 +73,24 @@ def verify(home: Home, path: Path) -> Verification:
             f"({home.root}), so there is nothing here to check it against; set CVAE_PIPE_HOME to the home it is of"
         )
     drifted = [drift for number in numbers if (drift := store.drift(number))]
-    return Verification(str(path), len(numbers), tuple(drifted))
+    damaged = [*_changed(path), *store.damaged(numbers)]
+    return Verification(str(path), len(numbers), tuple(drifted), tuple(damaged))
+
+
+def _changed(path: Path) -> Iterator[str]:
+    """The page, and files that were written with it, that are not as they were written; a page alone is a page."""
+    page = path.read_text(encoding="utf-8")
+    if not unbroken(page):
+        yield f"{path.name} has been changed since it was written"
+    written = re.findall(r'<meta name="cvae-pipe-file" content="([0-9a-f]{64}) ([^"]+)">', page)
+    files = {path.parent / html.unescape(name): digest for digest, name in written}
+    if not any(file.exists() for file in files):
+        return
+    for file, digest in files.items():
+        if not file.is_file():
+            yield f"{file.relative_to(path.parent)} is gone"
+        elif sha256(file) != digest:
+            yield f"{file.relative_to(path.parent)} has been changed since it was written"
 
 
 def read_numbers(path: Path) -> list[Cited]:
@@ -131,7 +159,21 @@ class _Store:
 
     def knows(self, source: Source) -> bool:
         """Whether any run of a number, or its study, is here."""
-        return source.study in self._studies or any(self._home.store.has("run", run) for run in source.runs)
+        return source.study in self._studies or any(map(self._is_here, source.runs))
+
+    def _is_here(self, run: str) -> bool:
+        return bool(re.fullmatch("[0-9a-f]+", run)) and self._home.store.path("run", run).exists()
+
+    def damaged(self, numbers: Sequence[Cited]) -> list[str]:
+        """What the runs of these numbers consist of, if it is not what was written: by the hash of every file."""
+        store, found = self._home.store, []
+        runs = dict.fromkeys(run for number in numbers for run in number.source.runs if self._is_here(run))
+        parts = [("run", run) for run in runs]
+        parts += [part for run in runs if store.has("run", run) for part in run_parts(self._home, run).items()]
+        for stage, key in dict.fromkeys(parts):
+            if broken := store.damaged(stage, key, thoroughly=True):
+                found.append(f"{stage} {key[:KEY_LENGTH]} in the store is damaged: {', '.join(broken)}")
+        return found
 
     def drift(self, number: Cited) -> Drift | None:
         """Why a number is not what the store says; None if it is. Its machine-readable value must say the same."""
@@ -155,7 +197,7 @@ class _Store:
         return derive(source, outcomes)
 
     def _load(self, key: str) -> Outcome:
-        if not self._home.store.has("run", key):
+        if not self._is_here(key):
             raise ReportError(f"run {key} is not in the store")
         return load_outcome(self._home, key)
 

@@ -255,7 +255,7 @@ def test_run_compare_and_report_work_together(command, warm_home, tmp_path):
     code, out, err = command("run", "--config", file, "--json")
     assert code == 0, err
     document = json.loads(out)
-    assert sorted(document) == ["metrics", "name", "report", "run_id", "run_key"]
+    assert sorted(document) == ["cautions", "metrics", "name", "report", "run_id", "run_key"]
     assert Path(document["report"]).exists()
     assert json.loads(command("run", "--config", file, "--json")[1]) == document
 

@@ -249,8 +249,8 @@ def test_only_the_finals_are_opened_on_test(undisturbed):
 
 
 def test_candidates_are_retrained_on_validation_and_the_choice_is_made_among_them(warm_home, quiet_report):
-    objectives = chosen(("neg_elbo_expost", "vendi_ratio_read_expost"), "cvae", "mixture")
-    summary = run_sweep(warm_home, study(objectives=objectives, pruner="none"), 5, final_seeds=2).summary
+    longer = study(base=quick_config(train__epochs=20), pruner="none")  # after three epochs one trial is best in all
+    summary = run_sweep(warm_home, longer, 5, final_seeds=2).summary
     recorded = Recorded(warm_home)
     assert len(summary.front) > 1
     assert summary.choice.candidates
@@ -829,7 +829,7 @@ def story(warm_root, tmp_path_factory, no_tracking_uri):
     home = copy_of(warm_root, tmp_path_factory.mktemp("story") / "home")
     settings = quick_toml(tmp_path_factory.mktemp("settings"), **LONG)
     command = [*COMMAND, "sweep", "--config", str(settings), "--trials", "4", "--name", "s"]
-    command += ["--workers", "2", "--final-seeds", "2", "--json"]
+    command += ["--workers", "2", "--final-seeds", "2", "--judges", "1", "--json"]
     environment = {**os.environ, "CVAE_PIPE_HOME": str(home.root)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
     begun: list[subprocess.Popen] = []

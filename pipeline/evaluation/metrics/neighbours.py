@@ -79,6 +79,19 @@ def covered_without(
     return torch.where(own, least.values[1], least.values[0]) < radii
 
 
+def growth_of_coverage(
+    real: Float[Tensor, "N F"], radii: Float[Tensor, " N"], others: Float[Tensor, "M F"]
+) -> Float[Tensor, " M"]:
+    """Coverage by the first 1, 2, .. M of other points; it never falls."""
+    inside = torch.cat([block < radii_[:, None] for block, radii_ in _blocks_with(real, others, radii)])  # (N, M)
+    return inside.cummax(1).values.double().mean(0)
+
+
+def _blocks_with(real: Tensor, others: Tensor, radii: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Distance blocks, each with the radii of its rows."""
+    return zip(distance_blocks(real, others), radii.split(max(1, BLOCK // len(others))), strict=True)
+
+
 def coverage(real: Float[Tensor, "N F"], generated: Float[Tensor, "M F"], *, k: int = 5) -> float:
     """Share of real points whose k-NN ball holds a generated point, 0 .. 1, up is better (Naeem et al. 2020).
 
@@ -148,8 +161,7 @@ def manifold_scores(real: Float[Tensor, "N F"], generated: Float[Tensor, "M F"],
     real_radii, generated_radii = knn_radii(real, k), knn_radii(generated, k)
     balls_around = torch.zeros(len(generated), dtype=torch.long, device=real.device)
     recalled, hit = [], []
-    blocks = distance_blocks(real, generated)
-    for block, radii in zip(blocks, real_radii.split(max(1, BLOCK // len(generated))), strict=True):
+    for block, radii in _blocks_with(real, generated, real_radii):
         inside = block < radii[:, None]  # (R, M)
         balls_around += inside.sum(0)
         hit.append(inside.any(1))

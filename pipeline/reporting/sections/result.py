@@ -52,6 +52,8 @@ def _beside(outcome: Outcome, name: str) -> tuple[str, ...]:
         case "coverage_relative":
             own, real, size = of(f"coverage{end}", ".4f"), of("coverage_real", ".4f"), of("coverage_images", "d")
             return " (coverage ", own, ", real images ", real, "; ", size, " images a class)"
+        case "coverage_equivalent":
+            return (" of the samples are worth a real image: so many real images cover as much",)
         case "vendi_ratio_read":
             return (" of as many real images' diversity, by the images read as their label; 1 is like real ones",)
     return ()

@@ -21,6 +21,7 @@ from pipeline.reporting.citation import Number, Phrase, Source
 from pipeline.reporting.html import render_html
 from pipeline.reporting.markdown import escape_markdown, render_markdown
 from pipeline.reporting.writing import write_report
+from pipeline.store.files import sha256
 
 HOSTILE = (
     "<script>alert('x')</script> \"quoted\" & &amp; `code` | **bold** _it_ [a](javascript:b) {{ 7*7 }} 😀" + "x" * 300
@@ -268,7 +269,9 @@ def test_every_link_of_the_markdown_is_a_file_with_the_bytes(tmp_path):
     assert links == [f"images/{figure.name}.png" for figure in report.figures]
     for link, figure in zip(links, report.figures, strict=True):
         assert (markdown.parent / link).read_bytes() == figure.png
-    assert html.read_text(encoding="utf-8") == render_html(report)
+    files = [*(f"images/{figure.name}.png" for figure in report.figures), "report.md", "table.csv"]
+    beside = {name: sha256(markdown.parent / name) for name in sorted(files)}
+    assert html.read_text(encoding="utf-8") == render_html(report, beside)
     assert sorted(path.name for path in markdown.parent.iterdir()) == [
         "images",
         "report.html",

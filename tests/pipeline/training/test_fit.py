@@ -1,6 +1,7 @@
 """fit(): the same bits from the same seed, through any interruption; losses as the formula says; divergence."""
 
 import dataclasses
+import io
 import math
 
 import numpy as np
@@ -11,13 +12,13 @@ from helpers import quick_config
 from pipeline.config.digests import derive_seed
 from pipeline.config.sections import ModelConfig, TrainConfig
 from pipeline.data.splits import PreparedData, Split
-from pipeline.errors import DataError, DivergedError
+from pipeline.errors import DamageError, DataError, DivergedError
 from pipeline.models.losses import warmed_beta
 from pipeline.stages.context import Context
 from pipeline.stages.graph import TRAIN
 from pipeline.stages.train import train
 from pipeline.training.fit import build_model, fit, start
-from pipeline.training.state import EpochRecord, load_training, save_training
+from pipeline.training.state import DIGEST_LENGTH, EpochRecord, load_training, save_training
 from pipeline.training.validation import elbo_per_image
 
 CPU = torch.device("cpu")
@@ -116,8 +117,23 @@ def test_a_resumed_training_does_not_replay_the_first_epochs_batch_order(small, 
 
 def test_a_checkpoint_holds_tensors_and_numbers_alone(small, tmp_path):
     save_training(trained(small), tmp_path / "checkpoint.pt")
-    saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    content = (tmp_path / "checkpoint.pt").read_bytes()[DIGEST_LENGTH:]
+    saved = torch.load(io.BytesIO(content), weights_only=True)
     assert sorted(saved) == ["epoch", "generator", "history", "model", "optimizer"]
+
+
+@pytest.mark.parametrize("harm", ["truncated", "empty", "flipped", "old"])
+def test_a_damaged_checkpoint_is_not_gone_on_from(small, tmp_path, harm):
+    path = tmp_path / "checkpoint.pt"
+    save_training(trained(small), path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    harmed = {"truncated": path.read_bytes()[:-7], "empty": b"", "flipped": content, "old": path.read_bytes()[32:]}
+    path.write_bytes(harmed[harm])
+    fresh, untouched = (start(CVAE, CONFIG, small, CPU) for _ in range(2))
+    with pytest.raises(DamageError, match="is not what was saved"):
+        load_training(fresh, path)
+    assert_same_bits(fresh, untouched)
 
 
 def test_the_initial_weights_depend_on_the_seed_alone(small):

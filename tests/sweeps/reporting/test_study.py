@@ -178,7 +178,7 @@ def test_the_sentence_on_beta_follows_the_trials(ledger, warm_home):
         "Over 5 complete trials a larger beta goes with no clear change; undecided: conditional_accuracy (+1.00)"
     ), "one order in 60 for each of four quantities"
     some = next(iter(summary.outcomes.values()))
-    eight = {
+    ten = {
         n: replace(
             some,
             config=some.config.with_settings({"train.beta": 2.0**n}),
@@ -186,17 +186,31 @@ def test_the_sentence_on_beta_follows_the_trials(ledger, warm_home):
             | {
                 "val/conditional_accuracy": n / 10,
                 "val/coverage_relative": -n / 10,
-                "val/neg_elbo": (n * 5) % 8,
+                "val/neg_elbo": (n * 7) % 10,
                 "val/kl": 5.0,
             },
         )
-        for n in range(8)
+        for n in range(10)
     }
-    said = beta_sentence(replace(summary, outcomes=eight))
+    said = beta_sentence(replace(summary, outcomes=ten))
     assert said.startswith(
-        "Over 8 complete trials a larger beta goes with higher conditional_accuracy (+1.00) and with lower "
+        "Over 10 complete trials a larger beta goes with higher conditional_accuracy (+1.00) and with lower "
         "coverage_relative (-1.00); undecided: neg_elbo ("
     )
+    hump = {
+        n: replace(outcome, metrics=outcome.metrics | {"val/coverage_relative": -abs(n - 9.5)})
+        for n, outcome in enumerate(
+            replace(
+                some,
+                config=some.config.with_settings({"train.beta": 1.2**n}),
+                metrics=some.metrics
+                | {"val/conditional_accuracy": n / 10, "val/neg_elbo": (n * 7) % 20, "val/kl": 5.0},
+            )
+            for n in range(20)
+        )
+    }
+    with_a_hump = beta_sentence(replace(summary, outcomes=hump))
+    assert "higher conditional_accuracy (+1.00) and with first higher, then lower coverage_relative (" in with_a_hump
     assert "latent_dim varied too, so cvae-pipe ablate --param beta has the last word" in said
     nothing = with_metrics(
         lambda beta: (

@@ -13,7 +13,8 @@ from pipeline.reporting.run import write_run_report
 from pipeline.runs.comparison import compare_runs
 from pipeline.runs.execute import execute
 from pipeline.stages.context import Context
-from pipeline.store.files import read_json, write_json
+from pipeline.stages.graph import TRAIN
+from pipeline.store.files import read_json, sha256, write_json
 from sweeps.reporting.verify import read_numbers, verify
 
 
@@ -30,6 +31,9 @@ def change(home, outcome, key, value):
     stored = read_json(path)
     stored["metrics"][key] = value
     write_json(path, stored)
+    manifest = read_json(path.with_name("manifest.json"))
+    manifest["files"]["run.json"] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
+    write_json(path.with_name("manifest.json"), manifest)  # another result, and a whole one
 
 
 def test_a_fresh_report_has_no_drift_and_every_metric_is_in_it(outcome, warm_home):
@@ -59,8 +63,52 @@ def test_a_number_changed_in_the_page_is_found(outcome, warm_home, what):
     pattern = r'(<data value=")([^"]+)("[^>]*data-key="test/coverage"[^>]*>)([^<]+)'
     instead = r"\1\2\g<3>0.9999" if what == "text" else r"\g<1>0.9999\3\4"
     html.write_text(re.sub(pattern, instead, page, count=1))
-    [drift] = verify(warm_home, html).drifted
+    found = verify(warm_home, html)
+    [drift] = found.drifted
     assert "test/coverage" in drift.where
+    assert found.damaged == ("report.html has been changed since it was written",)
+
+
+def test_what_is_no_number_is_found_changed_too(outcome, warm_home, command):
+    """Pictures swapped, a caption, a cell of the csv beside it, the markdown, a picture's file."""
+    html = write_run_report(outcome(), warm_home)
+    page = html.read_text()
+    one, other = re.findall(r'src="(data:image/png;base64,[^"]+)"', page)[:2]
+    assert one != other
+    for changed in (
+        page.replace(one, "@").replace(other, one).replace("@", other),
+        page.replace("Real images", "Fakes"),
+    ):
+        assert changed != page
+        html.write_text(changed)
+        assert verify(warm_home, html).damaged == ("report.html has been changed since it was written",)
+    html.write_text(page)
+    assert verify(warm_home, html).sound
+    for path in (html.with_name("report.md"), next((html.parent / "images").iterdir())):
+        before = path.read_bytes()
+        path.write_bytes(before[:-1] + b"x")
+        code, out, _ = command("verify", html)
+        assert code == 1
+        assert f"{path.relative_to(html.parent)} has been changed since it was written" in out
+        path.unlink()
+        assert verify(warm_home, html).damaged == (f"{path.relative_to(html.parent)} is gone",)
+        path.write_bytes(before)
+    alone = warm_home.root / "alone.html"
+    alone.write_text(page)
+    assert verify(warm_home, alone).sound, "one page, sent to somebody"
+
+
+def test_a_flipped_bit_in_what_the_numbers_rest_on_is_found(outcome, warm_home):
+    made = outcome()
+    html = write_run_report(made, warm_home)
+    weights = warm_home.store.path("train", TRAIN.key(made.config)) / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-5] ^= 1
+    weights.write_bytes(content)
+    found = verify(warm_home, html)
+    assert found.drifted == () or all("damaged" in drift.stored for drift in found.drifted)
+    assert any(line.startswith("train ") and "model.safetensors" in line for line in found.damaged)
+    assert not found.sound
 
 
 def test_a_report_of_another_home_says_so_once(outcome, warm_home, command):
