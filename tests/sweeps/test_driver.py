@@ -32,6 +32,7 @@ from safetensors.torch import load_file, save_file
 from pipeline import tracking
 from pipeline.config.reading import build_config, read_toml
 from pipeline.errors import StudyError
+from pipeline.reporting.citation import cited_interval
 from pipeline.stages.context import Context
 from pipeline.stages.graph import run_key
 from pipeline.stages.prepare import _loaded_data
@@ -102,6 +103,7 @@ def run_sweep(
     trials: int,
     *,
     final_seeds: int = 0,
+    closing: Closing | None = None,
     executor=None,
     on_update: Callable[[SweepView], None] = lambda view: None,
     warn: Callable[[str], None] = lambda text: None,
@@ -112,7 +114,7 @@ def run_sweep(
         Context(config.base, home),
         config,
         trials=trials,
-        closing=Closing(final_seeds),
+        closing=closing or Closing(final_seeds),
         connect=lambda: MlflowTracker.connect(home, "cvae-pipe", on_warning=warn),
         make_executor=lambda home: executor or Here(home),
         workers=workers,
@@ -250,7 +252,7 @@ def test_only_the_finals_are_opened_on_test(undisturbed):
 
 def test_candidates_are_retrained_on_validation_and_the_choice_is_made_among_them(warm_home, quiet_report):
     longer = study(base=quick_config(train__epochs=20), pruner="none")  # after three epochs one trial is best in all
-    summary = run_sweep(warm_home, longer, 5, final_seeds=2).summary
+    summary = run_sweep(warm_home, longer, 8, final_seeds=2).summary
     recorded = Recorded(warm_home)
     assert len(summary.front) > 1
     assert summary.choice.candidates
@@ -272,6 +274,55 @@ def test_candidates_are_retrained_on_validation_and_the_choice_is_made_among_the
     document = summary.document()["chosen"]
     assert [c["trial"] for c in document["candidates"]] == list(summary.choice.candidates)
     assert document["noise"] == summary.choice.noise
+
+
+def test_what_a_study_has_lost_is_trained_anew_and_the_choice_is_the_same(undisturbed, tmp_path, caplog):
+    home = copy_of(undisturbed.home.root, tmp_path / "home")
+    report = home.reports / "s" / "report.html"
+    before = report.read_bytes()
+    shutil.rmtree(home.root / ".cache" / "store" / "run")
+    with pytest.raises(StudyError, match=r"no whole result for 4 of its trials, e\.g\. trial 0; its report stays"):
+        rebuild_report(home, "s")
+    assert report.read_bytes() == before
+    lost = load_study(home, "s").trials[1].user_attrs["run_key"]
+    healed = run_sweep(home, study(), 4, final_seeds=2)
+    assert "4 trials have no whole result in the store any more" in caplog.text
+    assert home.store.has("run", lost)
+    assert healed.document() == undisturbed.result.document() | {
+        "report": healed.document()["report"],
+        "best": healed.document()["best"],
+        "run_id": healed.document()["run_id"],
+    }
+    assert ledger_of(home) == ledger_of(undisturbed.home)
+    assert_each_trial_is_recorded_once(home, 4)
+
+
+def test_the_choice_is_read_by_judges_of_other_seeds_that_train_beside_the_search(warm_home, quiet_report):
+    closing = Closing(3, judges=2)
+    summary = run_sweep(warm_home, study(), 2, closing=closing).summary
+    assert [o.config.panel.judges for o in summary.finals] == [2, 2, 2]
+    for final in summary.finals:
+        for name in ("conditional_accuracy", "coverage_relative_expost"):
+            own, other = (final.metrics[f"test/{n}"] for n in (name, f"{name}_judge2"))
+            assert own != other
+            assert own == pytest.approx(other, abs=0.4)
+    assert not [key for o in summary.outcomes.values() for key in o.metrics if "_judge2" in key]
+    low, high = cited_interval(summary.finals, "test/coverage_relative_expost").strip("[]").split(", ")
+    assert float(low) <= np.mean([o.metrics["test/coverage_relative_expost"] for o in summary.finals]) <= float(high)
+    opened = [o.facts["opened"] for o in summary.finals]
+    assert opened == [1, 2, 3], "models of this data set and split that were opened on test"
+    longer = run_sweep(warm_home, study(), 3, closing=closing).summary
+    again = {o.config.train.seed: o.facts["opened"] for o in longer.finals}
+    assert again == {0: 1, 1: 2, 2: 3} or min(again.values()) == 4, "the same choice, or another that came later"
+
+
+def test_an_objective_that_has_no_score_is_refused_before_anything_is_trained(warm_home):
+    base = quick_config(train__epochs=EPOCHS, score__per_class=9)
+    with pytest.raises(StudyError, match="objective coverage_relative_expost needs 10 images of every class") as error:
+        run_sweep(warm_home, study(base=base), 1)
+    assert "\n" not in str(error.value)
+    alone = study(base=base, objectives=chosen(("neg_elbo_expost",), "cvae", "mixture"))
+    assert run_sweep(warm_home, alone, 1).summary.finished == 1
 
 
 def test_the_parent_run_is_finished_and_shows_the_study(undisturbed):

@@ -13,7 +13,7 @@ from filelock import Timeout
 from pipeline.errors import HomeError
 from pipeline.store.files import read_json, sha256, try_lock, write_atomically, write_json
 from pipeline.store.home import Home
-from pipeline.store.store import MANIFEST, Store
+from pipeline.store.store import MANIFEST, SMALL, Store
 
 KEY = "ab" * 32
 
@@ -214,19 +214,72 @@ def test_a_kill_while_the_old_result_is_removed_leaves_a_whole_one(store, monkey
     assert store.damaged("train", KEY) == []
 
 
-def test_damage_finds_a_flipped_bit_and_a_missing_file(store):
-    def make(work):
-        (work / "a.bin").write_bytes(bytes(1000))
-        (work / "b.bin").write_bytes(bytes(1000))
-        (work / "c.bin").write_bytes(bytes(1000))
+def three_files(work):
+    for name, size in {"small.json": 100, "large.bin": 2 * SMALL, "other.bin": 100}.items():
+        (work / name).write_bytes(bytes(size))
 
-    folder, _ = store.build("train", KEY, make)
-    assert store.damaged("train", KEY) == []
-    content = bytearray((folder / "a.bin").read_bytes())
-    content[500] ^= 1
-    (folder / "a.bin").write_bytes(content)
-    (folder / "b.bin").unlink()
-    assert store.damaged("train", KEY) == ["a.bin", "b.bin"]
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def remove(path):
+    path.unlink()
+
+
+@pytest.mark.parametrize("harm", [flip, truncate, remove])
+@pytest.mark.parametrize("name", ["small.json", "large.bin", MANIFEST])
+def test_a_damaged_result_is_set_aside_with_a_word_and_built_anew(store, name, harm, caplog):
+    folder, _ = store.build("train", KEY, three_files)
+    assert store.damaged("train", KEY, thoroughly=True) == []
+    if name == MANIFEST and harm is flip:
+        (folder / MANIFEST).write_text((folder / MANIFEST).read_text().replace('"sha256"', '"sha255"'))
+    else:
+        harm(folder / name)
+    assert store.damaged("train", KEY, thoroughly=True) == [name]
+    seen_at_once = not (name == "large.bin" and harm is flip)  # of large files the size, until they are used
+    assert store.has("train", KEY) is not seen_at_once
+    assert store.build("train", KEY, three_files) == (folder, True)
+    assert store.damaged("train", KEY, thoroughly=True) == []
+    if not (name == MANIFEST and harm is remove):  # that is no result, and was none before
+        [message] = [record.getMessage() for record in caplog.records]
+        assert f"train {folder.name} is damaged ({name}): set aside as" in message
+    assert [path.name for path in (store.root / "damaged").iterdir()] == [f"train-{folder.name}.1"]
+    caplog.clear()
+    assert store.build("train", KEY, three_files) == (folder, False)
+    assert caplog.records == []
+
+
+def test_damage_once_more_is_set_aside_beside_the_first(store):
+    for _ in range(2):
+        folder, _ = store.build("train", KEY, write("one"))
+        truncate(folder / "result.txt")
+    store.build("train", KEY, write("one"))
+    assert len(list((store.root / "damaged").iterdir())) == 2
+
+
+def test_the_keys_of_a_stage_leave_out_what_is_damaged(store):
+    other = "cd" * 32
+    folder, _ = store.build("run", KEY, write("one"))
+    store.build("run", other, write("two"))
+    assert list(store.keys("run")) == [KEY, other]
+    truncate(folder / MANIFEST)
+    assert list(store.keys("run")) == [other]
+    (folder / MANIFEST).write_text("[]")
+    assert list(store.keys("run")) == [other]
+
+
+def test_a_result_that_is_built_anew_on_purpose_is_not_called_damaged(store, caplog):
+    store.build("train", KEY, write("one"))
+    store.build("train", KEY, write("two"), force=True)
+    assert caplog.records == []
+    assert not (store.root / "damaged").exists()
 
 
 # ---- files

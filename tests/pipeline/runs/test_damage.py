@@ -1,0 +1,71 @@
+"""A stored run that is no longer what was written: named in one line, healed by the command that made it."""
+
+import logging
+
+import pytest
+from helpers import quick_config
+
+from pipeline.errors import DamageError
+from pipeline.runs.execute import execute
+from pipeline.runs.outcome import find_run, find_runs, is_whole, load_outcome
+from pipeline.stages.context import Context
+from pipeline.stages.graph import EVALUATE, JUDGE, PREPARE, TRAIN
+
+
+@pytest.fixture
+def made(warm_home):
+    return execute(Context(quick_config(), warm_home), "test")
+
+
+def harm(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def files_of(home, outcome):
+    """A file of every kind that a run rests on."""
+    config, store = outcome.config, home.store
+    return {
+        "run": store.path("run", outcome.key) / "run.json",
+        "train": store.path("train", TRAIN.key(config)) / "history.json",
+        "evaluate": store.path("evaluate", EVALUATE.key(config, "test")) / "metrics.json",
+    }
+
+
+@pytest.mark.parametrize("part", ["run", "train", "evaluate"])
+def test_a_damaged_part_is_named_and_the_same_command_heals_it(made, warm_home, part, caplog):
+    harm(files_of(warm_home, made)[part])
+    assert not is_whole(warm_home, made.key)
+    with pytest.raises(DamageError, match=rf"{part} .*repeat the command that made it") as error:
+        load_outcome(warm_home, made.key)
+    assert "\n" not in str(error.value)
+    with caplog.at_level(logging.WARNING, "cvae-pipe"):
+        again = execute(Context(made.config, warm_home), "test")
+    assert any(f"{part} " in record.getMessage() and "set aside" in record.getMessage() for record in caplog.records)
+    assert is_whole(warm_home, made.key)
+    assert again.metrics == made.metrics
+
+
+@pytest.mark.parametrize(("stage", "file"), [(TRAIN, "model.safetensors"), (JUDGE, "a.safetensors"), (PREPARE, None)])
+def test_a_flipped_bit_in_weights_or_images_is_not_used(made, warm_home, stage, file, caplog):
+    folder = warm_home.store.path(stage.name, stage.key(made.config))
+    target = folder / file if file else max(folder.iterdir(), key=lambda path: path.stat().st_size)
+    before = target.read_bytes()
+    harm(target)
+    with caplog.at_level(logging.WARNING, "cvae-pipe"):
+        execute(Context(made.config, warm_home, force={"score"}), "test")
+    assert f"{stage.name} {folder.name} is damaged ({target.name})" in caplog.text
+    assert target.read_bytes() == before, "the same bytes, built anew"
+
+
+def test_another_run_that_is_damaged_stands_in_nobodys_way(made, warm_home):
+    other = execute(Context(quick_config(train__seed=1), warm_home), "test")
+    files = files_of(warm_home, other)
+    files["train"].write_text("{")
+    assert set(find_runs(warm_home, "digits")) == {made.key, other.key}
+    assert find_run(warm_home, made.name).metrics == made.metrics
+    with pytest.raises(DamageError, match=r"history\.json"):
+        find_run(warm_home, other.name)
+    files["run"].write_text("")
+    assert find_runs(warm_home, "digits") == [made.key]
