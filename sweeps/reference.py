@@ -32,6 +32,7 @@ from sweeps.reporting.reference import (
     all_three,
     claims,
     reported_loss,
+    student,
     training_curve,
 )
 from sweeps.study.ablation import AblationConfig
@@ -83,6 +84,7 @@ def main(
             f"{base.model.latent_dim}, Adam {base.train.learning_rate:g}, batch {base.train.batch_size}; test split"
         ),
         sections=(
+            Section("The claim, answered", student(grid)),
             Section("The training curve", training_curve(default)),
             Section('What "test loss" was', reported_loss(default)),
             Section("The systems", (baseline_table(rows),)),

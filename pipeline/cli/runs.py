@@ -39,8 +39,6 @@ def run(config: RunConfig, *, audit: Audit = None, force: Force = False, json_: 
 @configured(leave_out=("model.kind", "train.beta"))
 def baselines(config: RunConfig, *, json_: Json = False) -> None:
     """Train ae, vae and cvae under one configuration; show them beside the MLP classifier."""
-    from dataclasses import asdict
-
     from pipeline import api
     from pipeline.cli.terminal.tables import show_table
     from pipeline.experiments.baselines import baseline_table
@@ -48,7 +46,7 @@ def baselines(config: RunConfig, *, json_: Json = False) -> None:
     with session() as progress:
         rows = api.baselines(config, say=progress.say, progress=progress.update)
     if json_:
-        print_json({"baselines": [asdict(row) for row in rows]})
+        print_json({"baselines": [row.document() for row in rows]})
         return
     show_table(baseline_table(rows))
 

@@ -1,12 +1,14 @@
 """The systems of the reference report side by side: AE, VAE, CVAE and the MLP classifier, under one configuration."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 from pipeline.config.sections import MODELS
 from pipeline.evaluation.catalog import show
 from pipeline.experiments.run import prerequisites, run
 from pipeline.reporting.blocks import Table
+from pipeline.reporting.citation import cited
 from pipeline.runs.outcome import Outcome
 from pipeline.stages.context import Context
 from pipeline.tracking import Tracker
@@ -26,6 +28,12 @@ class Baseline:
     neg_elbo_expost: float | None = None
     conditional_accuracy_expost: float | None = None
     classifier_accuracy: float | None = None
+    outcome: Outcome | None = field(default=None, repr=False, compare=False)
+    """The run that the numbers are of, which a report cites."""
+
+    def document(self) -> dict[str, Any]:
+        """The row as `--json` has it."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "outcome"}
 
 
 def baselines(ctx: Context, connect: Callable[[], Tracker]) -> list[Baseline]:
@@ -37,23 +45,27 @@ def baselines(ctx: Context, connect: Callable[[], Tracker]) -> list[Baseline]:
         prerequisites(own, ("test",))
         outcomes[kind] = run(own, connect).outcome
     rows = [
-        Baseline(kind, **{name: outcome.metrics.get(f"test/{name}") for name in COLUMNS})
+        Baseline(kind, **{name: outcome.metrics.get(f"test/{name}") for name in COLUMNS}, outcome=outcome)
         for kind, outcome in outcomes.items()
     ]
-    judge_b = outcomes["cvae"].metrics["test/judge_b_accuracy"]
-    return [*rows, Baseline("MLP classifier", classifier_accuracy=judge_b)]
+    judged = outcomes["cvae"]
+    accuracy = judged.metrics["test/judge_b_accuracy"]
+    return [*rows, Baseline("MLP classifier", classifier_accuracy=accuracy, outcome=judged)]
 
 
 def baseline_table(rows: list[Baseline]) -> Table:
     """A column per system, a row per quantity; a dash where one is not defined, no row where it is for none."""
     shown = [name for name in (*COLUMNS, "classifier_accuracy") if any(getattr(row, name) is not None for row in rows)]
 
-    def cell(value: float | None) -> str:
-        return "-" if value is None else show(value)
+    def cell(row: Baseline, name: str) -> str:
+        value = getattr(row, name)
+        if value is None or row.outcome is None:
+            return "-" if value is None else show(value)
+        return cited(row.outcome, f"test/{'judge_b_accuracy' if name == 'classifier_accuracy' else name}")
 
     return Table(
         ("on test images", *(row.system for row in rows)),
-        tuple((name, *(cell(getattr(row, name)) for row in rows)) for name in shown),
+        tuple((name, *(cell(row, name) for row in rows)) for name in shown),
         caption=(
             "Nats per image with sampled z; an ae has no rate and no bound, and only a cvae takes a label. _expost: "
             "with the prior fitted after training instead of N(0, I)."

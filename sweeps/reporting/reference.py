@@ -99,6 +99,56 @@ def _sum(outcome: Outcome, parts: tuple[str, ...]) -> str:
     return Phrase(f"{sum(term.value for term in terms):.2f} (", *written, ")")
 
 
+def student(grid: Ablation) -> tuple[Text, ...]:
+    """The student's claim - raising beta makes more digits right, diversity is lost - answered in three sentences."""
+    key, groups = grid.config.key, by_value(grid)
+    split = next(iter(grid.outcomes.values())).split
+    lowest, highest = min(groups), max(groups)
+
+    def at(value: float, name: str, form: str = ".1%") -> str:
+        return cited(groups[value], f"{split}/{name}", "mean", form=form)
+
+    def does(name: str) -> str:
+        return f"{name.removesuffix('_expost')} {grid.trends[name].in_words}"
+
+    def course(name: str, form: str) -> Phrase:
+        """Its value at the ends, and at the best value where that is neither."""
+        trend = grid.trends[name]
+        best = trend.values[max(range(len(trend.means)), key=trend.means.__getitem__)]
+        way = [f"{value:g}" for value in dict.fromkeys((lowest, best, highest))]
+        parts = [piece for v in dict.fromkeys((lowest, best, highest)) for piece in (", ", at(v, name, form))][1:]
+        return Phrase(f"{does(name)} (", *parts, f" at {key} {', '.join(way)})")
+
+    judges = max(trend.judges for trend in grid.trends.values())
+    read_by = f", whichever of {judges} judges reads them" if judges > 1 else ""
+    return (
+        Text(
+            Phrase(
+                "With z from N(0, I), as the report drew it: ",
+                course("conditional_accuracy", ".1%"),
+                f"; by another kind of judge it {grid.trends['conditional_accuracy_b'].in_words}{read_by}.",
+            )
+        ),
+        Text(
+            Phrase(
+                "Of diversity, ",
+                course("coverage_relative", ".2f"),
+                f", and {does('vendi_ratio_read')}: the one counts what is near to real digits, the other what is read as "
+                "asked for, so that unreadable images are not called diverse.",
+            )
+        ),
+        Text(
+            Phrase(
+                "With z from the density that is fitted after training, without a further step of training: ",
+                course("conditional_accuracy_expost", ".1%"),
+                ", and ",
+                course("coverage_relative_expost", ".2f"),
+                ".",
+            )
+        ),
+    )
+
+
 NAMES = ("conditional_accuracy", "coverage_relative", "vendi_ratio_read", "neg_elbo")
 
 

@@ -4,6 +4,7 @@ import json
 import shutil
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from helpers import QUICK, Here, mlflow_client, quick_config
 
@@ -18,6 +19,7 @@ from sweeps.reporting.reference import (
     all_three,
     claims,
     reported_loss,
+    student,
     training_curve,
 )
 from sweeps.study.ablation import AblationConfig
@@ -35,6 +37,7 @@ OVERRIDES = (
     *("audit.iwae_draws=20", "audit.iwae_images=50", "audit.cas_steps=20"),
 )
 SECTIONS = (
+    "The claim, answered",
     "The training curve",
     'What "test loss" was',
     "The systems",
@@ -167,6 +170,36 @@ def test_what_is_said_of_low_beta_follows_from_the_means_over_seeds():
     assert "At beta 0.1, 30.0% of the digits are right" in text.text
     assert "90.0% with z from a mixture" in text.text
     assert "The best under N(0, I) is 80.0%, at beta 2." in text.text
+
+
+def test_the_claim_is_answered_by_the_shapes_of_both_priors():
+    """A hump under N(0, I), none under the fitted prior, and what is lost is said of the digits that are right."""
+    config = grid_config(QUICK_BASE, (0.1, 2.0, 16.0), seeds=4)
+    rng = np.random.default_rng(0)
+    shapes = {
+        "conditional_accuracy": {0.1: 0.3, 2.0: 0.97, 16.0: 0.8},
+        "conditional_accuracy_b": {0.1: 0.3, 2.0: 0.96, 16.0: 0.79},
+        "coverage_relative": {0.1: 0.5, 2.0: 0.95, 16.0: 0.6},
+        "vendi_ratio_read": {0.1: 0.6, 2.0: 0.9, 16.0: 0.3},
+        "conditional_accuracy_expost": {0.1: 0.98, 2.0: 0.98, 16.0: 0.98},
+        "coverage_relative_expost": {0.1: 1.02, 2.0: 0.9, 16.0: 0.6},
+        "neg_elbo_expost": {0.1: 99.0, 2.0: 97.0, 16.0: 120.0},
+    }
+    outcomes = {
+        name: outcome(
+            cell, f"{i:064d}", **{m: means[cell.train.beta] + rng.normal(0, 1e-3) for m, means in shapes.items()}
+        )
+        for i, (name, cell) in enumerate(config.cells().items())
+    }
+    right, varied, fitted = (text.text for text in student(summarise_ablation(config, outcomes)))
+    assert right.startswith(
+        "With z from N(0, I), as the report drew it: conditional_accuracy rises then falls (peak at 2)"
+    )
+    assert "at beta 0.1, 2, 16)" in right
+    assert "coverage_relative rises then falls" in varied
+    assert "vendi_ratio_read rises then falls (peak at 2)" in varied
+    assert "conditional_accuracy flat within 0.0" in fitted
+    assert "coverage_relative falls (1.02, 0.60 at beta 0.1, 16)" in fitted
 
 
 @pytest.fixture
