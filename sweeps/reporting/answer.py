@@ -127,8 +127,8 @@ def finals_table(summary: Summary) -> Table:
             f"The chosen configuration re-trained from {len(finals)} seeds; the interval is over seeds"
             + (f", and over {judges} judges where one is asked (a two-way layout)" if judges > 1 else "")
             + none
-            + ". The search saw training and validation images only; of the test images it was known how many there are "
-            "of a class, and how well the judges read them",
+            + ". The search saw training and validation images only; of the test images it was known how many there "
+            "are of a class, and how well the judges read them",
             *_opened(finals),
             ".",
         ),

@@ -133,8 +133,8 @@ def student(grid: Ablation) -> tuple[Text, ...]:
             Phrase(
                 "Of diversity, ",
                 course("coverage_relative", ".2f"),
-                f", and {does('vendi_ratio_read')}: the one counts what is near to real digits, the other what is read as "
-                "asked for, so that unreadable images are not called diverse.",
+                f", and {does('vendi_ratio_read')}: the one counts what is near to real digits, the other what is read "
+                "as asked for, so that unreadable images are not called diverse.",
             )
         ),
         Text(
