@@ -402,7 +402,11 @@ def rebuild_report(name: str, *, home: Home | None = None) -> Path:
     from sweeps.study.ledger import study_names
 
     home = home or Home.from_environment()
-    studies, ablations = study_names(home), stored_ablations(home)
+    ablations, studies, unread = stored_ablations(home), [], None
+    try:
+        studies = study_names(home)
+    except StudyError as error:  # a database that cannot be read: a run or an ablation needs none
+        unread = error
     if name in studies:
         return rebuild_study(home, name).report
     if name in ablations:
@@ -410,6 +414,8 @@ def rebuild_report(name: str, *, home: Home | None = None) -> Path:
     try:
         return write_run_report(find_run(home, name), home)
     except ConfigError as error:
+        if unread is not None:
+            raise unread from None
         known = ", ".join([*studies, *ablations]) or "none yet"
         raise ConfigError(f"{error}; studies are {known}") from None
 

@@ -101,10 +101,26 @@ def open_database(uri: str) -> "MlflowClient":
         engine.dispose()
         return client_of(tracking_uri=uri)
     except Exception as error:
-        hint = (
-            f"run `{sys.executable} -m mlflow db upgrade {shown(uri)}`" if "out-of-date" in str(error) else "check it"
-        )
-        raise TrackingError(f"the tracking database {shown(uri)} cannot be opened ({cause(error)}); {hint}") from None
+        reason, hint = cause(error), "check it"
+        if found := re.search(r"out-of-date database schema \(found version (\w+)", str(error)):
+            hint = f"run `{sys.executable} -m mlflow db upgrade {shown(uri)}`"
+            if not _is_known(found[1]):
+                version = mlflow_module().__version__
+                reason = f"its schema {found[1]} is of a newer MLflow than the {version} here"
+                hint = "install that one, or set MLFLOW_TRACKING_URI"
+        raise TrackingError(f"the tracking database {shown(uri)} cannot be opened ({reason}); {hint}") from None
+
+
+def _is_known(revision: str) -> bool:
+    """Whether this MLflow knows a schema's revision, so that it could upgrade from it."""
+    from alembic.script import ScriptDirectory
+    from alembic.util.exc import CommandError
+
+    migrations = Path(mlflow_module().__file__ or "").parent / "store" / "db_migrations"
+    try:
+        return ScriptDirectory(str(migrations)).get_revision(revision) is not None
+    except CommandError:
+        return False
 
 
 def _create_sqlite(path: Path) -> None:

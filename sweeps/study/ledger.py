@@ -11,7 +11,7 @@ from pipeline.errors import StudyError
 from pipeline.store.files import try_lock
 from pipeline.store.home import Home
 from sweeps.study.config import DEFINITION, SAMPLER_BEFORE, SPEC, StudyConfig, stored_config
-from sweeps.study.storage import open_study, quiet_optuna, storage
+from sweeps.study.storage import open_study, quiet_optuna, readable, storage
 
 RUNGS = "rungs"
 """What a trial is worth at each rung that it has passed: {epoch: values of the objectives, in their order}."""
@@ -94,7 +94,7 @@ def study_names(home: Home) -> list[str]:
     """The studies in this home's database."""
     if not (home.mlruns / "optuna.db").exists():
         return []
-    with quiet_optuna():
+    with quiet_optuna(), readable(home):
         return sorted(optuna.study.get_all_study_names(storage(home)))
 
 
@@ -103,7 +103,7 @@ def load_study(home: Home, name: str) -> optuna.Study:
     names = study_names(home)
     if name not in names:
         raise StudyError(f"there is no study {name!r}; studies are {', '.join(names) or 'none yet'}")
-    with quiet_optuna():
+    with quiet_optuna(), readable(home):
         return optuna.load_study(study_name=name, storage=storage(home))
 
 

@@ -6,14 +6,17 @@ import warnings
 from collections.abc import Iterator
 
 import optuna
+from alembic.util.exc import CommandError
+from sqlalchemy.exc import SQLAlchemyError
 
+from pipeline.errors import StudyError
 from pipeline.store.home import Home
 from sweeps.study.config import StudyConfig
 
 
 def open_study(home: Home, config: StudyConfig) -> optuna.Study:
     # Optuna's first write creates the tables; two processes doing so at once would race.
-    with home.store.lock("optuna-db"), quiet_optuna():
+    with home.store.lock("optuna-db"), quiet_optuna(), readable(home):
         held_in = storage(home)
         held = [s for s in optuna.study.get_all_study_summaries(held_in) if s.study_name == config.name]
         if held and held[0].n_trials == 0:
@@ -32,6 +35,27 @@ def storage(home: Home) -> optuna.storages.RDBStorage:
     return optuna.storages.RDBStorage(
         f"sqlite:///{home.mlruns / 'optuna.db'}", engine_kwargs={"connect_args": {"timeout": 60}}
     )
+
+
+@contextlib.contextmanager
+def readable(home: Home) -> Iterator[None]:
+    """StudyError, in one line, where the database is damaged, of another version, or none."""
+    try:
+        yield
+    except (SQLAlchemyError, CommandError, RuntimeError, optuna.exceptions.StorageInternalError) as error:
+        path = home.mlruns / "optuna.db"
+        raise StudyError(
+            f"{path} cannot be read as Optuna's database ({cause(error)}; Optuna here is {optuna.__version__}); bring "
+            "back a copy of it, or move it away: what was trained is in the store, and a sweep with the same settings "
+            "finds it there"
+        ) from None
+
+
+def cause(error: BaseException) -> str:
+    """The first line of an error's innermost reason."""
+    while isinstance(inner := error.__cause__ or error.__context__, Exception):
+        error = inner
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
 
 
 @contextlib.contextmanager

@@ -1,7 +1,10 @@
 """A stored run that is no longer what was written: named in one line, healed by the command that made it."""
 
+import contextlib
 import logging
+import sqlite3
 
+import optuna
 import pytest
 from helpers import quick_config
 
@@ -10,6 +13,7 @@ from pipeline.runs.execute import execute
 from pipeline.runs.outcome import find_run, find_runs, is_whole, load_outcome
 from pipeline.stages.context import Context
 from pipeline.stages.graph import EVALUATE, JUDGE, PREPARE, TRAIN
+from sweeps.study.storage import quiet_optuna, storage
 
 
 @pytest.fixture
@@ -69,3 +73,38 @@ def test_another_run_that_is_damaged_stands_in_nobodys_way(made, warm_home):
         find_run(warm_home, other.name)
     files["run"].write_text("")
     assert find_runs(warm_home, "digits") == [made.key]
+
+
+@pytest.mark.parametrize("harm", ["no database", "another version", "damaged"])
+def test_a_database_of_studies_that_cannot_be_read_is_one_line_and_no_run_needs_it(made, warm_home, command, harm):
+    path = warm_home.mlruns / "optuna.db"
+    with quiet_optuna():
+        optuna.create_study(study_name="s", storage=storage(warm_home))
+    if harm == "no database":
+        path.write_text("no database at all" * 100)
+    elif harm == "another version":
+        with contextlib.closing(sqlite3.connect(path)) as database, database:
+            database.execute("update alembic_version set version_num = 'v9.9.9.z'")
+            database.execute("update version_info set schema_version = 99")
+    else:
+        content = bytearray(path.read_bytes())
+        content[4096:] = bytes(len(content) - 4096)
+        path.write_bytes(content)
+    for words in (("report", "s"), ("sweep", "--dataset", "digits", "--name", "s", "--trials", "1")):
+        code, out, err = command(*words)
+        assert (code, out) == (2, ""), err
+        assert err.startswith(f"error: {path} cannot be read as Optuna's database ("), err
+        assert optuna.__version__ in err
+        assert err.count("\n") == 1
+    code, _, err = command("report", made.name)
+    assert code == 0, err
+
+
+def test_a_newer_tracking_database_is_not_answered_with_an_upgrade(made, warm_home, command):
+    with contextlib.closing(sqlite3.connect(warm_home.mlruns / "mlflow.db")) as database, database:
+        database.execute("update alembic_version set version_num = 'ffffffffffff'")
+    code, _, err = command("run", "--dataset", "digits")
+    assert code == 2
+    assert "its schema ffffffffffff is of a newer MLflow than the" in err
+    assert "db upgrade" not in err
+    assert err.count("\n") == 1
