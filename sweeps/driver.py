@@ -268,13 +268,15 @@ def sweep(
                 except BaseException:
                     jobs.interrupt(INTERRUPTED)
                     raise
-                result = finish(jobs, ledger)
+                result = finish(jobs, ledger) if this.view.finished else None
         finally:
             judges.close()
             panel.close()
             executor.close()
     finally:
         ledger.close()
+    if result is None:
+        raise StudyError("the time limit was reached before any trial was finished; repeat the command to go on")
     return result
 
 

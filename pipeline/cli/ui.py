@@ -13,7 +13,7 @@ from pipeline.store.home import Home
 
 @examples("cvae-pipe ui", "cvae-pipe ui --open --metric coverage_relative", "cvae-pipe ui --links --json")
 def ui(
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5055,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 5055,
     study: Annotated[str | None, typer.Option(help="Study whose pages are linked; by default the latest.")] = None,
     metric: Annotated[str | None, typer.Option(help="Metric that sorts its trials.", show_default="neg_elbo")] = None,
     open_: Annotated[bool, typer.Option("--open", help="Open the comparison of the trials in a web browser.")] = False,

@@ -15,8 +15,8 @@ from pipeline.errors import DataError
 
 DRAWN_TEST_FRACTION = 0.2
 """Share of the images kept as test set where there is no official one."""
-LEAST_PER_CLASS = {"train": 2, "val": 2, "test": 1}
-"""Images of each class that a split must have. Pairwise and nearest-neighbour scores need two."""
+LEAST_PER_CLASS = {"train": 2, "val": 2, "test": 2}
+"""Images of each class that a split must have. Pairwise and nearest-neighbour scores need two, and so does a spread."""
 
 
 def prepare(config: DataConfig, root: Path, *, download: bool = True) -> PreparedData:

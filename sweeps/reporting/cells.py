@@ -47,6 +47,11 @@ def metric_cell(row: Mapping[Any, Any], name: str) -> str:
     return Number(float(row[name]), Source(f"val/{name}", runs=(row["run_key"],)))
 
 
+def with_beta(summary: Summary, trials: pd.DataFrame) -> pd.DataFrame:
+    """The trials with the beta that colours their points, where it was not searched."""
+    return trials if "beta" in trials else trials.assign(beta=summary.config.base.train.beta)
+
+
 def complete_trials(summary: Summary) -> pd.DataFrame:
     """The rows of the trials that have a result."""
     return summary.frame[summary.frame["state"] == "complete"]

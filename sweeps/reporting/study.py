@@ -1,6 +1,8 @@
 """The report of a study: a Summary -> a Report value, and its files. From stored results only."""
 
 import shlex
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.config.flags import flags
@@ -31,10 +33,10 @@ def sweep_report(summary: Summary) -> Report:
     config = summary.config
     sections = [
         Section("The answer", answer(summary)),
-        Section("Image wall", image_wall(summary)),
-        Section("Trade-off", trade_off(summary)),
-        Section("Why", (*why(summary), *curves(summary))),
-        Section("Per class", per_class(summary)),
+        drawn("Image wall", image_wall, summary),
+        drawn("Trade-off", trade_off, summary),
+        drawn("Why", why_and_curves, summary),
+        drawn("Per class", per_class, summary),
     ]
     if summary.finals:
         shown = summary.finals[0]
@@ -49,6 +51,21 @@ def sweep_report(summary: Summary) -> Report:
         ),
         sections=tuple(sections),
     )
+
+
+def why_and_curves(summary: Summary) -> tuple[Block, ...]:
+    return (*why(summary), *curves(summary))
+
+
+def drawn(title: str, blocks: Callable[[Summary], tuple[Block, ...]], summary: Summary) -> Section:
+    """A section; where it cannot be made, of a study nobody thought of, one that says so: hours of training are not
+    lost to a figure."""
+    try:
+        return Section(title, blocks(summary))
+    except Exception as error:
+        said = f"This section could not be made ({type(error).__name__}: {error})."
+        warnings.warn(f"{title}: {said} The rest of the report is whole; please report it as a bug.", stacklevel=2)
+        return Section(title, (Text(said),))
 
 
 def sweep_command(summary: Summary) -> str:

@@ -4,7 +4,7 @@ from pipeline import plots
 from pipeline.reporting.blocks import Block, Figure, Table
 from pipeline.reporting.citation import Phrase
 from sweeps.analysis.summary import Summary
-from sweeps.reporting.cells import cells, complete_trials, metric_cell, objective_axes, trial_link
+from sweeps.reporting.cells import cells, complete_trials, metric_cell, objective_axes, trial_link, with_beta
 from sweeps.study.hypervolume import hypervolume_history
 
 
@@ -18,7 +18,9 @@ def trade_off(summary: Summary) -> tuple[Block, ...]:
             "every complete trial; those of the front carry their number, the star is the choice. "
             "Thin lines: 95 % intervals over images, where there are any"
         )
-        figure = plots.pareto(summary.frame, objective_axes(summary), set(summary.front), summary.chosen)
+        figure = plots.pareto(
+            with_beta(summary, summary.frame), objective_axes(summary), set(summary.front), summary.chosen
+        )
         blocks += [Figure("pareto", figure, "Pareto front of the objectives", caption), *_hypervolume(summary)]
     return tuple(blocks)
 

@@ -6,7 +6,7 @@ from pipeline import plots
 from pipeline.reporting.blocks import Block, Figure, Text
 from sweeps.analysis.importances import ORDERS, importances
 from sweeps.analysis.summary import Summary
-from sweeps.reporting.cells import complete_trials, objective_axes, setting_axes
+from sweeps.reporting.cells import complete_trials, objective_axes, setting_axes, with_beta
 
 CURVES_LIMIT = 60
 """Most trials in the figure of learning curves."""
@@ -14,7 +14,7 @@ CURVES_LIMIT = 60
 
 def why(summary: Summary) -> tuple[Block, ...]:
     """What moved the objectives: importances, slices, contours, all settings at once, rate against distortion."""
-    complete = complete_trials(summary)
+    complete = with_beta(summary, complete_trials(summary))
     if len(complete) < 4:
         return (Text("Too few complete trials to say what matters."),)
     params, objectives, front = setting_axes(summary), objective_axes(summary), set(summary.front)

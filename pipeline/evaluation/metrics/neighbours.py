@@ -73,6 +73,8 @@ def covered_without(
     real: Float[Tensor, "N F"], radii: Float[Tensor, " N"], generated: Float[Tensor, "M F"], *, groups: int
 ) -> Bool[Tensor, "G N"]:
     """The same with every G-th generated point left out, in turn: what coverage owes to the sample that was drawn."""
+    if groups == 1:  # nothing is left
+        return torch.zeros(1, len(real), dtype=torch.bool, device=real.device)
     each = torch.stack([nearest_distances(real, generated[g::groups]) for g in range(groups)])  # (G, N)
     least = each.topk(2, dim=0, largest=False)
     own = torch.arange(groups, device=each.device)[:, None] == least.indices[0]

@@ -1,6 +1,7 @@
 """Sections of a sweep's report: numbers against their definition, and nothing where there is nothing to say."""
 
 import io
+import itertools
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -20,6 +21,7 @@ from sweeps.analysis.front import pareto_front
 from sweeps.analysis.importances import importances
 from sweeps.analysis.summary import Summary
 from sweeps.reporting.classes import class_heat, per_class
+from sweeps.reporting.study import drawn
 from sweeps.reporting.trade_off import trade_off
 from sweeps.reporting.why import curves, why
 from sweeps.study.config import StudyConfig
@@ -108,6 +110,36 @@ def test_there_is_no_trade_off_before_a_trial_is_complete_nor_with_one_objective
     assert trade_off(replace(summary_of(4), front=(), chosen=None)) == ()
     one = replace(CONFIG, objectives=chosen(("neg_elbo",), "cvae", "standard"))
     assert names(trade_off(summary_of(6, one))) == []
+
+
+@pytest.mark.parametrize("kept", [k for n in (1, 2, 3) for k in itertools.combinations(range(3), n)])
+@pytest.mark.parametrize("trials", [1, 5])
+def test_whatever_is_searched_every_section_can_be_made(kept, trials):
+    config = replace(CONFIG, space=tuple(DEFAULT_SPACE[i] for i in kept))
+    summary = summary_of(trials, config)
+    gone = [d.name for i, d in enumerate(DEFAULT_SPACE) if i not in kept]
+    without = replace(summary, frame=summary.frame.drop(columns=gone))
+    for section in (trade_off, why):
+        assert section(without)
+
+
+def test_trials_that_are_all_alike_have_a_report_too():
+    same = summary_of(6).frame.assign(
+        conditional_accuracy=0.5, coverage_relative=0.5, neg_elbo=100.0, beta=1.0, latent_dim=2, learning_rate=1e-3
+    )
+    summary = replace(summary_of(6), frame=same)
+    assert trade_off(summary)
+    assert "importances" not in names(why(summary))
+
+
+def test_a_section_that_cannot_be_made_says_so():
+    def fails(summary):
+        raise KeyError("a column nobody thought of")
+
+    with pytest.warns(UserWarning, match="Trade-off: This section could not be made"):
+        [said] = drawn("Trade-off", fails, summary_of(5)).blocks
+    assert said.text == "This section could not be made (KeyError: 'a column nobody thought of')."
+    assert drawn("Why", why, summary_of(5)).blocks == why(summary_of(5))
 
 
 # ---- why
