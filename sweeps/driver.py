@@ -38,7 +38,8 @@ from sweeps.study.config import StudyConfig, stored_config
 from sweeps.study.ledger import FINISHED, RUNGS, Ledger, load_study
 from sweeps.study.objective import values
 from sweeps.study.proposals import Proposals
-from sweeps.tracked import TimeUp, TrackedJobs
+from sweeps.study.storage import writable
+from sweeps.tracked import TimeUp, TrackedJobs, refuse_environment
 
 log = logging.getLogger("cvae-pipe")
 
@@ -146,6 +147,7 @@ class _Sweep:
             view.state, view.note = "pruned", reason
             self.ledger.tell(trial, state=TrialState.PRUNED)
         elif isinstance(event, JobFailed):
+            refuse_environment(event)
             if event.details:
                 run.log_text(event.details, "traceback.txt")
             run.close("FAILED", event.reason)
@@ -255,7 +257,7 @@ def sweep(
             parent = tracker.open_run(parent_spec(ctx, config), reopen=True)
             jobs = TrackedJobs(ctx, tracker, executor, parent, config.name, deadline)
             this = _Sweep(ledger, jobs, judges, view, on_update)
-            with closing_run(parent) as ending:
+            with closing_run(parent) as ending, writable(ctx.home):
                 this.replay_missed()
                 on_update(view)
                 try:

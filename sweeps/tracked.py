@@ -23,6 +23,15 @@ class TimeUp(Exception):
     """The time limit is reached; running jobs keep their checkpoints."""
 
 
+def refuse_environment(event: JobFailed) -> None:
+    """StudyError for a fault of the machine: it is no result of the job, which stays open for the same command."""
+    if event.environment:
+        raise StudyError(
+            f"{event.job} could not go on: {event.reason}; that is no result, and nothing is lost: when it is mended "
+            "the same command goes on"
+        )
+
+
 class TrackedJobs:
     """The jobs of one study: what is open, what happens to it, and how it ends if the study is interrupted."""
 
@@ -89,6 +98,7 @@ class TrackedJobs:
                     del self.runs[event.job]
                     on_state(event.job, "complete")
                 elif isinstance(event, JobFailed):
+                    refuse_environment(event)
                     if event.details:
                         self.runs[event.job].log_text(event.details, "traceback.txt")
                     self.runs[event.job].close("FAILED", event.reason)

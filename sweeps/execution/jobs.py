@@ -53,6 +53,9 @@ class JobFailed:
     job: str
     reason: str
     details: str = ""
+    environment: bool = False
+    """Whether it is not the job's fault but the machine's: no space, no memory, a file that cannot be read. Then it is
+    no result; the same job may go through another time."""
 
 
 Event = EpochDone | JobDone | JobStopped | JobFailed

@@ -93,4 +93,5 @@ def failure(job: Job, error: Exception) -> JobFailed:
         return JobFailed(job.id, str(error))
     said = str(error).strip().partition("\n")[0]  # the reason stands in tables; the rest is in the traceback
     trace = "".join(traceback.format_exception(error))
-    return JobFailed(job.id, f"{type(error).__name__}: {said}", trace)
+    of_the_machine = isinstance(error, OSError | MemoryError)
+    return JobFailed(job.id, f"{type(error).__name__}: {said}", trace, environment=of_the_machine)

@@ -51,9 +51,21 @@ def readable(home: Home) -> Iterator[None]:
         ) from None
 
 
+@contextlib.contextmanager
+def writable(home: Home) -> Iterator[None]:
+    """StudyError, in one line, where the database cannot be written in mid-sweep: a full disk, say."""
+    try:
+        yield
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        raise StudyError(
+            f"{home.mlruns / 'optuna.db'} cannot be written ({cause(error)}); what is finished is kept, and when it is "
+            "mended the same command goes on"
+        ) from None
+
+
 def cause(error: BaseException) -> str:
     """The first line of an error's innermost reason."""
-    while isinstance(inner := error.__cause__ or error.__context__, Exception):
+    while isinstance(inner := getattr(error, "orig", None) or error.__cause__ or error.__context__, Exception):
         error = inner
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
 

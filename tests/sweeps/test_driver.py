@@ -13,6 +13,7 @@ import random
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -25,6 +26,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import sqlalchemy
 from helpers import mlflow_client, quick_config, quick_toml
 from optuna.trial import TrialState
 from safetensors.torch import load_file, save_file
@@ -295,6 +297,34 @@ def test_what_a_study_has_lost_is_trained_anew_and_the_choice_is_the_same(undist
     }
     assert ledger_of(home) == ledger_of(undisturbed.home)
     assert_each_trial_is_recorded_once(home, 4)
+
+
+def test_a_fault_of_the_machine_is_no_result_and_once_mended_the_sweep_is_an_undisturbed_one(
+    undisturbed, warm_home, quiet_report
+):
+    in_the_way = warm_home.store.root / "train"
+    in_the_way.touch()  # where a directory is to be
+    with pytest.raises(StudyError, match="that is no result, and nothing is lost") as error:
+        run_sweep(warm_home, study(), 4, final_seeds=2)
+    assert "\n" not in str(error.value)
+    assert {state for _, _, state in ledger_of(warm_home)} == {"RUNNING"}
+    assert Recorded(warm_home).parent.info.status == "FAILED"
+    in_the_way.unlink()
+    mended = run_sweep(warm_home, study(), 4, final_seeds=2)
+    assert ledger_of(warm_home) == ledger_of(undisturbed.home)
+    assert mended.document()["chosen"] == undisturbed.result.document()["chosen"]
+    assert_each_trial_is_recorded_once(warm_home, 4)
+    assert Recorded(warm_home).parent.info.status == "FINISHED"
+
+
+def test_a_ledger_that_cannot_be_written_is_one_line(warm_home, quiet_report, monkeypatch):
+    def full(*arguments, **settings):
+        raise sqlalchemy.exc.OperationalError("INSERT", {}, sqlite3.OperationalError("database or disk is full"))
+
+    monkeypatch.setattr("sweeps.study.ledger.Ledger.tell", full)
+    with pytest.raises(StudyError, match=r"optuna\.db cannot be written \(database or disk is full\)") as error:
+        run_sweep(warm_home, study(), 2)
+    assert "\n" not in str(error.value)
 
 
 def test_the_choice_is_read_by_judges_of_other_seeds_that_train_beside_the_search(warm_home, quiet_report):
