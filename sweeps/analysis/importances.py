@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 from sweeps.study.config import StudyConfig
 from sweeps.study.storage import quiet_optuna
 
-TREES = 16
+TREES = 10
 """Of the forest: as good as Optuna's 64 for shares of two digits, and it is grown once for each order of the values."""
 ORDERS = 19
 """Orders of the values that make noise of them: a share above all 19 is that by chance once in 20 objectives."""
