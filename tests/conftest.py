@@ -42,13 +42,14 @@ def command(monkeypatch, capsys):
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["cvae-pipe", *map(str, arguments)])
-        before = signal.getsignal(signal.SIGTERM)
+        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
         capsys.readouterr()
         try:
             with pytest.raises(SystemExit) as left:
                 cli.main()
         finally:
-            signal.signal(signal.SIGTERM, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
         return left.value.code or 0, *capsys.readouterr()
 
     return call

@@ -21,7 +21,7 @@ RETRY_SECONDS = 30.0
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Holds Ctrl-C and SIGTERM back to the end of the block; a second one passes at once.
+    """Holds Ctrl-C, SIGTERM and SIGHUP back to the end of the block; a second one passes at once.
 
     An MLflow call cut in mid-transaction keeps its lock on the database, and then the run cannot be closed either.
     """
@@ -29,7 +29,7 @@ def uninterrupted() -> Iterator[None]:
         yield
         return
     held: list[int] = []
-    before = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
 
     def hold(number: int, frame: object) -> None:
         if held:

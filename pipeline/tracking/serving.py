@@ -16,6 +16,8 @@ from pipeline.store.home import Home
 from pipeline.tracking.database import is_server, tracking_uri
 
 START_SECONDS = 60
+DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""This machine is asked itself: a proxy of the environment does not know it."""
 
 
 def ui_command(home: Home, host: str = "127.0.0.1", port: int = 5055) -> list[str]:
@@ -73,7 +75,7 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", base: str, log: Path) 
         if process.poll() is not None:
             raise TrackingError(f"MLflow's interface stopped with code {process.returncode}; its log is {log}")
         try:
-            with urllib.request.urlopen(f"{base}/health", timeout=2):
+            with DIRECTLY.open(f"{base}/health", timeout=2):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.3)

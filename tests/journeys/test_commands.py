@@ -203,6 +203,26 @@ def test_a_bug_of_ours_keeps_its_traceback(command, warm_home, monkeypatch, tmp_
     signal.signal(signal.SIGTERM, before)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_closed_terminal_is_a_polite_termination_unless_it_is_to_be_ignored(monkeypatch, capsys, number):
+    monkeypatch.setattr(sys, "argv", ["cvae-pipe", "--help"])
+    before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        for found in (signal.SIG_DFL, signal.SIG_IGN):  # nohup leaves SIGHUP ignored
+            signal.signal(number, found)
+            with pytest.raises(SystemExit):
+                cli.main()
+            assert (signal.getsignal(number) is signal.SIG_IGN) == (found is signal.SIG_IGN)
+        signal.signal(number, signal.SIG_DFL)
+        with pytest.raises(SystemExit):
+            cli.main()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+    finally:
+        for n, handler in before.items():
+            signal.signal(n, handler)
+
+
 # ---- what the commands do
 
 
