@@ -63,7 +63,10 @@ def importances(values: Mapping[str, Mapping[str, float]], noise: Mapping[str, f
     table = pd.DataFrame({objective: dict(shares) for objective, shares in values.items()}).astype(float)
     table = table.loc[table.mean(axis=1).sort_values(ascending=False, kind="stable").index]
     groups, bars = table.shape
-    figure, axes = subplots(1, 1, height=1.1 + 0.2 * max(groups, 1) * max(bars, 1) + 0.16 * groups)
+    longest = max((len(label_of(o, 32)) for o in table.columns), default=0)
+    columns = max(1, min(bars, 64 // (longest + 6)))  # what a legend of this width has room for
+    height = 0.9 + 0.2 * max(groups, 1) * max(bars, 1) + 0.16 * groups + 0.2 * -(-bars // columns)
+    figure, axes = subplots(1, 1, height=height)
     ax = axes.flat[0]
     thickness = 0.8 / max(bars, 1)
     for index, objective in enumerate(table.columns):
@@ -78,7 +81,9 @@ def importances(values: Mapping[str, Mapping[str, float]], noise: Mapping[str, f
             ax.vlines([floor] * groups, centres - 0.45 * thickness, centres + 0.45 * thickness, color=SOFT, lw=1.5)
         for centre, share in zip(centres, table[objective], strict=True):
             text = f"{share:.2f}" if math.isfinite(share) else "not known"
-            ax.text((share if math.isfinite(share) else 0) + 0.01, centre, text, va="center", color=SOFT, fontsize=7.5)
+            end = share if math.isfinite(share) else 0
+            beside = floor if end < floor < end + 0.1 else end  # not across the mark
+            ax.text(beside + 0.01, centre, text, va="center", color=SOFT, fontsize=7.5)
     ax.set_yticks(range(groups), [label_of(param, 32) for param in table.index])
     ax.set_ylim(max(groups, 1) - 0.5, -0.5)
     ax.set_xlim(0, max(0.1, 1.15 * float(np.nanmax(table.to_numpy(), initial=0.0))))
@@ -87,7 +92,7 @@ def importances(values: Mapping[str, Mapping[str, float]], noise: Mapping[str, f
     if not groups:
         nothing(ax, "too few finished trials")
     elif bars > 1:
-        figure.legend(loc="outside upper left", ncols=2 if bars > 3 else bars)
+        figure.legend(loc="outside upper left", ncols=columns)
     return figure
 
 

@@ -96,7 +96,7 @@ def beta_sentence(summary: Summary) -> str:
         " complete trials a larger beta ",
         goes,
         unsure,
-        f" (rank correlations; all of them together wrong with p < {DECIDED:g}, Holm){caution}.",
+        f" (rank correlations, decided together at p < {DECIDED:g}, Holm){caution}.",
     )
 
 

@@ -34,7 +34,7 @@ def calibration_section(outcome: Outcome) -> Section:
                 )
             )
     if "calibration" in outcome.facts:
-        sized = ("coverage", "coverage_relative", "coverage_equivalent", "vendi_ratio_read")
+        sized = ("coverage_relative", "coverage_equivalent", "vendi_ratio_read")
         columns = ("images", "conditional_accuracy", *(c for c in sized if f"{split}/{c}" in outcome.metrics))
         cells = [
             (str(row["images"]), *(cited(outcome, f"facts/calibration/{i}/{c}") for c in columns[1:]))
