@@ -397,8 +397,9 @@ def rebuild_report(name: str, *, home: Home | None = None) -> Path:
     """The report of a study, an ablation or a run, by name, written anew from stored results; the html's path."""
     from pipeline.reporting.run import write_run_report
     from pipeline.runs.outcome import find_run
-    from sweeps.ablation import rebuild_ablation, stored_ablations
+    from sweeps.ablation import rebuild_ablation
     from sweeps.driver import rebuild_report as rebuild_study
+    from sweeps.study.ablation import stored_ablations
     from sweeps.study.ledger import study_names
 
     home = home or Home.from_environment()
@@ -418,6 +419,30 @@ def rebuild_report(name: str, *, home: Home | None = None) -> Path:
             raise unread from None
         known = ", ".join([*studies, *ablations]) or "none yet"
         raise ConfigError(f"{error}; studies are {known}") from None
+
+
+def home_status(home: Home | None = None) -> dict[str, Any]:
+    """What is in a home: studies, ablations, runs (newest first), damage, how often test was opened, bytes by place."""
+    from pipeline.runs import listing
+    from sweeps.listing import ablations, studies
+
+    home = home or Home.from_environment()
+    unreadable, found = [], []
+    try:
+        found = studies(home)
+    except StudyError as error:
+        unreadable.append(str(error))
+    return {
+        "home": str(home.root),
+        "studies": found,
+        "ablations": ablations(home),
+        "runs": listing.opened_runs(home),
+        "unreadable": unreadable,
+        "set_aside": listing.set_aside(home),
+        "damaged_at": str(home.store.root / "damaged"),
+        "opened": listing.times_opened(home),
+        "bytes": listing.disk_used(home),
+    }
 
 
 # ---- what they share -----------------------------------------------------------------------------------------------

@@ -5,30 +5,27 @@ training seeds: on differences between values of the setting that are certain, a
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
 
 from pipeline.config.digests import digest
-from pipeline.config.settings import RunConfig
 from pipeline.errors import StudyError
 from pipeline.experiments.record import INTERRUPTED, closing, data_info
 from pipeline.experiments.run import prerequisites
 from pipeline.runs.execute import set_up_process
-from pipeline.runs.outcome import Outcome, is_whole, load_outcome
+from pipeline.runs.outcome import Outcome, load_outcome
+from pipeline.runs.stored import is_whole
 from pipeline.stages.context import Context
 from pipeline.stages.graph import run_key
 from pipeline.stages.prepare import result_facts
-from pipeline.store.files import read_json, write_json
 from pipeline.store.home import Home
-from pipeline.store.store import MANIFEST
 from pipeline.tracking import RunSpec, TrackedRun, Tracker
 from sweeps.analysis.trends import Ablation, named_metrics, trends
 from sweeps.execution.jobs import Executor
 from sweeps.judges import PanelBeside
 from sweeps.reporting.ablation import write_ablation
-from sweeps.study.ablation import AblationConfig
+from sweeps.study.ablation import AblationConfig, keep_definition
 from sweeps.tracked import TrackedJobs
 
 
@@ -64,27 +61,6 @@ def ablate(
         panel.close()
         executor.close()
     return result, html
-
-
-def keep_definition(home: Home, config: AblationConfig) -> None:
-    """Write down what the grid is, so that its report can be made again from its name."""
-    held = asdict(config) | {"base": config.base.flat()}
-
-    def make(work: Path) -> None:
-        write_json(work / "definition.json", held)
-
-    home.store.build("ablation", digest("ablation", held), make)
-
-
-def stored_ablations(home: Home) -> dict[str, AblationConfig]:
-    """The grids that were begun, by name; of two with one name, the later one."""
-    folders = [home.store.path("ablation", key) for key in home.store.keys("ablation")]
-    found = {}
-    for folder in sorted(folders, key=lambda folder: (folder / MANIFEST).stat().st_mtime_ns):
-        held = read_json(folder / "definition.json")
-        base = RunConfig.from_stored(held["base"])
-        found[held["name"]] = AblationConfig(**held | {"base": base, "values": tuple(held["values"])})
-    return found
 
 
 def rebuild_ablation(home: Home, config: AblationConfig) -> Path:

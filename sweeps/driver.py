@@ -19,7 +19,8 @@ from pipeline.experiments.record import closing as closing_run
 from pipeline.experiments.record import data_info, log_epoch_grids
 from pipeline.experiments.run import prerequisites
 from pipeline.runs.execute import set_up_process
-from pipeline.runs.outcome import epoch_grids, is_whole, load_outcome
+from pipeline.runs.outcome import epoch_grids, load_outcome
+from pipeline.runs.stored import is_whole
 from pipeline.stages.context import Context
 from pipeline.stages.judge import judge
 from pipeline.stages.prepare import prepare, result_facts

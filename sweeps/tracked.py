@@ -10,7 +10,8 @@ from dataclasses import replace
 from pipeline.config.settings import RunConfig
 from pipeline.errors import StudyError
 from pipeline.experiments.record import log_outcome, run_spec
-from pipeline.runs.outcome import Outcome, is_whole, load_outcome
+from pipeline.runs.outcome import Outcome, load_outcome
+from pipeline.runs.stored import is_whole
 from pipeline.stages.context import Context
 from pipeline.stages.graph import run_key
 from pipeline.tracking import TrackedRun, Tracker

@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from pipeline.cli import reports, runs, stages, sweeps, ui
+from pipeline.cli import reports, runs, stages, status, sweeps, ui
 from pipeline.cli.session import say
 from pipeline.errors import CvaePipeError
 
@@ -18,7 +18,7 @@ INTERRUPTED = 130
 COMMANDS = (
     *(stages.prepare, stages.train, stages.evaluate, stages.score, stages.audit),
     *(runs.run, sweeps.sweep, runs.baselines, sweeps.ablate),
-    *(reports.report, reports.verify, runs.compare, ui.ui),
+    *(status.status, reports.report, reports.verify, runs.compare, ui.ui),
 )
 """In the order of --help."""
 

@@ -1,6 +1,5 @@
 """A finished run as the store has it: read back, and found by name or key. Measures nothing, writes nothing."""
 
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from pipeline.config.settings import RunConfig
 from pipeline.errors import ConfigError, DamageError
 from pipeline.evaluation.catalog import in_order
+from pipeline.runs.stored import damage, run_name, stored_config
 from pipeline.stages.graph import CALIBRATION, INSIDE
 from pipeline.stages.reference import REAL_GRID
 from pipeline.store.files import read_json
@@ -64,32 +64,6 @@ class Outcome:
         return (self.fitted and self.grids.get("generated_expost")) or self.grids.get("generated")
 
 
-def run_name(config: RunConfig, key: str) -> str:
-    """What people call a run: its data set, model, the two settings that matter most, and the start of its key."""
-    beta = "" if config.model.kind == "ae" else f"-beta{config.train.beta:.3g}"
-    return f"{config.data.dataset}-{config.model.kind}{beta}-z{config.model.latent_dim}-{key[:8]}"
-
-
-def is_whole(home: Home, key: str) -> bool:
-    """Whether a run is in the store with everything that it consists of, as it was written."""
-    return home.store.has("run", key) and not _damage(home, run_parts(home, key))
-
-
-def run_parts(home: Home, key: str) -> dict[str, str]:
-    """What a run consists of: stage -> key."""
-    stages: dict[str, str] = read_json(home.store.path("run", key) / "run.json")["stages"]
-    return stages
-
-
-def _damage(home: Home, stages: dict[str, str]) -> list[str]:
-    """What is wrong with the parts of a run, in words."""
-    return [
-        f"{stage} {key[:KEY_LENGTH]} ({', '.join(home.store.damaged(stage, key))})"
-        for stage, key in stages.items()
-        if not home.store.has(stage, key)
-    ]
-
-
 def load_outcome(home: Home, key: str) -> Outcome:
     """A finished run read back from the store; DamageError if a part of it is not what was written."""
     if not home.store.has("run", key):
@@ -97,12 +71,12 @@ def load_outcome(home: Home, key: str) -> Outcome:
         raise DamageError(f"run {key[:KEY_LENGTH]} is damaged ({broken}); repeat the command that made it")
     folder = home.store.path("run", key)
     stored = read_json(folder / "run.json")
-    if broken := "; ".join(_damage(home, stored["stages"])):
+    if broken := "; ".join(damage(home, stored["stages"])):
         raise DamageError(
             f"run {key[:KEY_LENGTH]} rests on a result that is damaged: {broken}; repeat the command that made it"
         )
     paths = {stage: home.store.path(stage, stage_key) for stage, stage_key in stored["stages"].items()}
-    config = _config(folder)
+    config = stored_config(folder)
     real = home.store.path("calibration", CALIBRATION.key(config, stored["split"])) / REAL_GRID
     inside = INSIDE.key(config, stored["split"])
     grids = {
@@ -136,15 +110,6 @@ def _in(paths: dict[str, Path], stage: str, file: str) -> Path | None:
     return path if stage in paths and (path := paths[stage] / file).exists() else None
 
 
-def _config(folder: Path) -> RunConfig:
-    if (folder / "config.json").exists():
-        return RunConfig.from_stored(read_json(folder / "config.json"))
-    tables = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))  # stored before 2026-11-25
-    return RunConfig.from_stored(
-        {f"{section}.{key}": v for section, table in tables.items() for key, v in table.items()}
-    )
-
-
 def epoch_grids(folder: Path) -> dict[int, Path]:
     """The grids that a training, finished or not, has left in its folder: epoch -> PNG."""
     return {int(path.stem.removeprefix("epoch-")): path for path in sorted((folder / "grids").glob("epoch-*.png"))}
@@ -157,7 +122,7 @@ def find_runs(home: Home, name: str) -> list[str]:
 
 def _name(home: Home, key: str) -> str:
     """A run's name, from its configuration alone: a part of it that is damaged stands in no other run's way."""
-    return run_name(_config(home.store.path("run", key)), key)
+    return run_name(stored_config(home.store.path("run", key)), key)
 
 
 def find_run(home: Home, name: str) -> Outcome:

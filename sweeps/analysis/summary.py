@@ -18,7 +18,8 @@ from pipeline.config.settings import RunConfig
 from pipeline.errors import ReportError
 from pipeline.reporting.cautions import cautions
 from pipeline.reporting.citation import Number, Source
-from pipeline.runs.outcome import Outcome, is_whole, load_outcome
+from pipeline.runs.outcome import Outcome, load_outcome
+from pipeline.runs.stored import is_whole
 from pipeline.stages.graph import run_key
 from pipeline.store.files import write_atomically
 from pipeline.store.home import Home

@@ -13,7 +13,8 @@ from pipeline.errors import CvaePipeError, ElsewhereError, ReportError, StudyErr
 from pipeline.reporting.citation import Source, derive, written
 from pipeline.reporting.html import unbroken
 from pipeline.runs.comparison import PAIRED, compare_runs, paired_value
-from pipeline.runs.outcome import Outcome, load_outcome, run_parts
+from pipeline.runs.outcome import Outcome, load_outcome
+from pipeline.runs.stored import run_parts
 from pipeline.store.files import sha256
 from pipeline.store.home import Home
 from pipeline.store.store import KEY_LENGTH

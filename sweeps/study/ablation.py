@@ -1,9 +1,14 @@
-"""What makes an ablation: one setting, its values, the training seeds."""
+"""What makes an ablation: one setting, its values, the training seeds; written down, and found again by name."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
+from pipeline.config.digests import digest
 from pipeline.config.settings import RunConfig
 from pipeline.errors import ConfigError
+from pipeline.store.files import read_json, write_json
+from pipeline.store.home import Home
+from pipeline.store.store import MANIFEST
 from sweeps.study.space import number
 
 
@@ -58,3 +63,24 @@ def parse_values(text: str) -> tuple[float, ...]:
 
 def _whole(value: float) -> float:
     return int(value) if float(value).is_integer() else value
+
+
+def keep_definition(home: Home, config: AblationConfig) -> None:
+    """Write down what the grid is, so that its report can be made again from its name."""
+    held = asdict(config) | {"base": config.base.flat()}
+
+    def make(work: Path) -> None:
+        write_json(work / "definition.json", held)
+
+    home.store.build("ablation", digest("ablation", held), make)
+
+
+def stored_ablations(home: Home) -> dict[str, AblationConfig]:
+    """The grids that were begun, by name; of two with one name, the later one."""
+    folders = [home.store.path("ablation", key) for key in home.store.keys("ablation")]
+    found = {}
+    for folder in sorted(folders, key=lambda folder: (folder / MANIFEST).stat().st_mtime_ns):
+        held = read_json(folder / "definition.json")
+        base = RunConfig.from_stored(held["base"])
+        found[held["name"]] = AblationConfig(**held | {"base": base, "values": tuple(held["values"])})
+    return found

@@ -19,11 +19,11 @@ from pipeline.reporting.blocks import Wall
 from pipeline.stages.context import Context
 from pipeline.store.home import Home
 from pipeline.tracking import MlflowTracker
-from sweeps.ablation import ablate, stored_ablations, summarise_ablation
+from sweeps.ablation import ablate, summarise_ablation
 from sweeps.analysis.trends import Ablation, Trend, named_metrics, trends
 from sweeps.reporting.ablation import ablation_report, write_ablation
 from sweeps.reporting.verify import read_numbers, verify
-from sweeps.study.ablation import AblationConfig, parse_values
+from sweeps.study.ablation import AblationConfig, parse_values, stored_ablations
 
 VALUES = (0.1, 1.0, 10.0)
 BASE = quick_config(train__epochs=2)

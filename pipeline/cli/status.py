@@ -1,0 +1,113 @@
+"""The command that says what is in a home: studies, ablations, runs, and what is unfinished."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipeline.cli.options import Json, examples
+from pipeline.cli.session import print_json, refusals_in_one_line, say
+from pipeline.runs.listing import OBJECTIVES
+from pipeline.store.home import Home
+
+if TYPE_CHECKING:
+    from pipeline.runs.listing import ListedRun
+    from sweeps.listing import ListedAblation, ListedStudy
+
+SHOWN = 10
+"""Runs that are listed unless all are asked for."""
+
+
+@examples("cvae-pipe status", "cvae-pipe status --all", "cvae-pipe status --json")
+def status(
+    all_: Annotated[bool, typer.Option("--all", help=f"List every run, not the {SHOWN} newest.")] = False,
+    json_: Json = False,
+) -> None:
+    """Say what is here: studies, ablations and runs, newest first; what is unfinished, failed or damaged."""
+    from pipeline.api import home_status
+
+    with refusals_in_one_line():
+        found = home_status(Home.from_environment())
+    if json_:
+        print_json({**found, "runs": [asdict(r) for r in found["runs"]], **_plain(found, "studies", "ablations")})
+        return
+    runs = found["runs"] if all_ else found["runs"][:SHOWN]
+    parts = (_studies(found["studies"]), _ablations(found["ablations"]), _runs(runs))
+    for lines in parts:
+        for line in lines:
+            print(line)
+        if lines:
+            print()
+    if len(runs) < len(found["runs"]):
+        print(f"and {len(found['runs']) - len(runs)} more runs; --all lists them")
+    for line in _notes(found):
+        print(line)
+    if not any(parts):
+        say("nothing is here yet; `cvae-pipe run --dataset digits` makes a first run")
+
+
+def _plain(found: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: [asdict(row) for row in found[name]] for name in names}
+
+
+def _studies(studies: "list[ListedStudy]") -> list[str]:
+    """A line each: what it is called, on which data, how far it is, when it last moved."""
+    return _columns(
+        ("study", "data", "trials", "last trial"),
+        [
+            (s.name, s.dataset, ", ".join(f"{n} {state}" for state, n in s.states.items()), _when(s.last))
+            for s in studies
+        ],
+    )
+
+
+def _ablations(ablations: "list[ListedAblation]") -> list[str]:
+    rows = [(a.name, a.dataset, a.setting, f"{a.done} of {a.cells}") for a in ablations]
+    return _columns(("ablation", "data", "setting", "cells"), rows)
+
+
+def _runs(runs: "list[ListedRun]") -> list[str]:
+    """Two lines each: its name, its objectives on test and when; what it has that is no default."""
+    from pipeline.evaluation.catalog import show
+
+    titles = ("run, on test", "accuracy", "coverage", "neg_elbo", "UTC")
+    rows = [
+        (run.name, *(show(run.metrics[o]) if o in run.metrics else "-" for o in OBJECTIVES), _when(run.finished))
+        for run in runs
+    ]
+    lines = _columns(titles, rows)
+    for place, run in reversed(list(enumerate(runs, start=2))):
+        settings = [f"{name.partition('.')[2]} {_short(value)}" for name, value in run.differs.items()]
+        lines.insert(place, f"    {', '.join(settings) or 'defaults'}")
+    return lines
+
+
+def _columns(titles: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Lines of columns as wide as they need to be; none without rows."""
+    widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
+    lines = ["  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in (titles, *rows)]
+    return lines if rows else []
+
+
+def _when(iso: str) -> str:
+    return iso.replace("T", " ")[:16]
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return "|".join(map(str, value))
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _notes(found: dict[str, Any]) -> list[str]:
+    """What else is to be known, a line each."""
+    lines = [f"failed: {s.name}: {s.failed}" for s in found["studies"] if s.failed]
+    lines += [f"damaged: {s}; `cvae-pipe verify` checks what a report rests on" for s in found["unreadable"]]
+    if found["set_aside"]:
+        lines.append(f"set aside: {len(found['set_aside'])} damaged results, built anew: {found['damaged_at']}")
+    opened = ", ".join(f"{data} {n} times" for data, n in found["opened"].items())
+    if opened:
+        lines.append(f"test opened: {opened}")
+    used = ", ".join(f"{place} {size / 2**20:,.0f} MB" for place, size in found["bytes"].items() if size)
+    return [*lines, f"disk: {used}"] if used else lines
