@@ -395,10 +395,7 @@ def ablate(
 
 def rebuild_report(name: str, *, home: Home | None = None) -> Path:
     """The report of a study, an ablation or a run, by name, written anew from stored results; the html's path."""
-    from pipeline.reporting.run import write_run_report
-    from pipeline.runs.outcome import find_run
-    from sweeps.ablation import rebuild_ablation
-    from sweeps.driver import rebuild_report as rebuild_study
+    from pipeline.runs.stored import find_run_key
     from sweeps.study.ablation import stored_ablations
     from sweeps.study.ledger import study_names
 
@@ -409,16 +406,24 @@ def rebuild_report(name: str, *, home: Home | None = None) -> Path:
     except StudyError as error:  # a database that cannot be read: a run or an ablation needs none
         unread = error
     if name in studies:
+        from sweeps.driver import rebuild_report as rebuild_study
+
         return rebuild_study(home, name).report
     if name in ablations:
+        from sweeps.ablation import rebuild_ablation
+
         return rebuild_ablation(home, ablations[name])
     try:
-        return write_run_report(find_run(home, name), home)
+        key = find_run_key(home, name)
     except ConfigError as error:
         if unread is not None:
             raise unread from None
         known = ", ".join([*studies, *ablations]) or "none yet"
         raise ConfigError(f"{error}; studies are {known}") from None
+    from pipeline.reporting.run import write_run_report
+    from pipeline.runs.outcome import load_outcome
+
+    return write_run_report(load_outcome(home, key), home)
 
 
 def home_status(home: Home | None = None) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What code and which packages ran: the commit, the versions. Knows git and this environment."""
 
 import importlib.metadata
+import os
 import platform
 import subprocess
 from functools import cache
@@ -61,6 +62,14 @@ def environment_text() -> str:
     lines = [f"python {platform.python_version()}", f"platform {platform.platform()}"]
     lines += [f"{package} {version}" for package in PACKAGES if (version := _version(package))]
     return "\n".join(lines) + "\n"
+
+
+def versions() -> str:
+    """One line: this package, and what its numbers hang on."""
+    packages = [f"{name} {_version(name) or 'missing'}" for name in ("torch", "mlflow", "optuna")]
+    driver = Path("/proc/driver/nvidia/version").exists()
+    machine = f"{os.cpu_count()} cores of {platform.machine()}, {'an NVIDIA GPU' if driver else 'no NVIDIA GPU'}"
+    return ", ".join([f"cvae-pipe {code_version()}", f"Python {platform.python_version()}", *packages, machine])
 
 
 def _version(package: str) -> str | None:

@@ -5,6 +5,7 @@ Nothing heavy is imported at the top, so that --help is instant.
 
 import signal
 import sys
+from typing import Annotated
 
 import typer
 
@@ -32,6 +33,25 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Start with `cvae-pipe run --dataset digits`, which needs no download.",
 )
+
+
+def _say_versions(asked: bool) -> None:
+    if asked:
+        from pipeline.environment import versions
+
+        print(versions())
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_versions, is_eager=True, help="Say what runs here, and exit.")
+    ] = False,
+) -> None:
+    """Every command is one of its own."""
+
+
 for command in COMMANDS:
     app.command(epilog=command.epilog)(command)  # type: ignore[attr-defined]
 

@@ -7,6 +7,7 @@ import typer
 
 from pipeline.cli.options import Json, examples
 from pipeline.cli.session import print_json, refusals_in_one_line, say, short, suggest
+from pipeline.errors import ReportError
 from pipeline.store.home import Home
 
 
@@ -29,6 +30,8 @@ def verify(
     json_: Json = False,
 ) -> None:
     """Derive every number of a report from the store; exit code 1 if it drifted or was changed, 3 if made elsewhere."""
+    if not report.exists():  # known at once; what follows loads for seconds
+        raise ReportError(f"{report} is not there; name a report.html, or the folder it is in")
     from sweeps.reporting.verify import verify as verify_report
 
     with refusals_in_one_line():

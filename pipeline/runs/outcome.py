@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.settings import RunConfig
-from pipeline.errors import ConfigError, DamageError
+from pipeline.errors import DamageError
 from pipeline.evaluation.catalog import in_order
-from pipeline.runs.stored import damage, run_name, stored_config
+from pipeline.runs.stored import damage, find_run_key, run_name, stored_config
 from pipeline.stages.graph import CALIBRATION, INSIDE
 from pipeline.stages.reference import REAL_GRID
 from pipeline.store.files import read_json
@@ -115,22 +115,6 @@ def epoch_grids(folder: Path) -> dict[int, Path]:
     return {int(path.stem.removeprefix("epoch-")): path for path in sorted((folder / "grids").glob("epoch-*.png"))}
 
 
-def find_runs(home: Home, name: str) -> list[str]:
-    """Keys of the stored runs whose key or name begins with `name`."""
-    return [key for key in home.store.keys("run") if key.startswith(name) or _name(home, key).startswith(name)]
-
-
-def _name(home: Home, key: str) -> str:
-    """A run's name, from its configuration alone: a part of it that is damaged stands in no other run's way."""
-    return run_name(stored_config(home.store.path("run", key)), key)
-
-
 def find_run(home: Home, name: str) -> Outcome:
     """The one stored run of that name, key, or the beginning of either; ConfigError if there is none, or several."""
-    keys = find_runs(home, name)
-    if len(keys) == 1:
-        return load_outcome(home, keys[0])
-    if not keys:
-        known = [_name(home, key) for key in list(home.store.keys("run"))[:8]]
-        raise ConfigError(f"there is no run {name!r}; finished runs are {', '.join(known) or 'none yet'}")
-    raise ConfigError(f"{name!r} fits {len(keys)} runs; write more of one of {', '.join(k[:12] for k in keys[:8])}")
+    return load_outcome(home, find_run_key(home, name))

@@ -203,6 +203,15 @@ def test_a_bug_of_ours_keeps_its_traceback(command, warm_home, monkeypatch, tmp_
     signal.signal(signal.SIGTERM, before)
 
 
+def test_the_versions_are_one_line_and_the_package_is_a_command(command):
+    code, out, err = command("--version")
+    assert (code, err, out.count("\n")) == (0, "", 1)
+    for name in ("cvae-pipe ", "Python 3.", "torch ", "mlflow ", "optuna ", " cores of "):
+        assert name in out
+    done = subprocess.run([sys.executable, "-m", "pipeline", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == out
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_closed_terminal_is_a_polite_termination_unless_it_is_to_be_ignored(monkeypatch, capsys, number):
     monkeypatch.setattr(sys, "argv", ["cvae-pipe", "--help"])

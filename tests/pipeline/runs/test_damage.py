@@ -10,8 +10,8 @@ from helpers import quick_config
 
 from pipeline.errors import DamageError
 from pipeline.runs.execute import execute
-from pipeline.runs.outcome import find_run, find_runs, load_outcome
-from pipeline.runs.stored import is_whole
+from pipeline.runs.outcome import find_run, load_outcome
+from pipeline.runs.stored import find_runs, is_whole
 from pipeline.stages.context import Context
 from pipeline.stages.graph import EVALUATE, JUDGE, PREPARE, TRAIN
 from sweeps.study.storage import quiet_optuna, storage
