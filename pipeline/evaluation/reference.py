@@ -54,7 +54,7 @@ class Reference:
     def equivalent(self, coverage: float) -> float:
         """How many real images of a class cover as much, over R; 0 .. 1.
 
-        Coverage itself saturates: half of the samples may be copies of one image, and 95 % of it are left. Samples that
+        Coverage itself saturates: half of the samples may be copies of one image, and nine tenths of it are left. Samples that
         cover nothing take their own share of this.
         """
         grown = torch.cat([torch.zeros(1, dtype=torch.float64), self.growth])
