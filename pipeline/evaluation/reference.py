@@ -54,8 +54,8 @@ class Reference:
     def equivalent(self, coverage: float) -> float:
         """How many real images of a class cover as much, over R; 0 .. 1.
 
-        Coverage itself saturates: half of the samples may be copies of one image, and nine tenths of it are left. Samples
-        that cover nothing take their own share of this.
+        Coverage itself saturates: half of the samples may be copies of one image, and nine tenths of it are left.
+        Samples that cover nothing take their own share of this.
         """
         grown = torch.cat([torch.zeros(1, dtype=torch.float64), self.growth])
         above = int(torch.searchsorted(grown, coverage))  # the first number of images that covers as much
