@@ -38,6 +38,7 @@ from pipeline.reporting.citation import cited_interval
 from pipeline.stages.context import Context
 from pipeline.stages.graph import run_key
 from pipeline.stages.prepare import _loaded_data
+from pipeline.store.files import read_json, sha256, write_json
 from pipeline.store.home import Home
 from pipeline.tracking import MlflowTracker
 from sweeps.analysis.summary import SweepResult
@@ -416,6 +417,9 @@ def test_garbage_labels_in_the_test_split_change_no_trial_and_every_final(
     arrays = load_file(tensors)
     arrays["test.labels"] = (arrays["test.labels"] + 1) % 10
     save_file(arrays, tensors)
+    manifest = read_json(tensors.with_name("manifest.json"))
+    manifest["files"][tensors.name] = {"bytes": tensors.stat().st_size, "sha256": sha256(tensors)}
+    write_json(tensors.with_name("manifest.json"), manifest)  # or it would be taken for damaged, and made anew
     _loaded_data.cache_clear()
     result = run_sweep(home, study(), 2, final_seeds=1)
     assert ledger_of(home) == ledger_of(undisturbed.home)[:2]
@@ -665,11 +669,16 @@ def test_a_time_limit_ends_the_sweep_with_a_report_of_what_there_is(warm_home, m
         if view.finished >= after and len(view.trials) > after:
             now = float("inf")
 
-    result = run_sweep(warm_home, study(), 3, final_seeds=1, timeout=1.0, on_update=on_update)
+    if after:
+        result = run_sweep(warm_home, study(), 3, final_seeds=1, timeout=1.0, on_update=on_update)
+        assert (result.summary.finished, result.summary.finals) == (after, ())
+        assert result.report.is_file()
+    else:
+        with pytest.raises(StudyError, match="before any trial was finished; repeat the command to go on"):
+            run_sweep(warm_home, study(), 3, final_seeds=1, timeout=1.0, on_update=on_update)
+        assert not (warm_home.reports / "s").exists(), "a report on no trial"
     states = [state for _, _, state in ledger_of(warm_home)]
     assert states == ["COMPLETE"] * after + ["RUNNING"]
-    assert (result.summary.finished, result.summary.finals) == (after, ())
-    assert result.report.is_file()
     recorded = Recorded(warm_home)
     assert recorded.statuses() == ["FINISHED"] * after + ["KILLED"]
     assert "time limit" in recorded.trials[-1].data.tags["reason"]

@@ -93,7 +93,7 @@ def test_a_test_limit_leaves_train_and_val_as_they_are(digits):
         ({"train_limit": 60}, "val", 2, "raise data.train_limit (now 60) or data.val_fraction (now 0.0833)"),
         ({"val_fraction": 0.005}, "val", 2, "raise data.val_fraction (now 0.005)"),
         ({"train_limit": 12}, "train", 2, "raise data.train_limit (now 12)"),
-        ({"test_limit": 9}, "test", 1, "raise data.test_limit (now 9)"),
+        ({"test_limit": 9}, "test", 2, "raise data.test_limit (now 9)"),
     ],
 )
 def test_a_split_too_small_for_its_classes_is_refused_with_the_setting_to_change(settings, split, least, advice):

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -89,7 +89,8 @@ def test_four_trials_in_perfect_order_are_two_orders_of_twenty_four():
     assert spread.rank_correlation([1, 2, 3, 4], [4, 3, 2, 1])[1] == pytest.approx(2 / 24)
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=3, max_size=6))
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=3, max_size=5))
 def test_below_ten_pairs_the_p_value_counts_the_orders(pairs):
     x, y = (list(map(float, values)) for values in zip(*pairs, strict=True))
     found, p = spread.rank_correlation(x, y)

@@ -38,7 +38,7 @@ def made(warm_root, tmp_path_factory):
 
 
 def defined(row):
-    return {name for name, value in vars(row).items() if value is not None} - {"system"}
+    return {name for name, value in row.document().items() if value is not None} - {"system"}
 
 
 def test_every_system_has_what_is_defined_for_it_and_nothing_else(made):
@@ -107,7 +107,7 @@ def test_the_command_shows_the_table_or_the_document_and_trains_nothing_again(ma
         return capsys.readouterr()
 
     out, err = call("--json")
-    assert json.loads(out) == {"baselines": [vars(row) for row in made.rows]}
+    assert json.loads(out) == {"baselines": [row.document() for row in made.rows]}
     assert "done in" not in err
     shown = "".join(call())
     assert all(system in shown for system in SYSTEMS)

@@ -1,5 +1,7 @@
 """Worker processes: the same jobs give the same outcomes whoever runs them, and whatever is killed on the way."""
 
+import hashlib
+import io
 import os
 import signal
 import subprocess
@@ -9,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from helpers import copy_of, quick_config, run_jobs
 
 from pipeline.runs.execute import execute, set_up_process
@@ -186,7 +189,9 @@ def test_a_bug_of_ours_fails_the_job_with_its_traceback(two, warm_root):
     broken = quick_config(train__seed=51)
     folder = home.store.partial("train", TRAIN.key(broken))
     folder.mkdir(parents=True)
-    (folder / CHECKPOINT).write_bytes(b"not a checkpoint")
+    nothing = io.BytesIO()
+    torch.save({}, nothing)
+    (folder / CHECKPOINT).write_bytes(hashlib.sha256(nothing.getvalue()).digest() + nothing.getvalue())
     ended = run_jobs(executor, [Job("broken", broken, "val")])["broken"]
     assert isinstance(ended, JobFailed)
     assert "Traceback (most recent call last)" in ended.details

@@ -1,11 +1,14 @@
 """A population of jobs gives each job what it gets alone: same keys, same numbers to 1e-4, same events and files."""
 
+import hashlib
+import io
 import os
 import shutil
 import signal
 from pathlib import Path
 
 import pytest
+import torch
 from helpers import copy_of, quick_config, run_jobs
 
 from pipeline.errors import DivergedError, StudyError
@@ -185,7 +188,9 @@ def test_a_bug_of_ours_fails_every_job_of_its_batch_with_the_traceback(stacked):
     broken = quick_config(train__seed=71)
     folder = home.store.partial("train", TRAIN.key(broken))
     folder.mkdir(parents=True)
-    (folder / CHECKPOINT).write_bytes(b"not a checkpoint")
+    nothing = io.BytesIO()
+    torch.save({}, nothing)
+    (folder / CHECKPOINT).write_bytes(hashlib.sha256(nothing.getvalue()).digest() + nothing.getvalue())
     ended = run_jobs(executor, [Job("broken", broken, "val")])["broken"]
     assert isinstance(ended, JobFailed)
     assert "Traceback (most recent call last)" in ended.details
