@@ -103,11 +103,11 @@ def gaussian_world(rng, spread, shared, n, features=6):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("spread", "shared"), [((0.8, 0.8), 0), ((0.9, 0.6), 1), ((0.8, 0.75), 0.7)])
+@pytest.mark.parametrize(("spread", "shared"), [((0.8, 0.8), 0), ((0.9, 0.6), 1)])
 def test_the_interval_of_a_difference_in_coverage_covers_it(spread, shared):
     """Truth: the mean difference over real and generated samples. Over the real images alone it covers less."""
     rng = np.random.default_rng(0)
-    n, classes, draws = 60, 5, 300
+    n, classes, draws = 60, 5, 200
     found, alone, means = [], [], []
     for _ in range(draws):
         items, plain = [], []

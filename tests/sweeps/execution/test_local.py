@@ -181,7 +181,7 @@ def test_a_diverged_job_says_why_and_leaves_its_worker_at_work(two):
     assert ended["diverges"].details == ""  # a fact of the configuration, not a bug with a traceback
     assert "train.batch_size is 5000, but digits has" in ended["too large"].reason
     assert isinstance(ended["fits"], JobDone)
-    assert set(two[0].pids) == pids
+    assert pids <= set(two[0].pids)  # more, where so far one was enough
 
 
 def test_a_bug_of_ours_fails_the_job_with_its_traceback(two, warm_root):

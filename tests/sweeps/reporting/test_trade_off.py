@@ -115,7 +115,7 @@ def test_there_is_no_trade_off_before_a_trial_is_complete_nor_with_one_objective
 SUBSETS = [k for n in (1, 2, 3) for k in itertools.combinations(range(3), n)]
 
 
-@pytest.mark.parametrize(("kept", "trials"), [*((k, 4) for k in SUBSETS), (SUBSETS[0], 1), (SUBSETS[-1], 1)])
+@pytest.mark.parametrize(("kept", "trials"), [*((k, 4) for k in SUBSETS[1:6]), (SUBSETS[0], 1), (SUBSETS[-1], 1)])
 def test_whatever_is_searched_every_section_can_be_made(kept, trials):
     config = replace(CONFIG, space=tuple(DEFAULT_SPACE[i] for i in kept))
     summary = summary_of(trials, config)
