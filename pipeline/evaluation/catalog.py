@@ -147,7 +147,7 @@ METRICS = {
             "data_copying_flagged",
             "0 or 1",
             "lower",
-            "one of these shares is above .03, beyond chance: the model copies training images",
+            "one of these shares is above .03, beyond chance: the model may copy training images",
         ),
         Metric("nll_iw", "nats/image", "lower", "importance-weighted bound on -log p(x|c), tighter than neg_elbo"),
         Metric("nll_iw_sem", "nats/image", "", "standard error of nll_iw over images"),

@@ -29,13 +29,13 @@ def _found(outcome: Outcome) -> Iterator[Phrase]:
 
     if scores.get("data_copying_flagged"):
         yield Phrase(
-            "It copies training images: ",
+            "It may copy training images: ",
             of("data_copying", ".1%"),
             " of its samples are unusually near to one in pixels, ",
             of("data_copying_shape", ".1%"),
             " in shape, ",
             of("data_copying_worst_class", ".1%"),
-            " in the worst class.",
+            " in the worst class; the nearest pairs show whether they are copies.",
         )
     if scores.get("kl", COLLAPSED_KL) < COLLAPSED_KL:
         yield Phrase(

@@ -54,7 +54,10 @@ def _sentence(outcome: Outcome) -> Phrase:
     share = cited(outcome, f"facts/copying/spaces/{_larger(outcome)}/share", form=".1%")
     if outcome.scores["data_copying_flagged"]:
         return Phrase(
-            "It copies training images: ", share, " of its samples are unusually near to one, over all or in a class."
+            "It may copy training images: ",
+            share,
+            " of its samples are unusually near to one, over all or in a class. Copies look like their training image "
+            "below; smooth samples lie near to one as well.",
         )
     return Phrase("No sign of copying: ", share, " of its samples are unusually near to a training image.")
 

@@ -53,7 +53,7 @@ def test_nothing_is_said_of_a_run_that_can_be_read_as_it_is():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"data_copying_flagged": 1.0, "data_copying_worst_class": 0.4}, "It copies training images: 1.0% of its"),
+        ({"data_copying_flagged": 1.0, "data_copying_worst_class": 0.4}, "It may copy training images: 1.0% of its"),
         ({"kl": COLLAPSED_KL / 2}, "The latent code is unused: its rate is 0.250 nats an image"),
         ({"neg_elbo_expost": 171.0}, "It is worse than the class means: neg_elbo 171.00 nats"),
         ({"conditional_accuracy_expost": 0.2, "conditional_accuracy_low_expost": 0.1}, "Most samples are wrong: 20.0%"),
