@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.config.flags import DAILY
 from pipeline.config.reading import build_config
+from pipeline.config.sections import JUDGES
 from pipeline.config.settings import RunConfig
 from pipeline.errors import ConfigError, StudyError
 from pipeline.store.home import Home
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
     from sweeps.study.ablation import AblationConfig
     from sweeps.study.config import StudyConfig
 
-JUDGES = 3
-"""Seeds of the judges that read the choice of a sweep, and every model of an ablation."""
 EXPERIMENT = "cvae-pipe"
 """MLflow's experiment."""
 

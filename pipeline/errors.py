@@ -62,3 +62,14 @@ class DamageError(CvaePipeError):
 
 class HomeError(CvaePipeError):
     """A directory that cannot be written, or is in use by another process."""
+
+
+def cause(error: BaseException) -> str:
+    """The innermost reason of an error, on one line."""
+    while True:
+        inner = getattr(error, "orig", None) or error.__cause__ or error.__context__ or getattr(error, "reason", None)
+        if not isinstance(inner, BaseException):
+            break
+        error = inner
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:200]

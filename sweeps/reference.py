@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.config.reading import build_config
+from pipeline.config.sections import JUDGES
 from pipeline.experiments.baselines import baseline_table, baselines
 from pipeline.experiments.run import run
 from pipeline.reporting.blocks import Code, Report, Section
@@ -39,7 +40,6 @@ from sweeps.study.ablation import AblationConfig
 
 VALUES = (0.1, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 SEEDS = 5
-JUDGES = 3
 AS_REPORTED = ("train.schedule=constant", "train.learning_rate=1e-3", "train.batch_size=64", "train.epochs=20")
 """The training of the reference, said in full: our defaults are free to be better."""
 NAME = "reference"

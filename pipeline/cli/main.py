@@ -58,10 +58,7 @@ for command in COMMANDS:
 
 def main() -> None:
     """A user's mistake is one line and the error's exit code, 2, an interruption 130, a bug of ours a traceback."""
-    for polite in (
-        signal.SIGTERM,
-        signal.SIGHUP,
-    ):  # a closed terminal, a dropped connection; nohup ignores it, as asked
+    for polite in (signal.SIGTERM, signal.SIGHUP):  # the latter of a closed terminal; nohup ignores it, as asked
         if signal.getsignal(polite) is not signal.SIG_IGN:
             signal.signal(polite, _terminate)
     try:

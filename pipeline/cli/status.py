@@ -30,7 +30,7 @@ def status(
     with refusals_in_one_line():
         found = home_status(Home.from_environment())
     if json_:
-        print_json({**found, "runs": [asdict(r) for r in found["runs"]], **_plain(found, "studies", "ablations")})
+        print_json(found | {kind: [asdict(row) for row in found[kind]] for kind in ("studies", "ablations", "runs")})
         return
     runs = found["runs"] if all_ else found["runs"][:SHOWN]
     parts = (_studies(found["studies"]), _ablations(found["ablations"]), _runs(runs))
@@ -45,10 +45,6 @@ def status(
         print(line)
     if not any(parts):
         say("nothing is here yet; `cvae-pipe run --dataset digits` makes a first run")
-
-
-def _plain(found: dict[str, Any], *names: str) -> dict[str, Any]:
-    return {name: [asdict(row) for row in found[name]] for name in names}
 
 
 def _studies(studies: "list[ListedStudy]") -> list[str]:

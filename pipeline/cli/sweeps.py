@@ -6,6 +6,7 @@ import typer
 
 from pipeline.cli.options import Audit, ExecutorName, Json, Sets, Workers, configured, examples
 from pipeline.cli.session import print_json, say, session, short, suggest
+from pipeline.config.sections import JUDGES
 from pipeline.config.settings import RunConfig
 
 
@@ -49,7 +50,7 @@ def sweep(
     final_seeds: Annotated[
         int, typer.Option(help="Seeds the candidates are re-trained with, and the choice opened on test.")
     ] = 3,
-    judges: Annotated[int, typer.Option(help="Judges of how many seeds read the choice on test.")] = 3,
+    judges: Annotated[int, typer.Option(help="Judges of how many seeds read the choice on test.")] = JUDGES,
     prefer: Annotated[
         list[str] | None,
         typer.Option(
@@ -125,7 +126,7 @@ def ablate(
     param: Annotated[str, typer.Option(help="Numeric setting to vary, e.g. beta or latent_dim.")],
     values: Annotated[str, typer.Option(help="Its values, with commas between.")],
     seeds: Annotated[int, typer.Option(help="Training seeds per value; a claim needs several.")] = 5,
-    judges: Annotated[int, typer.Option(help="Judges of how many seeds read every model.")] = 3,
+    judges: Annotated[int, typer.Option(help="Judges of how many seeds read every model.")] = JUDGES,
     name: Annotated[str | None, typer.Option(help="Name of the report; by default ablation-<dataset>-<param>.")] = None,
     workers: Workers = None,
     *,

@@ -18,6 +18,8 @@ SCHEDULES = ("constant", "cosine")
 
 DEVICES = ("auto", "cpu", "cuda")
 
+JUDGES = 3
+"""Seeds of the judges that read the choice of a sweep, and every model of an ablation."""
 MOST_JUDGES = 5
 """In a panel, with the one that a search uses."""
 

@@ -185,7 +185,8 @@ def scores_of_images(judges: Judges, reference: Reference, images: Float[Tensor,
     labels = torch.arange(classes).repeat_interleave(n)
     logits, features = judge_outputs(judges.a, images.flatten(0, 1))
     predicted = logits.argmax(-1).cpu()
-    row = {"conditional_accuracy": conditional_accuracy(predicted, labels, classes=classes).macro}
+    accuracy = conditional_accuracy(predicted, labels, classes=classes)
+    row = {"conditional_accuracy": accuracy.macro, "conditional_accuracy_worst_class": accuracy.worst_class}
     if reference.enough:
         inside = covered_per_class(reference.features[0], reference.radii[0], features.unflatten(0, (classes, n)))
         coverage = float(inside.double().mean())

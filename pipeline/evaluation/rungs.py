@@ -11,10 +11,9 @@ import torch
 from pipeline.config.digests import derive_seed
 from pipeline.config.sections import SamplingConfig, ScoreConfig
 from pipeline.data.splits import PreparedData
-from pipeline.evaluation.judges.networks import Judges, judge_outputs
-from pipeline.evaluation.metrics.rates import conditional_accuracy
+from pipeline.evaluation.judges.networks import Judges
 from pipeline.evaluation.priors import quick_prior, sampled_codes, spread
-from pipeline.evaluation.reference import Reference, covered_per_class, vendi_of_read
+from pipeline.evaluation.reference import Reference, scores_of_images
 from pipeline.models.architecture import Architecture
 from pipeline.models.priors import STANDARD, Prior
 from pipeline.models.sampling import conditional_samples
@@ -62,20 +61,5 @@ def _sampled_scores(
 ) -> dict[str, float]:
     most = min(config.per_class, reference.per_class)
     per_class = min(most, max(FEWEST, most // 10))
-    images, labels = conditional_samples(model, per_class=per_class, seed=config.seed, prior=prior)
-    logits, features = judge_outputs(judges.a, images)
-    accuracy = conditional_accuracy(logits.argmax(-1).cpu(), labels, classes=model.classes)
-    shape = (model.classes, per_class)
-    scores = {
-        "conditional_accuracy": accuracy.macro,
-        "conditional_accuracy_worst_class": accuracy.worst_class,
-    }
-    if reference.enough:
-        drawn = features.unflatten(0, shape)
-        inside = covered_per_class(reference.features[0], reference.radii[0], drawn)  # (K, R)
-        read = vendi_of_read(reference.pca, images.unflatten(0, shape), logits.argmax(-1).cpu().unflatten(0, shape))
-        scores |= {
-            "coverage_relative": float(inside.double().mean() / reference.coverage.mean()),
-            "vendi_ratio_read": float((read / reference.vendi).mean()),
-        }
-    return scores
+    images, _ = conditional_samples(model, per_class=per_class, seed=config.seed, prior=prior)
+    return scores_of_images(judges, reference, images.unflatten(0, (model.classes, per_class)))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from pipeline.errors import TrackingError
+from pipeline.errors import TrackingError, cause
 from pipeline.store.home import Home
 
 if TYPE_CHECKING:
@@ -154,13 +154,3 @@ def mlflow_module() -> ModuleType:
         logging.getLogger("mlflow").setLevel(logging.CRITICAL)
         logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     return mlflow
-
-
-def cause(error: BaseException) -> str:
-    """The innermost reason of an error, on one line."""
-    while (inner := error.__cause__ or error.__context__ or getattr(error, "reason", None)) and isinstance(
-        inner, BaseException
-    ):
-        error = inner
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200]

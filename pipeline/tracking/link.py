@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from pipeline.tracking.database import cause, is_server, mlflow_module, shown
+from pipeline.errors import cause
+from pipeline.tracking.database import is_server, mlflow_module, shown
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

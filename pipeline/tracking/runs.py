@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from jaxtyping import UInt8
 
+from pipeline.errors import cause
 from pipeline.tracking.contract import ServedModel, Status
-from pipeline.tracking.database import cause, mlflow_module
+from pipeline.tracking.database import mlflow_module
 from pipeline.tracking.link import AwayError, Link
 from pipeline.tracking.registry import register
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from pipeline.environment import git_commit, git_dirty
-from pipeline.errors import TrackingError
+from pipeline.errors import TrackingError, cause
 from pipeline.store.home import Home
 from pipeline.tracking.contract import DatasetInfo, RunSpec, RunsView
-from pipeline.tracking.database import cause, checked_uri, database_lock, is_server, mlflow_module, open_database, shown
+from pipeline.tracking.database import checked_uri, database_lock, is_server, mlflow_module, open_database, shown
 from pipeline.tracking.link import AwayError, Link
 from pipeline.tracking.runs import ENDED, NOTE, REASON, RUN_KEY, MlflowRun, log_tags
 from pipeline.tracking.views import TAG, children_filter, view_tag

@@ -9,7 +9,7 @@ import optuna
 from alembic.util.exc import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline.errors import StudyError
+from pipeline.errors import StudyError, cause
 from pipeline.store.home import Home
 from sweeps.study.config import StudyConfig
 
@@ -61,13 +61,6 @@ def writable(home: Home) -> Iterator[None]:
             f"{home.mlruns / 'optuna.db'} cannot be written ({cause(error)}); what is finished is kept, and when it is "
             "mended the same command goes on"
         ) from None
-
-
-def cause(error: BaseException) -> str:
-    """The first line of an error's innermost reason."""
-    while isinstance(inner := getattr(error, "orig", None) or error.__cause__ or error.__context__, Exception):
-        error = inner
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
 
 
 @contextlib.contextmanager
