@@ -178,6 +178,7 @@ def latent_health(
             "label_leak_linear": leak.linear_accuracy,
             "label_leak_mlp": leak.mlp_accuracy,
             "label_information": leak.information_nats,
+            "label_information_floor": leak.floor_nats,
             "swap_accuracy": float((read == swapped).double().mean()),
         },
         kl.tolist(),

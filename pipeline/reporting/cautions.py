@@ -12,6 +12,8 @@ from pipeline.runs.outcome import Outcome
 
 FALLING = 0.005
 """Fall of val/neg_elbo over the last epoch, as a share, from which a training is called unfinished."""
+BLIND = 0.1
+"""Nats of a label leak that the probe cannot see, from which that is said."""
 MOSTLY_WRONG = 0.5
 """Conditional accuracy below which most samples are not what was asked for."""
 
@@ -51,6 +53,14 @@ def _found(outcome: Outcome) -> Iterator[Phrase]:
             ".",
         )
     yield from _of_samples(outcome)
+    if scores.get("label_information_floor", 0.0) > BLIND:
+        yield Phrase(
+            "The probe for labels in the latent code has too few images: leaks below ",
+            of("label_information_floor", ".2f"),
+            " nats are read as none, and it read ",
+            of("label_information", ".2f"),
+            ".",
+        )
     missed = [gate[0] for gates in outcome.facts.get("gates", {}).values() for gate in gates if not gate[3]]
     if missed:
         yield Phrase(

@@ -173,7 +173,7 @@ PANEL = Stage(
 )
 SURROUNDINGS = Stage(
     "surroundings",
-    1,
+    2,
     lambda c, s: (PREPARE.key(c), s),
     "pipeline.stages.copying:held_out_surroundings",
     when=_with_prior,
@@ -190,7 +190,7 @@ COPYING = Stage(
 )
 AUDIT = Stage(
     "audit",
-    2,
+    3,
     # The same suite whether asked for by `run` or by `audit`.
     lambda c, s: (TRAIN.key(c), REFERENCE.key(c, s), dataclasses.replace(c.audit, enabled=True), *_prior_key(c)),
     "pipeline.stages.audit:audit",
