@@ -169,11 +169,15 @@ def baselines(
 
 
 def load_run(name: str, *, home: Home | None = None) -> Run:
-    """A finished run by its name or key, or the beginning of one; ConfigError with the candidates otherwise."""
-    from pipeline.runs.outcome import find_run
+    """A finished run by its name or key, the beginning of one, its report's folder, @last or @best; of a study, its
+    choice. ConfigError with the candidates otherwise."""
+    from sweeps.finding import find_run_key
 
     home = home or Home.from_environment()
-    return Run(find_run(home, name), home)
+    key = find_run_key(home, name)  # before what follows loads
+    from pipeline.runs.outcome import load_outcome
+
+    return Run(load_outcome(home, key), home)
 
 
 def samples(run: Run, label: int | str, n: int, *, seed: int = 0) -> "np.ndarray[tuple[int, ...], Any]":
@@ -332,10 +336,14 @@ def sweep(
 
 
 def load_study(name: str, *, home: Home | None = None) -> Study:
-    """A study from its ledger and the store; StudyError if there is none of that name."""
-    from sweeps.driver import stored_summary
+    """A study from its ledger and the store, by its name, the beginning of it, or its report; ConfigError if there is
+    none."""
+    from sweeps.finding import find
 
     home = home or Home.from_environment()
+    name = find(home, name, ("study",)).name
+    from sweeps.driver import stored_summary
+
     folder = home.reports / name
     best = folder / "best.toml"
     return Study(stored_summary(home, name), folder / "report.html", best if best.exists() else None)
@@ -393,36 +401,25 @@ def ablate(
 
 
 def rebuild_report(name: str, *, home: Home | None = None) -> Path:
-    """The report of a study, an ablation or a run, by name, written anew from stored results; the html's path."""
-    from pipeline.runs.stored import find_run_key
-    from sweeps.study.ablation import stored_ablations
-    from sweeps.study.ledger import study_names
+    """The report of a study, an ablation or a run, by name (see `load_run`), written anew from stored results; the
+    html's path."""
+    from sweeps.finding import find
 
     home = home or Home.from_environment()
-    ablations, studies, unread = stored_ablations(home), [], None
-    try:
-        studies = study_names(home)
-    except StudyError as error:  # a database that cannot be read: a run or an ablation needs none
-        unread = error
-    if name in studies:
+    found = find(home, name)
+    if found.kind == "study":
         from sweeps.driver import rebuild_report as rebuild_study
 
-        return rebuild_study(home, name).report
-    if name in ablations:
+        return rebuild_study(home, found.name).report
+    if found.kind == "ablation":
         from sweeps.ablation import rebuild_ablation
+        from sweeps.study.ablation import stored_ablations
 
-        return rebuild_ablation(home, ablations[name])
-    try:
-        key = find_run_key(home, name)
-    except ConfigError as error:
-        if unread is not None:
-            raise unread from None
-        known = ", ".join([*studies, *ablations]) or "none yet"
-        raise ConfigError(f"{error}; studies are {known}") from None
+        return rebuild_ablation(home, stored_ablations(home)[found.name])
     from pipeline.reporting.run import write_run_report
     from pipeline.runs.outcome import load_outcome
 
-    return write_run_report(load_outcome(home, key), home)
+    return write_run_report(load_outcome(home, found.key), home)
 
 
 def home_status(home: Home | None = None) -> dict[str, Any]:

@@ -4,9 +4,11 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli import completion
 from pipeline.cli.options import Audit, Force, Json, configured, examples
 from pipeline.cli.session import print_json, refusals_in_one_line, say, session, show_metrics, suggest
 from pipeline.config.settings import RunConfig
+from pipeline.errors import ConfigError
 from pipeline.store.home import Home
 
 
@@ -57,19 +59,30 @@ def baselines(config: RunConfig, *, json_: Json = False) -> None:
     "cvae-pipe compare A B --html",
 )
 def compare(
-    runs: Annotated[list[str], typer.Argument(help="Names or keys of runs (the beginning is enough).")],
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            help="Runs: names, beginnings, keys, folders of reports, @last, @best; of a study, its choice.",
+            autocompletion=completion.runs,
+        ),
+    ],
     markdown_: Annotated[bool, typer.Option("--markdown", help="A markdown table on stdout.")] = False,
     html: Annotated[bool, typer.Option("--html", help="A report with the images side by side.")] = False,
     json_: Json = False,
 ) -> None:
     """Compare finished runs on the same noise, as pairs: better, worse or undecided."""
-    from pipeline.cli.terminal.tables import show_comparison
-    from pipeline.runs.comparison import compare_runs, markdown
-    from pipeline.runs.outcome import find_run
+    from sweeps.finding import find_run_key
 
     home = Home.from_environment()
+    if json_ and markdown_:
+        raise ConfigError("--json and --markdown are two forms of one answer; give one of them")
+    keys = [find_run_key(home, name) for name in runs]  # known at once; what follows loads for seconds
+    from pipeline.cli.terminal.tables import show_comparison
+    from pipeline.runs.comparison import compare_runs, markdown
+    from pipeline.runs.outcome import load_outcome
+
     with refusals_in_one_line():
-        outcomes = [find_run(home, name) for name in runs]
+        outcomes = [load_outcome(home, key) for key in keys]
         comparison = compare_runs(home, outcomes)
         path = None
         if html:
