@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 EXPERIMENT = "cvae-pipe"
 """MLflow's experiment."""
 
+LOADING = "loading torch and MLflow ..."
+"""Said before the seconds that it takes."""
+
 Say = Callable[[str], None]
 Progress = Callable[[str, int, int, str], None]
 """Called with (what, done, total, note) during long work."""
@@ -100,15 +103,13 @@ class Run:
     @property
     def report(self) -> Path:
         """The html report."""
-        from pipeline.reporting.run import run_report_path
-
-        return run_report_path(self.outcome, self.home)
+        return self.home.reports / self.name / "report.html"
 
     def document(self) -> dict[str, Any]:
         """Plain values, as `--json` prints them."""
-        from pipeline.experiments.run import RunResult
+        from pipeline.reporting.document import run_document
 
-        return RunResult(self.outcome, self.run_id, self.report).summary()
+        return run_document(self.outcome, self.run_id, self.report)
 
     @cached_property
     def model(self) -> "Architecture":
@@ -141,21 +142,49 @@ def run(
     *,
     home: Home | None = None,
     force: bool = False,
+    name: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    note: str | None = None,
     say: Say = _silent,
     progress: Progress = _silent,
 ) -> Run:
     """All stages for one configuration, opened on test, recorded in MLflow, with a report.
 
     What is up to date is not done again; an interrupted call goes on when it is repeated. `force` does all but the
-    data set's own stages anew.
+    data set's own stages anew. `name`, `tags` and `note` are what the run is called from now on, in MLflow, its report
+    and in lists; they do not make it another run. ConfigError for a name that something else has.
     """
+    from pipeline.experiments.finished import finished
+    from pipeline.runs.names import checked_label
+
+    home = home or Home.from_environment()
+    label = checked_label(name, tags or {}, note)
+    if label.name:
+        _refuse_taken(home, label.name, config)
+    if not force and not label and (there := finished(home, config, EXPERIMENT, say)):
+        return Run(there[0], home, there[1])
+    say(LOADING)
     from pipeline.experiments import run as experiments
     from pipeline.stages.graph import STAGES
 
     ctx = open_context(config, home, say=say, progress=progress)
     ctx.force.update(s.name for s in STAGES if force and not s.shared)
-    result = experiments.run(ctx, lambda: connect(ctx.home, say=say))
+    result = experiments.run(ctx, lambda: connect(ctx.home, say=say), label)
     return Run(result.outcome, ctx.home, result.run_id)
+
+
+def _refuse_taken(home: Home, name: str, config: RunConfig) -> None:
+    """ConfigError if a name is that of something else than the run of this configuration."""
+    from pipeline.runs.stored import candidates, known_runs
+    from pipeline.stages.graph import run_key
+    from sweeps.finding import named_things
+
+    key = run_key(config, "test")
+    others = [run for run in known_runs(home) if run.key != key and run.is_called(name)]
+    if others:
+        raise ConfigError(f"--name {name} is another run's: {candidates(others)}; choose another name")
+    if taken := [found for found in named_things(home, ("study", "ablation")) if found.name == name]:
+        raise ConfigError(f"--name {name} is the name of {taken[0].kind} {name}; choose another name")
 
 
 def baselines(

@@ -14,7 +14,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from pipeline.config.digests import digest
 from pipeline.errors import StudyError
-from pipeline.evaluation.reference import FEWEST_IMAGES, images_per_class
+from pipeline.evaluation.reference import images_per_class
+from pipeline.evaluation.thresholds import FEWEST_IMAGES
 from pipeline.experiments.record import closing as closing_run
 from pipeline.experiments.record import data_info, log_epoch_grids
 from pipeline.experiments.run import prerequisites

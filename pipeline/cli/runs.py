@@ -9,6 +9,7 @@ from pipeline.cli.options import Audit, Force, Json, configured, examples
 from pipeline.cli.session import print_json, refusals_in_one_line, say, session, show_metrics, suggest
 from pipeline.config.settings import RunConfig
 from pipeline.errors import ConfigError
+from pipeline.runs.names import parse_tags
 from pipeline.store.home import Home
 
 
@@ -17,14 +18,34 @@ from pipeline.store.home import Home
     "cvae-pipe run --beta 4 --latent-dim 10 --epochs 20",
     "cvae-pipe run --config reports/demo/best.toml",
     "cvae-pipe run --set train.warmup_epochs=5 --json",
+    "cvae-pipe run --dataset digits --epochs 5 --name first-try --tag paper=no --note 'does it work at all'",
 )
 @configured()
-def run(config: RunConfig, *, audit: Audit = None, force: Force = False, json_: Json = False) -> None:
+def run(
+    name: Annotated[
+        str | None, typer.Option(help="What to call it; by default its data set, model and what is no default.")
+    ] = None,
+    tag: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A tag in MLflow; repeatable.")] = None,
+    note: Annotated[str | None, typer.Option(help="Why it is made: kept in MLflow, its report and lists.")] = None,
+    *,
+    config: RunConfig,
+    audit: Audit = None,
+    force: Force = False,
+    json_: Json = False,
+) -> None:
     """All stages for one configuration, recorded in MLflow, with a report."""
     from pipeline import api
 
     with session() as progress:
-        result = api.run(config, force=force, say=progress.say, progress=progress.update)
+        result = api.run(
+            config,
+            force=force,
+            name=name,
+            tags=parse_tags(tag),
+            note=note,
+            say=progress.say,
+            progress=progress.update,
+        )
         if json_:
             print_json(result.document())
             return

@@ -143,7 +143,8 @@ def describe(outcome: Outcome) -> str:
     written = {key.partition("/")[2]: show(value) for key, value in outcome.metrics.items()}
     columns, rows = headline_rows(written, split, "value")
     head = f"**{config.model.kind} {' '.join(settings)}**, {config.train.epochs} epochs, seed {config.train.seed}"
-    return "\n".join([head, "", *note_table(columns, rows)])
+    note = ["", outcome.label.note] if outcome.label.note else []
+    return "\n".join([head, *note, "", *note_table(columns, rows)])
 
 
 def headline_rows(values: Mapping[str, str], split: str, what: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

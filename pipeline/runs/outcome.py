@@ -9,8 +9,7 @@ from pipeline.errors import DamageError
 from pipeline.evaluation.catalog import in_order
 from pipeline.runs.names import Label, label_of, own_name, run_name
 from pipeline.runs.stored import damage, find_run_key, stored_config
-from pipeline.stages.graph import CALIBRATION, INSIDE
-from pipeline.stages.reference import REAL_GRID
+from pipeline.stages.graph import CALIBRATION, INSIDE, REAL_GRID
 from pipeline.store.files import read_json
 from pipeline.store.home import Home
 from pipeline.store.store import KEY_LENGTH

@@ -8,7 +8,8 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 
 from pipeline.evaluation.blur import blurred
-from pipeline.evaluation.metrics.copying import ALLOWED, LEVEL, near_share, nearness, shapes
+from pipeline.evaluation.metrics.copying import LEVEL, near_share, nearness, shapes
+from pipeline.evaluation.thresholds import ALLOWED
 
 
 def normal(n, d, seed=0):
