@@ -3,7 +3,7 @@
 Asked at every TAB: it reads names and loads nothing. A home that cannot be read offers nothing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from pipeline.config.flags import OPTIONS
 from pipeline.config.sections import DATASETS, DEVICES, MODELS, PRIORS, SCHEDULES
@@ -23,6 +23,15 @@ VALUES = {
 def values_of(setting: str, incomplete: str) -> list[str]:
     """The values of a setting that begin so."""
     return _begin(VALUES.get(setting, ()), incomplete)
+
+
+def of(setting: str) -> Callable[[str], list[str]]:
+    """What completes the values of a setting."""
+
+    def complete(incomplete: str) -> list[str]:
+        return values_of(setting, incomplete)
+
+    return complete
 
 
 def set_entries(incomplete: str) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli import listing, reports, runs, stages, status, sweeps, ui
+from pipeline.cli.options import Command
 from pipeline.cli.session import say
 from pipeline.errors import CvaePipeError
 
@@ -53,7 +54,7 @@ def _root(
 
 
 for command in COMMANDS:
-    app.command(epilog=command.epilog)(command)  # type: ignore[attr-defined]
+    app.command(cls=Command)(command)
 
 
 def main() -> None:

@@ -127,7 +127,7 @@ def ablate(
     values: Annotated[str, typer.Option(help="Its values, with commas between.")],
     seeds: Annotated[int, typer.Option(help="Training seeds per value; a claim needs several.")] = 5,
     judges: Annotated[int, typer.Option(help="Judges of how many seeds read every model.")] = JUDGES,
-    name: Annotated[str | None, typer.Option(help="Name of the report; by default ablation-<dataset>-<param>.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the report; by default ablation-DATASET-PARAM.")] = None,
     workers: Workers = None,
     *,
     config: RunConfig,

@@ -1,5 +1,6 @@
 """The daily settings as one table: what every command offers as flags, and what a report's commands are made of."""
 
+import shlex
 from dataclasses import dataclass
 
 from pipeline.config.reading import PRESETS
@@ -21,6 +22,13 @@ class Flag:
     """What the option is read as; the setting's own type does the checking."""
     panel: str
     help: str
+
+    @property
+    def default(self) -> str:
+        """As --help shows it, with the data sets that have another."""
+        usual = _word(RunConfig().flat()[self.setting])
+        others = [f"{name} {_word(preset[self.setting])}" for name, preset in PRESETS.items() if self.setting in preset]
+        return "; ".join([usual, *others])
 
 
 DAILY = (
@@ -54,7 +62,8 @@ def flags(config: RunConfig, *, leave_out: frozenset[str] = frozenset()) -> str:
     for name, value in config.flat().items():
         if name in leave_out or (value == defaults[name] and name != "data.dataset"):
             continue
-        words.append(f"{OPTIONS[name]} {_word(value)}" if name in OPTIONS else f"--set {name}={_word(value)}")
+        word = shlex.quote(_word(value))
+        words.append(f"{OPTIONS[name]} {word}" if name in OPTIONS else f"--set {name}={word}")
     return " ".join(words)
 
 
