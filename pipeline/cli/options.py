@@ -78,7 +78,7 @@ def configured(
     The command's parameter `config` is handed the RunConfig that they make; a parameter `given`, where it has one, what
     was given, by setting; a parameter `space_table` the [space] table of the TOML file. Its parameters marked with
     `Sets` go into the configuration instead. `instead` says, of a flag that is left out, what to type: one who gives it
-    all the same, by its flag or by --set, is told.
+    all the same is told.
     """
     offered = [f for f in DAILY if f.setting not in leave_out and (not settings or f.setting in settings)]
     hidden = [f for f in DAILY if f.setting in instead]
@@ -106,9 +106,6 @@ def configured(
             flags = {sets[name]: options.pop(name) for name in list(options) if name in sets}
             called = OPTIONS | {setting: f"--{name}" for name, setting in sets.items() if not name.startswith("daily_")}
             found = given_settings(tables, sets=set_entries or (), flags=flags, file=str(config_file), options=called)
-            for setting, value in found.items():
-                if setting in instead and value.source == "--set":
-                    raise ConfigError(instead[setting].format(option=f"--set {setting}", value=value.value))
             if "given" in own:
                 options["given"] = found
             if "space_table" in own:

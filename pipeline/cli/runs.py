@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from pipeline.cli import completion
-from pipeline.cli.options import Audit, Force, Json, configured, examples
+from pipeline.cli.options import Audit, DryRun, Force, Json, configured, examples
+from pipeline.cli.plans import show_plan
 from pipeline.cli.session import print_json, refusals_in_one_line, say, session, show_metrics, suggest
 from pipeline.config.settings import RunConfig
 from pipeline.errors import ConfigError
@@ -31,11 +32,15 @@ def run(
     config: RunConfig,
     audit: Audit = None,
     force: Force = False,
+    dry_run: DryRun = False,
     json_: Json = False,
 ) -> None:
     """All stages for one configuration, recorded in MLflow, with a report."""
     from pipeline import api
 
+    if dry_run:
+        show_plan(api.plan_run(config, force=force), json_=json_)
+        return
     with session() as progress:
         result = api.run(
             config,
@@ -60,9 +65,14 @@ def run(
 
 @examples("cvae-pipe baselines", "cvae-pipe baselines --dataset digits --json")
 @configured(leave_out=("model.kind", "train.beta"))
-def baselines(config: RunConfig, *, json_: Json = False) -> None:
+def baselines(config: RunConfig, *, dry_run: DryRun = False, json_: Json = False) -> None:
     """Train ae, vae and cvae under one configuration; show them beside the MLP classifier."""
     from pipeline import api
+
+    if dry_run:
+        for plan in api.plan_baselines(config):
+            show_plan(plan, json_=json_)
+        return
     from pipeline.cli.terminal.tables import show_table
     from pipeline.experiments.baselines import baseline_table
 
