@@ -8,7 +8,7 @@ from dataclasses import replace
 from statistics import median
 
 from pipeline.config.settings import RunConfig
-from pipeline.runs.planning import Measured, Plan, Step, duration, steps
+from pipeline.runs.planning import Measured, Plan, Step, about, steps
 from pipeline.runs.stored import is_whole
 from pipeline.stages.graph import STAGES, run_key
 from pipeline.store.home import Home
@@ -33,20 +33,17 @@ def plan_sweep(home: Home, study: StudyConfig, *, trials: int, closing: Closing,
     if left:
         reason = f"{finished} finished, {trials} asked"
         if each is not None:
-            reason += f"; {duration(each)} each, {by}"
-        planned.append(
-            Step(
-                f"{left} trials", False, reason, None if each is None else each * left, (own.bytes or 0) * left or None
-            )
-        )
+            reason += f"; {about(each)} each, {by}"
+        step = Step(f"{left} trial{'s' if left > 1 else ''}", False, reason, None, (own.bytes or 0) * left or None)
+        planned.append(step if each is None else replace(step, seconds=each * left))
     else:
         planned.append(Step(f"{finished} trials", True))
     notes = [f"searched: {', '.join(f'{d.name} {d.describe()}' for d in study.space)}"]
     if closing.final_seeds:
         notes.append(
-            f"then the choice among candidates: {closing.final_seeds} trainings for each of at most three, the chosen one "
+            f"then the choice among candidates: {closing.final_seeds} trainings for each of at most three, one of them "
             f"opened on test, read by judges of {closing.judges} {'seeds' if closing.judges > 1 else 'seed'}"
-            + (f"; {duration(own.seconds)} a training" if own.seconds is not None else "")
+            + (f"; {about(own.seconds)} a training" if own.seconds is not None else "")
         )
     counts = {"finished": finished, "left": left}
     return Plan(f"sweep {study.name}", tuple(planned), tuple(notes), min(workers, study.window), counts)

@@ -1,6 +1,7 @@
 """Commands of whole runs: run, baselines, compare."""
 
-from typing import Annotated
+import shlex
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +13,9 @@ from pipeline.config.settings import RunConfig
 from pipeline.errors import ConfigError
 from pipeline.runs.names import parse_tags
 from pipeline.store.home import Home
+
+if TYPE_CHECKING:
+    from pipeline.api import Run
 
 
 @examples(
@@ -60,7 +64,20 @@ def run(
         for sentence in result.document()["cautions"]:
             say(f"beware: {sentence}")
         show_metrics(result.metrics, {"report": str(result.report)})
-        suggest("cvae-pipe ui", "cvae-pipe compare RUN RUN", "cvae-pipe sweep --trials 40")
+        suggest("cvae-pipe ui", *_next(result))
+
+
+def _next(result: "Run") -> list[str]:
+    """What to do with a run, as it can be pasted: held against the run before it, searched around."""
+    from pipeline.runs.stored import known_runs
+
+    others = [run for run in known_runs(result.home) if run.split == "test" and run.key != result.outcome.key]
+    others = [run for run in others if run.config.data == result.config.data]
+    found = []
+    if others:
+        other = max(others, key=lambda run: run.finished)
+        found.append(f"cvae-pipe compare {shlex.quote(other.name)} {shlex.quote(result.name)}")
+    return [*found, f"cvae-pipe sweep --dataset {shlex.quote(result.config.data.dataset)} --trials 40"]
 
 
 @examples("cvae-pipe baselines", "cvae-pipe baselines --dataset digits --json")

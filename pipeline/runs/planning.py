@@ -61,29 +61,29 @@ class Plan:
     def lines(self) -> list[str]:
         """The plan as people read it."""
         width = max((len(step.title) for step in self.steps), default=0)
-        lines = [
-            f"{self.what}: {'nothing to do' if not self.to_do else f'{len(self.to_do)} of {len(self.steps)} to do'}"
-        ]
+        left = f"{len(self.to_do)} of {len(self.steps)} to do" if self.to_do else "nothing to do"
+        lines = [f"{self.what}: {left}"]
         for step in self.steps:
-            time = "" if step.there or step.seconds is None else f", about {duration(step.seconds)}"
+            time = "" if step.there or step.seconds is None else f", {about(step.seconds)}"
             lines.append(f"  {step.title:<{width}}  {'up to date' if step.there else f'to do: {step.why}{time}'}")
         lines += list(self.notes)
         if self.to_do:
             shared = f" with {self.workers} workers" if self.workers > 1 else ""
-            known = "no idea how long: nothing like it was measured in this home"
-            time = (
-                known if self.seconds is None else f"about {duration(self.seconds)}{shared}, by what this home measured"
-            )
+            time = "unknown, since nothing like it was measured in this home"
+            if self.seconds is not None:
+                time = f"{about(self.seconds)}{shared}, by what this home measured"
             disk = f"; disk about {self.bytes / 2**20:,.1f} MB" if self.bytes else ""
             lines.append(f"time: {time}{disk}")
         return lines
 
 
-def duration(seconds: float) -> str:
-    """A length of time as people say it."""
+def about(seconds: float) -> str:
+    """A length of time as people say it, no more exactly than it is known."""
+    if seconds < 1:
+        return "under 1 s"
     if seconds < 90:
-        return f"{seconds:.0f} s" if seconds >= 1 else "under 1 s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+        return f"about {seconds:.0f} s"
+    return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
 
 
 @dataclass(frozen=True)
@@ -99,11 +99,11 @@ class Measured:
     def nearest(self, config: RunConfig) -> Known | None:
         """The stored run with the fewest other settings, of the same data set where there is one."""
 
+        flat = config.flat()
+
         def distance(run: Known) -> tuple[bool, int, str]:
             other = run.config.flat()
-            differ = sum(
-                other[name] != value for name, value in config.flat().items() if not name.startswith("runtime.")
-            )
+            differ = sum(other[name] != value for name, value in flat.items() if not name.startswith("runtime."))
             return other["data.dataset"] != config.data.dataset, differ, run.key
 
         return min(self.runs, key=distance, default=None)
@@ -145,17 +145,12 @@ def why(stage: Stage, config: RunConfig, split: str, near: Known | None) -> str:
 
 def changes(stage: Stage, config: RunConfig, split: str, other: RunConfig) -> dict[str, Any]:
     """The settings in which a configuration differs from another so that the stage's key is another."""
-    mine, theirs = config.flat(), other.flat()
-    found = {}
-    for name, value in mine.items():
-        if value != theirs[name] and stage.key(with_one(other, name, value), split) != stage.key(other, split):
-            found[name] = value
-    return found
-
-
-def with_one(config: RunConfig, name: str, value: Any) -> RunConfig:
-    """The configuration with one setting at another value."""
-    return config.with_settings({name: value})
+    before, theirs = stage.key(other, split), other.flat()
+    return {
+        name: value
+        for name, value in config.flat().items()
+        if value != theirs[name] and stage.key(other.with_settings({name: value}), split) != before
+    }
 
 
 def plan_run(home: Home, config: RunConfig, split: str = "test", *, force: bool = False) -> Plan:
