@@ -26,8 +26,9 @@ class Flag:
     @property
     def default(self) -> str:
         """As --help shows it, with the data sets that have another."""
-        usual = _word(RunConfig().flat()[self.setting])
-        others = [f"{name} {_word(preset[self.setting])}" for name, preset in PRESETS.items() if self.setting in preset]
+        usual = as_word(RunConfig().flat()[self.setting])
+        own = {name: preset[self.setting] for name, preset in PRESETS.items() if self.setting in preset}
+        others = [f"{name} {as_word(value)}" for name, value in own.items()]
         return "; ".join([usual, *others])
 
 
@@ -62,12 +63,12 @@ def flags(config: RunConfig, *, leave_out: frozenset[str] = frozenset()) -> str:
     for name, value in config.flat().items():
         if name in leave_out or (value == defaults[name] and name != "data.dataset"):
             continue
-        word = shlex.quote(_word(value))
+        word = shlex.quote(as_word(value))
         words.append(f"{OPTIONS[name]} {word}" if name in OPTIONS else f"--set {name}={word}")
     return " ".join(words)
 
 
-def _word(value: object) -> str:
+def as_word(value: object) -> str:
     """A setting's value as it is typed."""
     if isinstance(value, list):
         return ",".join(map(str, value))

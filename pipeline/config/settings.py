@@ -144,7 +144,7 @@ def _typed(name: str, value: Any) -> Any:
             # .5 and 5. are numbers to everybody but TOML
             value = kind(text) if kind in (int, float) else tomllib.loads(f"value = {text}")["value"]
         except ValueError:  # a TOMLDecodeError too
-            raise ConfigError(f"{name} is {value!r}; it must be {_describe(kind)}") from None
+            raise ConfigError(f"{name} is {value!r}; it must be {describe(kind)}") from None
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(kind, types.GenericAlias):
@@ -153,9 +153,10 @@ def _typed(name: str, value: Any) -> Any:
             return tuple(widths)
     elif isinstance(value, kind) and not (kind is not bool and isinstance(value, bool)):
         return value
-    raise ConfigError(f"{name} is {value!r}; it must be {_describe(kind)}")
+    raise ConfigError(f"{name} is {value!r}; it must be {describe(kind)}")
 
 
-def _describe(kind: Any) -> str:
+def describe(kind: Any) -> str:
+    """What a value of that type is, in words."""
     names = {int: "a whole number", float: "a number", bool: "true or false"}
     return names.get(kind, "a list of whole numbers, e.g. 512,256")
