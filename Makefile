@@ -37,8 +37,9 @@ check: $(READY)  ## Lint, format, types, import directions
 format: $(READY)  ## Format the code
 	$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
 
-rooms: $(READY)  ## Draw the pictures of docs/DESIGN.md from the code
+rooms: $(READY)  ## Draw the pictures of docs/DESIGN.md and write docs/SETTINGS.md from the code
 	$(BIN)/python docs/rooms.py
+	$(BIN)/python docs/settings.py
 
 sweep: $(READY)  ## 40 trials on MNIST (about a quarter of an hour on 2 cores)
 	$(BIN)/cvae-pipe sweep --dataset mnist --trials 40 --name mnist

@@ -14,7 +14,8 @@ from benchmarks.generators import COPIES, Generator, Images, enough, mixed, one_
 from pipeline.config.sections import DataConfig
 from pipeline.data.preparing import prepare
 from pipeline.data.splits import PreparedData
-from pipeline.evaluation.copying import SAMPLES, SPACES, Surroundings, copies_among, surroundings
+from pipeline.evaluation.copying import SAMPLES, Surroundings, copies_among, surroundings
+from pipeline.evaluation.thresholds import SPACES
 from pipeline.runs.execute import set_up_process
 from pipeline.store.home import Home
 

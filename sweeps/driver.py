@@ -12,9 +12,9 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from pipeline.config.digests import digest
 from pipeline.errors import StudyError
-from pipeline.evaluation.reference import FEWEST_IMAGES, images_per_class
+from pipeline.evaluation.reference import images_per_class
+from pipeline.evaluation.thresholds import FEWEST_IMAGES
 from pipeline.experiments.record import closing as closing_run
 from pipeline.experiments.record import data_info, log_epoch_grids
 from pipeline.experiments.run import prerequisites
@@ -29,13 +29,14 @@ from pipeline.tracking import RunSpec, Status, TrackedRun, Tracker
 from sweeps.analysis.summary import Summary, SweepResult, summarise, write_best
 from sweeps.execution.jobs import EpochDone, Event, Executor, Job, JobDone, JobFailed, JobStopped
 from sweeps.finals import retrain
+from sweeps.finished import LEFT, as_left, study_key
 from sweeps.judges import JudgesBeside, PanelBeside
 from sweeps.progress import OnUpdate, SweepView, TrialView
 from sweeps.record import project, trial_title
 from sweeps.reporting.study import write_sweep_report
 from sweeps.rungs import Rungs
 from sweeps.study.closing import Closing
-from sweeps.study.config import StudyConfig, stored_config
+from sweeps.study.config import StudyConfig, check_amounts, stored_config
 from sweeps.study.ledger import FINISHED, RUNGS, Ledger, load_study
 from sweeps.study.objective import values
 from sweeps.study.proposals import Proposals
@@ -230,14 +231,7 @@ def sweep(
 
     Repeating the call does what is left of it. `timeout` is in seconds; when it is up, what is finished is reported.
     """
-    if trials < 1:
-        raise StudyError(f"--trials is {trials}; it must be 1 or more")
-    if workers < 1:
-        raise StudyError(f"--workers is {workers}; it must be 1 or more")
-    if workers > config.window:
-        raise StudyError(f"--workers {workers} is more than the proposal window {config.window}; raise --window too")
-    if timeout is not None and not timeout > 0:
-        raise StudyError(f"--timeout is {timeout / 60:g} minutes; it must be above 0")
+    check_amounts(config, trials=trials, workers=workers, timeout=timeout)
     deadline = time.time() + timeout if timeout is not None else float("inf")
     set_up_process(config.base.runtime.threads)
     ledger = Ledger(ctx.home, config)
@@ -271,7 +265,12 @@ def sweep(
                 except BaseException:
                     jobs.interrupt(INTERRUPTED)
                     raise
+                if this.view.finished:
+                    view.doing = "drawing and writing the report"
+                    on_update(view)
                 result = finish(jobs, ledger) if this.view.finished else None
+            if result is not None and not ending.unfinished:
+                ledger.study.set_user_attr(LEFT, as_left(result.summary, result))
         finally:
             judges.close()
             panel.close()
@@ -320,7 +319,7 @@ def parent_spec(ctx: Context, config: StudyConfig) -> RunSpec:
     """The study itself as a run: the parent of its trials."""
     return RunSpec(
         name=config.name,
-        key=digest("study", config.name)[:16],
+        key=study_key(config.name),
         params=config.spec(),
         tags={
             "kind": "study",

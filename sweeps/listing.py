@@ -1,14 +1,14 @@
 """The studies and ablations of a home, newest first: how far each is. Reads ledger and store; needs no torch."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from optuna.trial import TrialState
 
 from pipeline.runs.stored import is_whole
 from pipeline.stages.graph import run_key
 from pipeline.store.home import Home
-from sweeps.study.ablation import stored_ablations
+from sweeps.study.ablation import begun, stored_ablations
 from sweeps.study.config import stored_config
 from sweeps.study.ledger import load_study, study_names
 
@@ -29,6 +29,10 @@ class ListedStudy:
     """When its last trial ended, or began: local time, ISO 8601; "" before the first."""
     report: str
     """"" before there is one."""
+    space: tuple[str, ...] = ()
+    """What is searched, e.g. beta 0.1 .. 10 log."""
+    best: dict[str, float] = field(default_factory=dict)
+    """The best value of each objective so far, on validation images."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,9 @@ class ListedAblation:
     done: int
     cells: int
     report: str
+    values: tuple[float, ...] = ()
+    begun: str = ""
+    """UTC, ISO 8601."""
 
 
 def studies(home: Home) -> list[ListedStudy]:
@@ -53,14 +60,22 @@ def studies(home: Home) -> list[ListedStudy]:
             continue
         ends = [when for t in trials if (when := t.datetime_complete or t.datetime_start)]
         failed = [t for t in trials if t.state == TrialState.FAIL]
+        config = stored_config(study)
+        done = [t.values for t in trials if t.state == TrialState.COMPLETE]
         found.append(
             ListedStudy(
                 name,
-                stored_config(study).base.data.dataset,
+                config.base.data.dataset,
                 dict(Counter(STATES.get(t.state, "unfinished") for t in trials)),
                 str(failed[-1].user_attrs.get("reason", "")) if failed else "",
                 max(ends).isoformat(timespec="seconds") if ends else "",
                 _report(home, name),
+                tuple(f"{d.name} {d.describe()}" for d in config.space),
+                {
+                    o.name: (max if o.maximise else min)(values[i] for values in done)
+                    for i, o in enumerate(config.objectives)
+                    if done
+                },
             )
         )
     return sorted(found, key=lambda study: study.last, reverse=True)
@@ -68,6 +83,7 @@ def studies(home: Home) -> list[ListedStudy]:
 
 def ablations(home: Home) -> list[ListedAblation]:
     """Every ablation, the one begun last first."""
+    dates = begun(home)
     return [
         ListedAblation(
             name,
@@ -76,6 +92,8 @@ def ablations(home: Home) -> list[ListedAblation]:
             sum(is_whole(home, run_key(cell, "test")) for cell in config.cells().values()),
             len(config.cells()),
             _report(home, name),
+            config.values,
+            dates.get(name, ""),
         )
         for name, config in reversed(stored_ablations(home).items())
     ]

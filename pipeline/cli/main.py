@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli import reports, runs, stages, status, sweeps, ui
+from pipeline.cli import listing, reports, runs, settings, stages, status, sweeps, ui
+from pipeline.cli.options import Command
 from pipeline.cli.session import say
 from pipeline.errors import CvaePipeError
 
@@ -19,7 +20,7 @@ INTERRUPTED = 130
 COMMANDS = (
     *(stages.prepare, stages.train, stages.evaluate, stages.score, stages.audit),
     *(runs.run, sweeps.sweep, runs.baselines, sweeps.ablate),
-    *(status.status, reports.report, reports.verify, runs.compare, ui.ui),
+    *(settings.config, status.status, listing.ls, reports.report, reports.verify, runs.compare, ui.ui),
 )
 """In the order of --help."""
 
@@ -27,7 +28,7 @@ app = typer.Typer(
     name="cvae-pipe",
     help="Experiment pipelines for conditional VAEs: train, score and compare, one configuration or a sweep of them.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -53,7 +54,7 @@ def _root(
 
 
 for command in COMMANDS:
-    app.command(epilog=command.epilog)(command)  # type: ignore[attr-defined]
+    app.command(cls=Command)(command)
 
 
 def main() -> None:

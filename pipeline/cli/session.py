@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,6 +77,11 @@ def say(text: str) -> None:
 def suggest(*commands: str) -> None:
     """The next useful commands: the last line of a command."""
     say("next: " + "   or   ".join(commands))
+
+
+def quoted(path: Path) -> str:
+    """A path as it can be pasted into a shell from here."""
+    return shlex.quote(short(path))
 
 
 def short(path: Path) -> str:

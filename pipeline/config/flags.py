@@ -1,5 +1,6 @@
 """The daily settings as one table: what every command offers as flags, and what a report's commands are made of."""
 
+import shlex
 from dataclasses import dataclass
 
 from pipeline.config.reading import PRESETS
@@ -21,6 +22,14 @@ class Flag:
     """What the option is read as; the setting's own type does the checking."""
     panel: str
     help: str
+
+    @property
+    def default(self) -> str:
+        """As --help shows it, with the data sets that have another."""
+        usual = as_word(RunConfig().flat()[self.setting])
+        own = {name: preset[self.setting] for name, preset in PRESETS.items() if self.setting in preset}
+        others = [f"{name} {as_word(value)}" for name, value in own.items()]
+        return "; ".join([usual, *others])
 
 
 DAILY = (
@@ -54,11 +63,12 @@ def flags(config: RunConfig, *, leave_out: frozenset[str] = frozenset()) -> str:
     for name, value in config.flat().items():
         if name in leave_out or (value == defaults[name] and name != "data.dataset"):
             continue
-        words.append(f"{OPTIONS[name]} {_word(value)}" if name in OPTIONS else f"--set {name}={_word(value)}")
+        word = shlex.quote(as_word(value))
+        words.append(f"{OPTIONS[name]} {word}" if name in OPTIONS else f"--set {name}={word}")
     return " ".join(words)
 
 
-def _word(value: object) -> str:
+def as_word(value: object) -> str:
     """A setting's value as it is typed."""
     if isinstance(value, list):
         return ",".join(map(str, value))

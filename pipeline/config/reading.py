@@ -1,12 +1,15 @@
 """Where a configuration comes from: defaults < data set preset < TOML < flags and --set. Reads the file it is given."""
 
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pipeline.config.sections import DataConfig
-from pipeline.config.settings import RETIRED, SECTIONS, RunConfig
+from pipeline.config.settings import RETIRED, SECTIONS, RunConfig, suggestion
 from pipeline.errors import ConfigError
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -33,7 +36,65 @@ def read_toml(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"the configuration file {path} cannot be read: {error}") from None
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+        short = re.search(r"=\s*([-+]?)(\.\d+)", path.read_text(encoding="utf-8"))  # a number to everybody but TOML
+        hint = f"; write {short[1]}0{short[2]} for {short[1]}{short[2]}" if short else ""
+        raise ConfigError(f"{path} is not valid TOML: {error}{hint}") from None
+
+
+@dataclass(frozen=True)
+class Given:
+    """A value that somebody gave a setting, as it was typed, and where."""
+
+    value: Any
+    source: str
+    """--beta, --set, or the name of a file."""
+
+
+def given_settings(
+    tables: Mapping[str, Any] | None = None,
+    *,
+    sets: Iterable[str] = (),
+    flags: Mapping[str, Any] | None = None,
+    other_tables: Iterable[str] = ("space",),
+    file: str = "the file",
+    options: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, Given]:
+    """What was given, by setting: TOML tables < flags and --set entries ("section.key=value").
+
+    `flags` maps setting names to values, None meaning "not given"; `options` what they are called. Tables named in
+    `other_tables` belong to somebody else (a sweep's search space) and are passed over. ConfigError for what names no
+    setting, and for a setting that a flag and --set, or two of the latter, give two values: neither is to be ignored.
+    """
+    given: dict[str, Given] = {}
+    for section, table in (tables or {}).items():
+        if section in other_tables:
+            continue
+        if section not in SECTIONS:
+            near = suggestion(section)
+            under, _, key = near.partition(".")
+            hint = f"; did you mean {near}? Write {key} = .. under [{under}]" if near else ""
+            raise ConfigError(
+                f"unknown table [{section}] in {file}; tables are {', '.join([*SECTIONS, *other_tables])}{hint}"
+            )
+        if not isinstance(table, Mapping):
+            raise ConfigError(f"{section} is {table!r}; it must be a table: [{section}]")
+        named = {f"{section}.{key}": Given(value, file) for key, value in table.items()}
+        given |= {name: value for name, value in named.items() if name not in RETIRED}  # the file may be an old one
+    typed = {name: Given(value, options.get(name, name)) for name, value in (flags or {}).items() if value is not None}
+    for entry in sets:
+        name, equals, value = entry.partition("=")
+        name = name.strip()
+        if not equals:
+            raise ConfigError(f"--set {entry} has no value; write --set section.key=value, e.g. --set train.beta=4")
+        if name in typed and _parsed(name, typed[name].value) != _parsed(name, value):
+            other = typed[name]
+            raise ConfigError(f"{name} is given twice: {other.source} {other.value} and --set {entry}; give it once")
+        typed[name] = Given(value, "--set")
+    return given | typed
+
+
+def _parsed(name: str, value: Any) -> Any:
+    return RunConfig().with_settings({name: value}).flat()[name]
 
 
 def build_config(
@@ -43,26 +104,19 @@ def build_config(
     flags: Mapping[str, Any] | None = None,
     other_tables: Iterable[str] = ("space",),
 ) -> RunConfig:
-    """One RunConfig from defaults < data set preset < TOML tables < flags < --set entries ("section.key=value").
+    """One RunConfig from defaults < data set preset < TOML tables < flags and --set entries; see `given_settings`."""
+    return config_of(given_settings(tables, sets=sets, flags=flags, other_tables=other_tables))
 
-    `flags` maps setting names to values, None meaning "not given". Tables named in `other_tables` belong to
-    somebody else (a sweep's search space) and are passed over.
-    """
-    settings: dict[str, Any] = {}
-    for section, table in (tables or {}).items():
-        if section in other_tables:
-            continue
-        if section not in SECTIONS:
-            raise ConfigError(f"unknown table [{section}]; tables are {', '.join([*SECTIONS, *other_tables])}")
-        if not isinstance(table, Mapping):
-            raise ConfigError(f"{section} is {table!r}; it must be a table: [{section}]")
-        named = {f"{section}.{key}": value for key, value in table.items()}
-        settings |= {name: value for name, value in named.items() if name not in RETIRED}  # the file may be an old one
-    settings |= {name: value for name, value in (flags or {}).items() if value is not None}
-    for entry in sets:
-        name, equals, value = entry.partition("=")
-        if not equals:
-            raise ConfigError(f"--set {entry} has no value; write --set section.key=value, e.g. --set train.beta=4")
-        settings[name.strip()] = value
+
+def config_of(given: Mapping[str, Given]) -> RunConfig:
+    """The defaults, the data set's preset, and what was given over them."""
+    settings = {name: one.value for name, one in given.items()}
     dataset = RunConfig().with_settings({"data.dataset": settings.get("data.dataset", DataConfig.dataset)}).data.dataset
     return RunConfig().with_settings({**PRESETS.get(dataset, {}), **settings})
+
+
+def sources(config: RunConfig, given: Mapping[str, Given]) -> dict[str, str]:
+    """Where each setting of that configuration comes from: default, preset of the data set, a file, a flag."""
+    usual = dict.fromkeys(config.flat(), "default")
+    preset = dict.fromkeys(PRESETS.get(config.data.dataset, {}), f"preset of {config.data.dataset}")
+    return usual | preset | {name: one.source for name, one in given.items()}

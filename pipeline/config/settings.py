@@ -1,6 +1,7 @@
 """RunConfig: every section together, and settings by name: "section.key" read, typed, replaced, written as TOML."""
 
 import dataclasses
+import difflib
 import tomllib
 import types
 import typing
@@ -99,12 +100,33 @@ def setting_type(name: str) -> Any:
 
 def _split_name(name: str) -> tuple[str, str]:
     section, _, key = name.partition(".")
+    near = suggestion(name)
+    hint = f"; did you mean {near}?" if near else ""
     if section not in SECTIONS or not key:
-        raise ConfigError(f"unknown setting {name}; settings are section.key with section one of {', '.join(SECTIONS)}")
+        sections = ", ".join(SECTIONS)
+        raise ConfigError(f"unknown setting {name}; settings are section.key with section one of {sections}{hint}")
     keys = [f.name for f in dataclasses.fields(SECTIONS[section])]
     if key not in keys:
-        raise ConfigError(f"unknown setting {name}; {section} has {', '.join(keys)}")
+        raise ConfigError(f"unknown setting {name}; {section} has {', '.join(keys)}{hint}")
     return section, key
+
+
+ALSO_CALLED = {"lr": "train.learning_rate", "model": "model.kind", "limit": "data.train_limit"}
+"""What people call settings besides their names."""
+
+
+def suggestion(name: str) -> str:
+    """The setting that somebody may have meant by a name that is none; "" where nothing is near."""
+    names = [f"{section}.{f.name}" for section, cls in SECTIONS.items() for f in dataclasses.fields(cls)]
+    key = name.rpartition(".")[2].replace("-", "_")
+    if key in ALSO_CALLED:
+        return ALSO_CALLED[key]
+    if same := [full for full in names if full.partition(".")[2] == key]:
+        return same[0]
+    near = difflib.get_close_matches(name, names, 1) or difflib.get_close_matches(
+        key, [full.partition(".")[2] for full in names], 1, 0.75
+    )
+    return next((full for full in names if near and near[0] in (full, full.partition(".")[2])), "")
 
 
 def _typed(name: str, value: Any) -> Any:
@@ -122,7 +144,7 @@ def _typed(name: str, value: Any) -> Any:
             # .5 and 5. are numbers to everybody but TOML
             value = kind(text) if kind in (int, float) else tomllib.loads(f"value = {text}")["value"]
         except ValueError:  # a TOMLDecodeError too
-            raise ConfigError(f"{name} is {value!r}; it must be {_describe(kind)}") from None
+            raise ConfigError(f"{name} is {value!r}; it must be {describe(kind)}") from None
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(kind, types.GenericAlias):
@@ -131,9 +153,10 @@ def _typed(name: str, value: Any) -> Any:
             return tuple(widths)
     elif isinstance(value, kind) and not (kind is not bool and isinstance(value, bool)):
         return value
-    raise ConfigError(f"{name} is {value!r}; it must be {_describe(kind)}")
+    raise ConfigError(f"{name} is {value!r}; it must be {describe(kind)}")
 
 
-def _describe(kind: Any) -> str:
+def describe(kind: Any) -> str:
+    """What a value of that type is, in words."""
     names = {int: "a whole number", float: "a number", bool: "true or false"}
     return names.get(kind, "a list of whole numbers, e.g. 512,256")

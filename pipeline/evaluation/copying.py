@@ -11,7 +11,6 @@ from torch import Tensor
 
 from pipeline.data.splits import PreparedData, Split
 from pipeline.evaluation.metrics.copying import (
-    NULL_SHARE,
     Control,
     Nearest,
     NearShare,
@@ -21,13 +20,13 @@ from pipeline.evaluation.metrics.copying import (
     shapes,
 )
 from pipeline.evaluation.reference import stratified_indices
+from pipeline.evaluation.thresholds import NULL_SHARE, SPACES
 from pipeline.models.architecture import Architecture
 from pipeline.models.priors import Prior
 from pipeline.models.sampling import conditional_samples
 
 SAMPLES = {True: 200, False: 1_000}
 """Of each group: of a class, or of all where a model is not told the class."""
-SPACES = ("pixels", "shape")
 SHOWN = 10
 """Pairs of a sample and its training image that are shown: the nearest ones."""
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pipeline.data.splits import PreparedData, Split
 from pipeline.evaluation.judges.networks import Judge, predict_logits
-from pipeline.evaluation.metrics.latent import ACTIVE_VARIANCE
+from pipeline.evaluation.thresholds import ACTIVE_VARIANCE
 from pipeline.grids import tile
 from pipeline.models.architecture import Architecture
 from pipeline.models.losses import gaussian_kl_per_dim

@@ -14,13 +14,11 @@ from pipeline.evaluation.judges.networks import Judge, Judges, judge_outputs, pr
 from pipeline.evaluation.metrics.diversity import PixelPCA, vendi_score
 from pipeline.evaluation.metrics.neighbours import covered, growth_of_coverage, knn_radii
 from pipeline.evaluation.metrics.rates import conditional_accuracy
+from pipeline.evaluation.thresholds import FEWEST_IMAGES
 
 PCA_COMPONENTS = 50
 
 
-FEWEST_IMAGES = 10
-"""Images of a class below which there is no score of coverage and diversity: with two a class a model reaches 8 % of
-real images' coverage, or 80 %, by chance."""
 MOST_DRAWS = 5
 OVERLAP = 0.1
 """Of its images that two draws may share, at most."""

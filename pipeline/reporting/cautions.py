@@ -6,7 +6,7 @@ of them fails, the number is right and what people take from it is wrong.
 
 from collections.abc import Iterator
 
-from pipeline.evaluation.metrics.latent import COLLAPSED_KL
+from pipeline.evaluation.thresholds import COLLAPSED_KL
 from pipeline.reporting.citation import Phrase, cited
 from pipeline.runs.outcome import Outcome
 

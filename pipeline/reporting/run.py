@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from pipeline.config.flags import flags
+from pipeline.config.settings import RunConfig
 from pipeline.reporting.blocks import Code, Report
 from pipeline.reporting.sections.calibration import calibration_section
 from pipeline.reporting.sections.classes import classes_section
@@ -14,6 +15,7 @@ from pipeline.reporting.sections.reproduce import reproduce_section
 from pipeline.reporting.sections.result import result_section
 from pipeline.reporting.sections.training import training_section
 from pipeline.reporting.writing import write_report
+from pipeline.runs.names import differences, setting_words
 from pipeline.runs.outcome import Outcome
 from pipeline.store.files import write_atomically
 from pipeline.store.home import Home
@@ -26,7 +28,7 @@ def run_report(outcome: Outcome) -> Report:
         title=outcome.name,
         subtitle=(
             f"{config.model.kind} on {config.data.dataset}: {images['train']:,} training, {images['val']:,} validation "
-            f"and {images['test']:,} test images; every number is of the {outcome.split} split"
+            f"and {images['test']:,} test images; {_set(config)}; every number is of the {outcome.split} split"
         ),
         sections=(
             result_section(outcome),
@@ -40,6 +42,12 @@ def run_report(outcome: Outcome) -> Report:
             reproduce_section(f"cvae-pipe run {flags(config)}", outcome, Code(config.to_toml(), "toml")),
         ),
     )
+
+
+def _set(config: RunConfig) -> str:
+    """Every setting that is not the data set's default."""
+    own = differences(config)
+    return f"set: {setting_words(own, most=len(own))}" if own else "all settings at their defaults"
 
 
 def write_run_report(outcome: Outcome, home: Home) -> Path:

@@ -9,14 +9,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 from jaxtyping import Float
-from safetensors.torch import load_file
-from torch import Tensor
+from safetensors.numpy import load_file
 
 from pipeline.errors import ConfigError, ReportError
 from pipeline.evaluation.catalog import METRICS, show
-from pipeline.models.sampling import balanced_labels
 from pipeline.runs.outcome import Outcome
 from pipeline.stages.graph import EVALUATE, EXPOST, PREPARE, REFERENCE, SCORE
 from pipeline.store.home import Home
@@ -142,9 +140,9 @@ def paired_names(first: Outcome, other: Outcome) -> set[str]:
 class Items:
     """The numbers behind a metric of one run, in pairs with those of other runs."""
 
-    values: Float[Tensor, " N"]
+    values: Float[np.ndarray, " N"]
     """Per image, or per sample; their mean is the metric."""
-    without: Float[Tensor, "G N"] | None = None
+    without: Float[np.ndarray, "G N"] | None = None
     """The same with every G-th generated image left out, in turn, where they rest on the sample as a whole."""
 
 
@@ -154,11 +152,11 @@ def paired_items(home: Home, run: Outcome) -> dict[str, Items]:
     Under a fitted prior, which leaves bce as it is, the others a second time with `_expost` behind their names.
     """
     folder = home.store.path("evaluate", EVALUATE.key(run.config, run.split))
-    terms = {name: value.double() for name, value in load_file(folder / "per_image.safetensors").items()}
+    terms = {name: value.astype(float) for name, value in load_file(folder / "per_image.safetensors").items()}
     terms["neg_elbo"] = terms["bce"] + terms["kl"]
     if run.fitted:
         fitted = home.store.path("expost", EXPOST.key(run.config, run.split))
-        terms["kl_expost"] = load_file(fitted / "per_image.safetensors")["kl"].double()
+        terms["kl_expost"] = load_file(fitted / "per_image.safetensors")["kl"].astype(float)
         terms["neg_elbo_expost"] = terms["bce"] + terms["kl_expost"]
     items = {name: Items(values) for name, values in terms.items()}
     if run.per_class is not None:
@@ -170,11 +168,12 @@ def paired_items(home: Home, run: Outcome) -> dict[str, Items]:
 
 def _sampled_items(run: Outcome, folder: Path, end: str) -> dict[str, Items]:
     samples = load_file(folder / "per_sample.safetensors")
-    labels = balanced_labels(run.config.score.per_class, run.facts["classes"])
-    without = samples["covered_without"].double().flatten(1)
+    labels = np.repeat(np.arange(run.facts["classes"]), run.config.score.per_class)  # as `balanced_labels` has them
+    without = samples["covered_without"].astype(float)
+    without = without.reshape(len(without), -1)
     return {
-        f"accuracy{end}": Items((samples["predicted"] == labels).double()),
-        f"coverage{end}": Items(samples["covered"].double().flatten(), without),
+        f"accuracy{end}": Items((samples["predicted"] == labels).astype(float)),
+        f"coverage{end}": Items(samples["covered"].astype(float).ravel(), without),
     }
 
 
@@ -185,10 +184,10 @@ def difference(first: Items, second: Items, better: str) -> Difference | None:
     """
     if first.values.shape != second.values.shape:
         return None
-    delta = second.values - first.values
-    mean, variance = float(delta.mean()), float(delta.var()) / len(delta)
+    delta = np.asarray(second.values, float) - np.asarray(first.values, float)
+    mean, variance = float(delta.mean()), float(delta.var(ddof=1)) / len(delta)
     if first.without is not None and second.without is not None:
-        variance += _of_the_sample(second.without - first.without - delta)
+        variance += _of_the_sample(np.asarray(second.without, float) - np.asarray(first.without, float) - delta)
     half = Z95 * variance**0.5
     low, high = mean - half, mean + half
     if low <= 0 <= high:
@@ -197,11 +196,11 @@ def difference(first: Items, second: Items, better: str) -> Difference | None:
         verdict = "better" if (mean > 0) == (better == "higher") else "worse"
     else:
         verdict = "higher" if mean > 0 else "lower"
-    assert torch.isfinite(delta).all()
+    assert np.isfinite(delta).all()
     return Difference(mean, low, high, verdict)
 
 
-def _of_the_sample(change: Float[Tensor, "G N"]) -> float:
+def _of_the_sample(change: Float[np.ndarray, "G N"]) -> float:
     """Variance of the mean of N items over samples of generated images, from what leaving out a G-th of them changes.
 
     The jackknife (Efron & Stein 1981), less what the single items' chances put into it: the spread over items has these
@@ -209,5 +208,5 @@ def _of_the_sample(change: Float[Tensor, "G N"]) -> float:
     """
     groups, items = change.shape
     apart = change - change.mean(0)  # (G, N)
-    shared = apart.mean(1).square() - apart.var(1) / items
+    shared = np.square(apart.mean(1)) - apart.var(1, ddof=1) / items
     return max(0.0, (groups - 1) / groups * float(shared.sum()))

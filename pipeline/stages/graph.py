@@ -212,6 +212,9 @@ INSIDE = Stage(
     when=lambda c, s: s == "test",  # a sweep's trials are many, and nobody looks inside of each
 )
 
+REAL_GRID = "real.png"
+"""Where `calibration` keeps real images in the layout of the generated ones."""
+
 STAGES = (
     *(PREPARE, JUDGE, REFERENCE, SURROUNDINGS, TRAIN),
     *(EVALUATE, SCORE, PRIOR, EXPOST, PANEL, COPYING, AUDIT, CALIBRATION, INSIDE),

@@ -5,7 +5,8 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 
 from pipeline.errors import ConfigError
-from pipeline.evaluation.priors import FittedPrior, cut, fit_prior
+from pipeline.evaluation.priors import FittedPrior, fit_prior
+from pipeline.evaluation.thresholds import cut
 from pipeline.models.priors import ClassMixtures
 from pipeline.stages.context import Context
 from pipeline.stages.graph import PRIOR

@@ -9,12 +9,10 @@ from pipeline.evaluation.metrics.diversity import PixelPCA
 from pipeline.evaluation.reference import Reference, build_reference, reference_rows, stratified_indices
 from pipeline.grids import GRID_COLUMNS, save_grid
 from pipeline.stages.context import Context, Result
-from pipeline.stages.graph import CALIBRATION, REFERENCE
+from pipeline.stages.graph import CALIBRATION, REAL_GRID, REFERENCE
 from pipeline.stages.judge import judge
 from pipeline.stages.prepare import prepare
 from pipeline.store.files import read_json, write_json
-
-REAL_GRID = "real.png"
 
 
 def reference(ctx: Context, split: str) -> Reference:

@@ -84,3 +84,10 @@ def stored_ablations(home: Home) -> dict[str, AblationConfig]:
         base = RunConfig.from_stored(held["base"])
         found[held["name"]] = AblationConfig(**held | {"base": base, "values": tuple(held["values"])})
     return found
+
+
+def begun(home: Home) -> dict[str, str]:
+    """When each ablation was begun, by name: UTC, ISO 8601; of two with one name, the later one."""
+    folders = [home.store.path("ablation", key) for key in home.store.keys("ablation")]
+    dates = sorted((str(read_json(f / MANIFEST)["finished_at"]), f) for f in folders)
+    return {str(read_json(folder / "definition.json")["name"]): date for date, folder in dates}

@@ -135,6 +135,18 @@ def stored_config(study: optuna.Study) -> StudyConfig:
     )
 
 
+def check_amounts(config: StudyConfig, *, trials: int, workers: int | None, timeout: float | None) -> None:
+    """StudyError for a number of trials, of workers, or of seconds that no sweep of this study can have."""
+    if trials < 1:
+        raise StudyError(f"--trials is {trials}; it must be 1 or more")
+    if workers is not None and workers < 1:
+        raise StudyError(f"--workers is {workers}; it must be 1 or more")
+    if workers is not None and workers > config.window:
+        raise StudyError(f"--workers {workers} is more than the proposal window {config.window}; raise --window too")
+    if timeout is not None and not timeout > 0:
+        raise StudyError(f"--timeout is {timeout / 60:g} minutes; it must be above 0")
+
+
 def checked_name(name: str) -> str:
     """The name of a study or an ablation, which names a folder; StudyError if it can't."""
     # File names hold 255 bytes, and an emoji is four.

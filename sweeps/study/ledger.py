@@ -11,6 +11,7 @@ from pipeline.errors import StudyError
 from pipeline.store.files import try_lock
 from pipeline.store.home import Home
 from sweeps.study.config import DEFINITION, SAMPLER_BEFORE, SPEC, StudyConfig, stored_config
+from sweeps.study.continuing import refusal
 from sweeps.study.storage import open_study, quiet_optuna, readable, storage
 
 RUNGS = "rungs"
@@ -48,12 +49,7 @@ class Ledger:
         held = {k: v for k, v in before.items() if k in spec} | held
         changed = sorted(k for k in (spec.keys() | held.keys()) - RETIRED if spec.get(k) != held.get(k))
         if changed:
-            shown = "; ".join(f"{k} was {held.get(k, 'absent')}, now {spec.get(k, 'absent')}" for k in changed[:4])
-            more = f" (and {len(changed) - 4} more)" if len(changed) > 4 else ""
-            raise StudyError(
-                f"study {self.config.name} was started with other settings: {shown}{more}; "
-                "repeat the old ones to resume it, or choose another --name"
-            )
+            raise StudyError(refusal(self.config.name, held, spec, changed, ""))
 
     @property
     def trials(self) -> list[FrozenTrial]:

@@ -24,16 +24,12 @@ from torch import Tensor
 from pipeline.evaluation.blur import blurred
 from pipeline.evaluation.metrics.neighbours import distance_blocks, nearest
 from pipeline.evaluation.metrics.rates import wilson_interval
+from pipeline.evaluation.thresholds import ALLOWED
 
 SHAPE_BLUR = 1.5
 """Pixels, at 28 x 28: shapes that differ by less than this are one shape."""
 SHAPE_SIDE = 14
 """Pixels of a side that blurred shapes are kept at: no finer detail is left in them."""
-NULL_SHARE = 0.01
-"""Of held-out images are taken for unusually near, which sets the bound."""
-ALLOWED = 0.03
-"""Share of near images that an honest model may have: its samples lie where training images are dense, and the bound
-itself is estimated from a few hundred held-out images."""
 LEVEL = 1e-3
 """Chance that one model, honest and as near as is allowed, is flagged by any of its tests."""
 CONTROL_LEVEL = 0.02

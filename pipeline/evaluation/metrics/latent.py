@@ -11,14 +11,12 @@ import numpy.typing as npt
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pipeline.evaluation.thresholds import ACTIVE_VARIANCE, COLLAPSED_KL
+
 if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
     from sklearn.neural_network import MLPClassifier
 
-ACTIVE_VARIANCE = 0.01
-"""Variance over images of a dimension's mean above which it counts as active (Burda et al. 2016)."""
-COLLAPSED_KL = 0.5
-"""Total KL in nats below which a posterior counts as collapsed: less than a coin toss of information."""
 HIDDEN_UNITS = 64
 """Width of the one-hidden-layer probe."""
 MAX_EPOCHS, PATIENCE, LEAST_GAIN = 200, 20, 1e-3

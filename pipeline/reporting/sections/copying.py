@@ -1,7 +1,6 @@
 """The section "Copies of training images": how many samples are unusually near to one, and the nearest pairs."""
 
-from pipeline.evaluation.copying import SPACES
-from pipeline.evaluation.metrics.copying import ALLOWED, NULL_SHARE
+from pipeline.evaluation.thresholds import ALLOWED, NULL_SHARE, SPACES
 from pipeline.reporting.blocks import Figure, Section, Table, Text
 from pipeline.reporting.citation import Phrase, cited
 from pipeline.reporting.pictures import enlarged

@@ -9,7 +9,6 @@ from helpers import quick_config
 
 from pipeline.evaluation.metrics.neighbours import covered, covered_without, growth_of_coverage, knn_radii
 from pipeline.evaluation.reference import (
-    FEWEST_IMAGES,
     build_reference,
     covered_per_class,
     images_per_class,
@@ -18,6 +17,7 @@ from pipeline.evaluation.reference import (
     stratified_indices,
 )
 from pipeline.evaluation.scoring import per_class_table, score_metrics, score_model
+from pipeline.evaluation.thresholds import FEWEST_IMAGES
 from pipeline.stages.context import Context
 from pipeline.stages.judge import judge
 from pipeline.store.home import Home

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipeline.evaluation.metrics.latent import COLLAPSED_KL
+from pipeline.evaluation.thresholds import COLLAPSED_KL
 from pipeline.reporting.blocks import Report, Section, Text
 from pipeline.reporting.cautions import cautions
 from pipeline.reporting.html import render_html

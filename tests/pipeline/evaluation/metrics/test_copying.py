@@ -8,15 +8,8 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 
 from pipeline.evaluation.blur import blurred
-from pipeline.evaluation.metrics.copying import (
-    ALLOWED,
-    LEVEL,
-    Control,
-    near_share,
-    nearest_image,
-    nearest_of_both,
-    shapes,
-)
+from pipeline.evaluation.metrics.copying import LEVEL, Control, near_share, nearest_image, nearest_of_both, shapes
+from pipeline.evaluation.thresholds import ALLOWED
 
 
 def normal(n, d, seed=0):
