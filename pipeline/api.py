@@ -11,7 +11,8 @@ cheap; the libraries come with the first call.
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from pipeline.tracking import MlflowTracker
     from sweeps.analysis.summary import Summary
     from sweeps.analysis.trends import Ablation
+    from sweeps.keeping.packing import Packed
+    from sweeps.keeping.removal import Plan
+    from sweeps.keeping.unpacking import Unpacked
     from sweeps.progress import SweepView
     from sweeps.study.ablation import AblationConfig
     from sweeps.study.config import StudyConfig
@@ -154,7 +158,8 @@ def run(
 
     ctx = open_context(config, home, say=say, progress=progress)
     ctx.force.update(s.name for s in STAGES if force and not s.shared)
-    result = experiments.run(ctx, lambda: connect(ctx.home, say=say))
+    with working(ctx.home, "run"):
+        result = experiments.run(ctx, lambda: connect(ctx.home, say=say))
     return Run(result.outcome, ctx.home, result.run_id)
 
 
@@ -165,7 +170,8 @@ def baselines(
     from pipeline.experiments.baselines import baselines as train_all
 
     ctx = open_context(config, home, say=say, progress=progress)
-    return train_all(ctx, lambda: connect(ctx.home, say=say))
+    with working(ctx.home, "baselines"):
+        return train_all(ctx, lambda: connect(ctx.home, say=say))
 
 
 def load_run(name: str, *, home: Home | None = None) -> Run:
@@ -317,17 +323,18 @@ def sweep(
     kind = executor_kind(study.base, executor)
     n_workers = min(_workers(None), study.window) if workers is None else workers
     placement = place(kind, workers=n_workers, at_once=min(study.window, trials))
-    result = drive(
-        ctx,
-        study,
-        trials=trials,
-        closing=Closing(final_seeds, preferences(tuple(prefer), study.objectives), judges),
-        connect=lambda: connect(ctx.home, say=say),
-        make_executor=placement.make,
-        workers=placement.workers,
-        timeout=timeout * 60 if timeout is not None else None,
-        on_update=on_update,
-    )
+    with working(ctx.home, f"sweep {study.name}"):
+        result = drive(
+            ctx,
+            study,
+            trials=trials,
+            closing=Closing(final_seeds, preferences(tuple(prefer), study.objectives), judges),
+            connect=lambda: connect(ctx.home, say=say),
+            make_executor=placement.make,
+            workers=placement.workers,
+            timeout=timeout * 60 if timeout is not None else None,
+            on_update=on_update,
+        )
     return Study(result.summary, result.report, result.best, result.run_id)
 
 
@@ -383,13 +390,14 @@ def ablate(
 
     kind, n_workers = executor_kind(grid.base, executor), _workers(workers)
     ctx = open_context(grid.base, home, say=say, progress=progress)
-    return drive(
-        ctx,
-        grid,
-        connect=lambda: connect(ctx.home, say=say),
-        make_executor=place(kind, workers=n_workers, at_once=len(grid.cells())).make,
-        on_state=on_state,
-    )
+    with working(ctx.home, f"ablate {grid.name}"):
+        return drive(
+            ctx,
+            grid,
+            connect=lambda: connect(ctx.home, say=say),
+            make_executor=place(kind, workers=n_workers, at_once=len(grid.cells())).make,
+            on_state=on_state,
+        )
 
 
 def rebuild_report(name: str, *, home: Home | None = None) -> Path:
@@ -449,6 +457,55 @@ def home_status(home: Home | None = None) -> dict[str, Any]:
     }
 
 
+# ---- house-keeping -------------------------------------------------------------------------------------------------
+
+
+def remove(names: Iterable[str], *, dry_run: bool = True, home: Home | None = None) -> "Plan":
+    """Studies, ablations, runs or comparisons, with what nobody else needs of them; a plan alone until `dry_run` is
+    False. HomeError while a sweep or a run is at work in the home."""
+    from sweeps.keeping.removal import finish_pending, plan_removal
+
+    home = home or Home.from_environment()
+    finish_pending(home)
+    plan = plan_removal(home, tuple(names))
+    if not dry_run:
+        plan.carry_out()
+    return plan
+
+
+def collect(*, days: float = 7, dry_run: bool = True, home: Home | None = None) -> "Plan":
+    """What no study, run or report of the home needs and is older than `days`; a plan alone until `dry_run` is
+    False."""
+    from sweeps.keeping.removal import finish_pending, plan_collection
+
+    home = home or Home.from_environment()
+    finish_pending(home)
+    plan = plan_collection(home, days=days)
+    if not dry_run:
+        plan.carry_out()
+    return plan
+
+
+def pack(name: str, out: Path, *, data: bool = True, home: Home | None = None) -> "Packed":
+    """A study in one zip file: results, ledger, report, MLflow's runs; without `data`, less the prepared images."""
+    from sweeps.keeping.packing import pack as write
+
+    home = home or Home.from_environment()
+    with working(home, f"pack {name}"):
+        return write(home, name, out, data=data)
+
+
+def unpack(path: Path, *, most_gb: float = 20, home: Home | None = None, say: Say = _silent) -> "Unpacked":
+    """Take a packed study into the home: it verifies, reports and continues there. PackError for a file that does not
+    keep to the rules; nothing in it is run."""
+    from sweeps.keeping.unpacking import unpack as take_in
+
+    home = home or Home.from_environment()
+    home.check_writable()
+    with working(home, f"unpack {path.name}"):
+        return take_in(home, path, connect=lambda: connect(home, say=say), most_gb=most_gb, say=say)
+
+
 # ---- what they share -----------------------------------------------------------------------------------------------
 
 
@@ -468,6 +525,21 @@ def open_context(
 
     set_up_process(config.runtime.threads)
     return Context(config, home, say=say, progress=progress, force=force or set())
+
+
+@contextmanager
+def working(home: Home, what: str) -> Iterator[None]:
+    """Results are made inside, beside others and never beside a removal; one that a kill cut short is finished
+    first."""
+    from pipeline.store.trash import pending
+    from pipeline.store.use import at_work
+
+    if any(pending(home)):
+        from sweeps.keeping.removal import finish_pending
+
+        finish_pending(home)
+    with at_work(home, what):
+        yield
 
 
 def connect(home: Home, *, say: Say = _silent) -> "MlflowTracker":

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli import reports, runs, stages, status, sweeps, ui
+from pipeline.cli import keeping, reports, runs, stages, status, sweeps, ui
 from pipeline.cli.session import say
 from pipeline.errors import CvaePipeError
 
@@ -20,6 +20,7 @@ COMMANDS = (
     *(stages.prepare, stages.train, stages.evaluate, stages.score, stages.audit),
     *(runs.run, sweeps.sweep, runs.baselines, sweeps.ablate),
     *(status.status, reports.report, reports.verify, runs.compare, ui.ui),
+    *(keeping.rm, keeping.gc, keeping.pack, keeping.unpack),
 )
 """In the order of --help."""
 

@@ -75,12 +75,17 @@ def keep_definition(home: Home, config: AblationConfig) -> None:
     home.store.build("ablation", digest("ablation", held), make)
 
 
-def stored_ablations(home: Home) -> dict[str, AblationConfig]:
-    """The grids that were begun, by name; of two with one name, the later one."""
-    folders = [home.store.path("ablation", key) for key in home.store.keys("ablation")]
-    found = {}
-    for folder in sorted(folders, key=lambda folder: (folder / MANIFEST).stat().st_mtime_ns):
+def every_ablation(home: Home) -> list[tuple[str, AblationConfig]]:
+    """Every grid that was begun, with its key in the store, the one begun last at the end."""
+    folders = [(key, home.store.path("ablation", key)) for key in home.store.keys("ablation")]
+    found = []
+    for key, folder in sorted(folders, key=lambda pair: (pair[1] / MANIFEST).stat().st_mtime_ns):
         held = read_json(folder / "definition.json")
         base = RunConfig.from_stored(held["base"])
-        found[held["name"]] = AblationConfig(**held | {"base": base, "values": tuple(held["values"])})
+        found.append((key, AblationConfig(**held | {"base": base, "values": tuple(held["values"])})))
     return found
+
+
+def stored_ablations(home: Home) -> dict[str, AblationConfig]:
+    """The grids that were begun, by name; of two with one name, the later one."""
+    return {config.name: config for _, config in every_ablation(home)}

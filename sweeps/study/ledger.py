@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import optuna
+from filelock import FileLock
 from optuna.trial import FrozenTrial, TrialState
 
 from pipeline.config.settings import BEFORE_ADDED, RETIRED
@@ -23,10 +24,7 @@ class Ledger:
 
     def __init__(self, home: Home, config: StudyConfig) -> None:
         self.config = config
-        self._lock = try_lock(
-            home.mlruns / f".study-{config.name}.lock",
-            f"study {config.name} is being driven by another process; wait for it, or choose another --name",
-        )
+        self._lock = study_lock(home, config.name)
         try:
             self.study = open_study(home, config)
             self._check_spec()
@@ -90,12 +88,25 @@ class Ledger:
             self.study.tell(trial.number, values, state=state)
 
 
-def study_names(home: Home) -> list[str]:
-    """The studies in this home's database."""
+def study_lock(home: Home, name: str) -> FileLock:
+    """Held by the one process that writes a study; HomeError if another does."""
+    return try_lock(
+        home.mlruns / f".study-{name}.lock",
+        f"study {name} is being driven by another process; wait for it, or choose another --name",
+    )
+
+
+UNPACKING = ".unpacking-"
+"""Begins the name of a study that is being unpacked: it is none yet."""
+
+
+def study_names(home: Home, *, all_: bool = False) -> list[str]:
+    """The studies in this home's database; `all_`: those that are half unpacked, too."""
     if not (home.mlruns / "optuna.db").exists():
         return []
     with quiet_optuna(), readable(home):
-        return sorted(optuna.study.get_all_study_names(storage(home)))
+        names = sorted(optuna.study.get_all_study_names(storage(home)))
+    return [name for name in names if all_ or not name.startswith(UNPACKING)]
 
 
 def load_study(home: Home, name: str) -> optuna.Study:
