@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pipeline.tracking import MlflowTracker
     from sweeps.analysis.summary import Summary
     from sweeps.analysis.trends import Ablation
+    from sweeps.keeping.doctor import Diagnosis
     from sweeps.keeping.packing import Packed
     from sweeps.keeping.removal import Plan
     from sweeps.keeping.unpacking import Unpacked
@@ -484,6 +485,13 @@ def collect(*, days: float = 7, dry_run: bool = True, home: Home | None = None) 
     if not dry_run:
         plan.carry_out()
     return plan
+
+
+def doctor(*, thoroughly: bool = False, home: Home | None = None) -> "Diagnosis":
+    """What is wrong with the installation and the home, and what mends it; `thoroughly`: every stored hash, too."""
+    from sweeps.keeping.doctor import diagnose
+
+    return diagnose(home or Home.from_environment(), thoroughly=thoroughly)
 
 
 def pack(name: str, out: Path, *, data: bool = True, home: Home | None = None) -> "Packed":

@@ -10,7 +10,7 @@ from pipeline.stages.graph import run_key
 from pipeline.store.home import Home
 from sweeps.study.ablation import stored_ablations
 from sweeps.study.config import stored_config
-from sweeps.study.ledger import load_study, study_names
+from sweeps.study.ledger import every_study
 
 STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 
@@ -46,8 +46,7 @@ class ListedAblation:
 def studies(home: Home) -> list[ListedStudy]:
     """Every study, the one with the latest trial first."""
     found = []
-    for name in study_names(home):
-        study = load_study(home, name)
+    for name, study in every_study(home).items():
         trials = study.get_trials(deepcopy=False)
         if not trials:
             continue

@@ -49,6 +49,31 @@ def gc(
     _show(plan, done=yes, json_=json_, command="gc" if days == 7 else f"gc --days {days:g}")
 
 
+SIGNS = {"ok": "ok", "note": "note", "warning": "beware", "wrong": "WRONG"}
+
+
+@examples("cvae-pipe doctor", "cvae-pipe doctor --thorough", "cvae-pipe doctor --json")
+def doctor(
+    thorough: Annotated[bool, typer.Option("--thorough", help="Hash every stored file.")] = False,
+    json_: Json = False,
+) -> None:
+    """Say what is wrong with the installation and this home, and the command that mends it; exit code 1 if anything is.
+
+    Looks at packages, permissions, stores, studies, data, reports, the tracker and proxies; changes nothing.
+    """
+    from pipeline import api
+
+    found = api.doctor(thoroughly=thorough)
+    if json_:
+        print_json(found.document())
+    else:
+        for finding in found.findings:
+            print(f"{SIGNS[finding.state]:<7} {finding.check}: {finding.said}")
+            if finding.mend:
+                print(f"{'':<7} -> {finding.mend}")
+    raise typer.Exit(0 if found.well else 1)
+
+
 @examples("cvae-pipe pack demo demo.zip", "cvae-pipe pack mnist mnist.zip --no-data --json")
 def pack(
     study: Annotated[str, typer.Argument(help="A study.")],

@@ -20,7 +20,7 @@ COMMANDS = (
     *(stages.prepare, stages.train, stages.evaluate, stages.score, stages.audit),
     *(runs.run, sweeps.sweep, runs.baselines, sweeps.ablate),
     *(status.status, reports.report, reports.verify, runs.compare, ui.ui),
-    *(keeping.rm, keeping.gc, keeping.pack, keeping.unpack),
+    *(keeping.rm, keeping.gc, keeping.doctor, keeping.pack, keeping.unpack),
 )
 """In the order of --help."""
 

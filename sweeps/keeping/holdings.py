@@ -12,9 +12,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from optuna import Study
 from optuna.trial import FixedTrial, FrozenTrial
 
 from pipeline.config.settings import RunConfig
+from pipeline.errors import ConfigError
 from pipeline.runs.needs import Entry, entry, family, needs
 from pipeline.runs.stored import run_name, run_parts, stored_config
 from pipeline.stages.graph import TRAIN, run_key, rung_key
@@ -25,7 +27,7 @@ from sweeps.study.ablation import AblationConfig, every_ablation
 from sweeps.study.closing import recorded_closing
 from sweeps.study.config import StudyConfig
 from sweeps.study.config import stored_config as study_config
-from sweeps.study.ledger import load_study, study_names
+from sweeps.study.ledger import every_study
 
 Kind = Literal["study", "ablation", "run", "report"]
 
@@ -62,7 +64,10 @@ class Stored:
     name: str
     split: str
     config: RunConfig
+    parts: frozenset[Entry]
+    """The results that its numbers were read from."""
     entries: frozenset[Entry]
+    """These and everything else that it is made of or checked against."""
     family: tuple[Any, ...] = field(repr=False)
 
 
@@ -80,19 +85,19 @@ class Holdings:
             try:
                 key = read_json(folder / MANIFEST)["key"]
                 config, split = stored_config(folder), read_json(folder / "run.json")["split"]
-                parts = run_parts(self.home, key)
-            except (OSError, ValueError, KeyError, TypeError):
+                parts = frozenset(entry(*part) for part in run_parts(self.home, key).items())
+            except (OSError, ValueError, KeyError, TypeError, ConfigError):
                 continue
-            entries = {entry(*part) for part in parts.items()} | {entry("run", key)} | set(needs(config, split))
-            found[folder.name] = Stored(key, run_name(config, key), split, config, frozenset(entries), family(config))
+            entries = parts | {entry("run", key), *needs(config, split)}
+            found[folder.name] = Stored(key, run_name(config, key), split, config, parts, entries, family(config))
         return found
 
     @cached_property
     def studies(self) -> dict[str, Holding]:
-        return {name: self._study(name) for name in study_names(self.home)}
+        return {name: self._study(study) for name, study in every_study(self.home).items()}
 
-    def _study(self, name: str) -> Holding:
-        study = load_study(self.home, name)
+    def _study(self, study: Study) -> Holding:
+        name = study.study_name
         trials = study.get_trials(deepcopy=False)
         needed: set[Entry] = set()
         if trials:

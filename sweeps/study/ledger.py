@@ -109,6 +109,16 @@ def study_names(home: Home, *, all_: bool = False) -> list[str]:
     return [name for name in names if all_ or not name.startswith(UNPACKING)]
 
 
+def every_study(home: Home) -> dict[str, optuna.Study]:
+    """All studies for reading, by name; the database is opened once, which takes longer than to read it."""
+    if not (home.mlruns / "optuna.db").exists():
+        return {}
+    with quiet_optuna(), readable(home):
+        held_in = storage(home)
+        names = sorted(name for name in optuna.study.get_all_study_names(held_in) if not name.startswith(UNPACKING))
+        return {name: optuna.load_study(study_name=name, storage=held_in) for name in names}
+
+
 def load_study(home: Home, name: str) -> optuna.Study:
     """A study for reading; StudyError if there is none of that name."""
     names = study_names(home)
