@@ -22,7 +22,7 @@ from pipeline.config.flags import DAILY
 from pipeline.config.reading import build_config
 from pipeline.config.sections import JUDGES
 from pipeline.config.settings import RunConfig
-from pipeline.errors import ConfigError, StudyError
+from pipeline.errors import ConfigError, StudyError, TrackingError
 from pipeline.store.home import Home
 
 if TYPE_CHECKING:
@@ -435,21 +435,29 @@ def rebuild_report(name: str, *, home: Home | None = None) -> Path:
 
 
 def home_status(home: Home | None = None) -> dict[str, Any]:
-    """What is in a home: studies, ablations, runs (newest first), damage, how often test was opened, bytes by place."""
+    """What is in a home, newest first: studies, ablations, runs; what is unfinished and what goes on with it, who is at
+    work, damage, how often test was opened, bytes by place."""
     from pipeline.runs import listing
+    from pipeline.store.use import users
     from sweeps.listing import ablations, studies
 
     home = home or Home.from_environment()
-    unreadable, found = [], []
+    unreadable, found, left = [], [], []
     try:
         found = studies(home)
     except StudyError as error:
+        unreadable.append(str(error))
+    try:
+        left = listing.unfinished_runs(home)
+    except TrackingError as error:
         unreadable.append(str(error))
     return {
         "home": str(home.root),
         "studies": found,
         "ablations": ablations(home),
         "runs": listing.opened_runs(home),
+        "unfinished_runs": left,
+        "at_work": users(home),
         "unreadable": unreadable,
         "set_aside": listing.set_aside(home),
         "damaged_at": str(home.store.root / "damaged"),
@@ -471,6 +479,7 @@ def remove(names: Iterable[str], *, dry_run: bool = True, home: Home | None = No
     plan = plan_removal(home, tuple(names))
     if not dry_run:
         plan.carry_out()
+        _write_index(home)
     return plan
 
 
@@ -511,7 +520,17 @@ def unpack(path: Path, *, most_gb: float = 20, home: Home | None = None, say: Sa
     home = home or Home.from_environment()
     home.check_writable()
     with working(home, f"unpack {path.name}"):
-        return take_in(home, path, connect=lambda: connect(home, say=say), most_gb=most_gb, say=say)
+        found = take_in(home, path, connect=lambda: connect(home, say=say), most_gb=most_gb, say=say)
+        _write_index(home)
+        return found
+
+
+def _write_index(home: Home) -> None:
+    """The page over all reports, where there are any."""
+    from pipeline.reporting.index import INDEX, write_index
+
+    if (home.reports / INDEX).exists() or any(home.reports.glob("*/report.html")):
+        write_index(home.reports)
 
 
 # ---- what they share -----------------------------------------------------------------------------------------------

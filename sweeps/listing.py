@@ -1,14 +1,16 @@
 """The studies and ablations of a home, newest first: how far each is. Reads ledger and store; needs no torch."""
 
+import shlex
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from pipeline.runs.stored import is_whole
 from pipeline.stages.graph import run_key
 from pipeline.store.home import Home
-from sweeps.study.ablation import stored_ablations
+from sweeps.study.ablation import AblationConfig, ablate_command, stored_ablations
 from sweeps.study.config import stored_config
 from sweeps.study.ledger import every_study
 
@@ -29,6 +31,10 @@ class ListedStudy:
     """When its last trial ended, or began: local time, ISO 8601; "" before the first."""
     report: str
     """"" before there is one."""
+    command: str
+    """What goes on with it, or makes it longer."""
+    next: str
+    """What that command would do; "" where there is nothing left."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,8 @@ class ListedAblation:
     done: int
     cells: int
     report: str
+    command: str
+    next: str
 
 
 def studies(home: Home) -> list[ListedStudy]:
@@ -60,6 +68,8 @@ def studies(home: Home) -> list[ListedStudy]:
                 str(failed[-1].user_attrs.get("reason", "")) if failed else "",
                 max(ends).isoformat(timespec="seconds") if ends else "",
                 _report(home, name),
+                f"cvae-pipe sweep --name {shlex.quote(name)} --trials {len(trials)}",
+                _next(home, name, trials),
             )
         )
     return sorted(found, key=lambda study: study.last, reverse=True)
@@ -67,17 +77,30 @@ def studies(home: Home) -> list[ListedStudy]:
 
 def ablations(home: Home) -> list[ListedAblation]:
     """Every ablation, the one begun last first."""
-    return [
-        ListedAblation(
-            name,
-            config.base.data.dataset,
-            config.setting,
-            sum(is_whole(home, run_key(cell, "test")) for cell in config.cells().values()),
-            len(config.cells()),
-            _report(home, name),
-        )
-        for name, config in reversed(stored_ablations(home).items())
-    ]
+    return [_ablation(home, config) for config in reversed(stored_ablations(home).values())]
+
+
+def _ablation(home: Home, config: AblationConfig) -> ListedAblation:
+    cells = config.cells().values()
+    done = sum(is_whole(home, run_key(cell, "test")) for cell in cells)
+    report = _report(home, config.name)
+    following = f"train {len(cells) - done} cells" if done < len(cells) else "" if report else "write its report"
+    command = ablate_command(config)
+    return ListedAblation(
+        config.name, config.base.data.dataset, config.setting, done, len(cells), report, command, following
+    )
+
+
+def _next(home: Home, name: str, trials: Sequence[FrozenTrial]) -> str:
+    """What a sweep that is repeated would do."""
+    left = sum(not t.state.is_finished() for t in trials)
+    if left:
+        return f"go on with {left} unfinished {'trials' if left > 1 else 'trial'}, then finals and report"
+    page = home.reports / name / "report.html"
+    ends = [t.datetime_complete.timestamp() for t in trials if t.datetime_complete]
+    if not page.exists() or page.stat().st_mtime < max(ends, default=0):
+        return "train what its finals lack, and write its report"
+    return ""
 
 
 def _report(home: Home, name: str) -> str:

@@ -7,6 +7,7 @@ import typer
 from pipeline.cli.options import Audit, Force, Json, configured, examples
 from pipeline.cli.session import print_json, refusals_in_one_line, say, session, show_metrics, suggest
 from pipeline.config.settings import RunConfig
+from pipeline.errors import ConfigError, StudyError
 from pipeline.store.home import Home
 
 
@@ -55,20 +56,24 @@ def baselines(config: RunConfig, *, json_: Json = False) -> None:
     "cvae-pipe compare mnist-cvae-beta1 mnist-cvae-beta4",
     "cvae-pipe compare A B C --json",
     "cvae-pipe compare A B --html",
+    "cvae-pipe compare demo demo-wide --html",
 )
 def compare(
-    runs: Annotated[list[str], typer.Argument(help="Names or keys of runs (the beginning is enough).")],
+    runs: Annotated[list[str], typer.Argument(help="Names or keys of runs (the beginning is enough), or studies.")],
     markdown_: Annotated[bool, typer.Option("--markdown", help="A markdown table on stdout.")] = False,
     html: Annotated[bool, typer.Option("--html", help="A report with the images side by side.")] = False,
     json_: Json = False,
 ) -> None:
-    """Compare finished runs on the same noise, as pairs: better, worse or undecided."""
+    """Compare finished runs on the same noise, as pairs; or studies: fronts, hypervolume, choices, what differs."""
     from pipeline.cli.terminal.tables import show_comparison
     from pipeline.runs.comparison import compare_runs, markdown
     from pipeline.runs.outcome import find_run
 
     home = Home.from_environment()
     with refusals_in_one_line():
+        if _are_studies(home, runs):
+            _compare_studies(home, runs, markdown_=markdown_, html=html, json_=json_)
+            return
         outcomes = [find_run(home, name) for name in runs]
         comparison = compare_runs(home, outcomes)
         path = None
@@ -84,3 +89,44 @@ def compare(
             show_comparison(comparison)
         if path:
             say(f"report: {path}")
+
+
+def _are_studies(home: Home, names: list[str]) -> bool:
+    """Whether all of these are studies; ConfigError if some are."""
+    from sweeps.study.ledger import study_names
+
+    try:
+        known = study_names(home)
+    except StudyError:  # a ledger that cannot be read: runs need none
+        return False
+    found = [name for name in names if name in known]
+    if found and len(found) < len(names):
+        other = next(name for name in names if name not in known)
+        raise ConfigError(f"{found[0]} is a study and {other} is none; compare studies with studies, or runs with runs")
+    return bool(found)
+
+
+def _compare_studies(home: Home, names: list[str], *, markdown_: bool, html: bool, json_: bool) -> None:
+    from pipeline.cli.terminal.tables import show_comparison, show_table
+    from pipeline.runs.comparison import markdown
+    from sweeps.comparison import compare_studies
+
+    comparison = compare_studies(home, names)
+    path = None
+    if html:
+        from sweeps.reporting.comparison import write_study_comparison
+
+        path = write_study_comparison(home, comparison)
+    if json_:
+        print_json(comparison.document() | ({"report": str(path)} if path else {}))
+    elif markdown_:
+        print(markdown(comparison.pairs))
+    else:
+        from sweeps.reporting.comparison import answer, differences, reached
+
+        print(answer(comparison))
+        show_table(reached(comparison))
+        show_table(differences(comparison))
+        show_comparison(comparison.pairs)
+    if path:
+        say(f"report: {path}")

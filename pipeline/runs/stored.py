@@ -2,6 +2,7 @@
 
 import difflib
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from pipeline.config.settings import RunConfig
 from pipeline.errors import ConfigError
 from pipeline.store.files import read_json
 from pipeline.store.home import Home
-from pipeline.store.store import KEY_LENGTH
+from pipeline.store.store import KEY_LENGTH, MANIFEST
 
 
 def run_name(config: RunConfig, key: str) -> str:
@@ -27,6 +28,11 @@ def stored_config(folder: Path) -> RunConfig:
     return RunConfig.from_stored(
         {f"{section}.{key}": v for section, table in tables.items() for key, v in table.items()}
     )
+
+
+def finished_at(home: Home, keys: Iterable[str]) -> str:
+    """When the last of these stored runs was finished: UTC, ISO 8601; "" for none."""
+    return max((str(read_json(home.store.path("run", key) / MANIFEST)["finished_at"]) for key in keys), default="")
 
 
 def differences(config: RunConfig) -> dict[str, Any]:

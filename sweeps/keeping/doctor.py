@@ -147,7 +147,7 @@ def work(home: Home) -> Iterator[Finding]:
     for user in users(home):
         yield Finding("work", "note", f"at work: {user}")
     if left := len(list(pending(home))):
-        yield Finding("work", "warning", f"{left} removals were cut short", "cvae-pipe gc  (finishes them)")
+        yield Finding("work", "warning", f"{left} removals were cut short; gc finishes them", "cvae-pipe gc")
 
 
 # ---- what is stored ------------------------------------------------------------------------------------------------
@@ -196,10 +196,12 @@ def ledger(home: Home) -> Iterator[Finding]:
     for name, study in found.items():
         states = [STATES.get(trial.state, "unfinished") for trial in study.get_trials(deepcopy=False)]
         if left := states.count("unfinished"):
-            said = f"study {name}: {left} trials are unfinished"
-            yield Finding("studies", "note", said, f"cvae-pipe sweep --name {name}  (goes on with them)")
+            said = f"study {name}: {left} of {len(states)} trials are unfinished; its sweep goes on with them"
+            yield Finding("studies", "note", said, f"cvae-pipe sweep --name {name} --trials {len(states)}")
         if failed := states.count("failed"):
-            yield Finding("studies", "note", f"study {name}: {failed} trials failed", "cvae-pipe status  (says why)")
+            yield Finding(
+                "studies", "note", f"study {name}: {failed} trials failed; status says why", "cvae-pipe status"
+            )
     yield Finding("studies", "ok", f"{len(found)} studies can be read")
 
 

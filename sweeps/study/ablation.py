@@ -1,9 +1,11 @@
 """What makes an ablation: one setting, its values, the training seeds; written down, and found again by name."""
 
+import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipeline.config.digests import digest
+from pipeline.config.flags import flags
 from pipeline.config.settings import RunConfig
 from pipeline.errors import ConfigError
 from pipeline.store.files import read_json, write_json
@@ -51,6 +53,15 @@ class AblationConfig:
             for value in self.values
             for i in range(self.seeds)
         }
+
+
+def ablate_command(config: AblationConfig) -> str:
+    """The command that makes this grid anew, or goes on with it."""
+    return (
+        f"cvae-pipe ablate --param {config.setting} --values {','.join(map(number, config.values))} "
+        f"--seeds {config.seeds} --judges {config.base.panel.judges} --name {shlex.quote(config.name)} "
+        f"{flags(config.base, leave_out=frozenset({config.setting, 'panel.judges'}))}"
+    )
 
 
 def parse_values(text: str) -> tuple[float, ...]:

@@ -2,67 +2,23 @@
 
 import json
 import os
-import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 
 import pytest
-from helpers import Here, copy_of, quick_config
+from helpers import copy_of, quick_config
+from keeping import everything, swept
 
 from pipeline import api
 from pipeline.errors import ConfigError, HomeError
 from pipeline.store.trash import decide, pending
 from pipeline.store.use import at_work, users
 from pipeline.tracking.rows import recorded_runs, sqlite_file
-from sweeps.driver import sweep
 from sweeps.keeping.holdings import Holdings
 from sweeps.keeping.removal import finish_pending, plan_collection, plan_removal
-from sweeps.study.closing import Closing
-from sweeps.study.config import StudyConfig
 from sweeps.study.ledger import study_names
-from sweeps.study.objective import chosen
-from sweeps.study.space import build_space
-
-
-def swept(home, name, *, seed=0, trials=2):
-    """A study of a few trials and one final, in this process."""
-    base = quick_config(train__epochs=1)
-    config = StudyConfig(name, base, build_space({}, ()), chosen((), "cvae", base.sampling.prior), seed=seed, window=1)
-    return sweep(
-        api.open_context(base, home),
-        config,
-        trials=trials,
-        closing=Closing(1, (), 1),
-        connect=lambda: api.connect(home),
-        make_executor=Here,
-        workers=1,
-    )
-
-
-@pytest.fixture(scope="module")
-def kept_root(warm_root, tmp_path_factory):
-    """A home with two studies, one run of its own and a comparison of nobody: made once, copied by each test."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        home = copy_of(warm_root, tmp_path_factory.mktemp("kept") / "home")
-        swept(home, "first")
-        swept(home, "second", seed=1)
-        api.run(quick_config(train__epochs=1), home=home)
-    return home.root
-
-
-@pytest.fixture
-def kept(home, kept_root):
-    shutil.copytree(kept_root, home.root)
-    return home
-
-
-def everything(home):
-    """Every file of a home by its path, less locks, with its bytes."""
-    files = (p for p in home.root.rglob("*") if p.is_file() and "locks" not in p.parts and ".lock" not in p.name)
-    return {str(p.relative_to(home.root)): p.read_bytes() for p in files}
 
 
 def rows_that_mention(database, ids):
