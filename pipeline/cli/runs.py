@@ -109,7 +109,7 @@ def _are_studies(home: Home, names: list[str]) -> bool:
 def _compare_studies(home: Home, names: list[str], *, markdown_: bool, html: bool, json_: bool) -> None:
     from pipeline.cli.terminal.tables import show_comparison, show_table
     from pipeline.runs.comparison import markdown
-    from sweeps.comparison import compare_studies
+    from sweeps.analysis.comparison import compare_studies
 
     comparison = compare_studies(home, names)
     path = None

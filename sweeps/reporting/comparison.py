@@ -12,7 +12,7 @@ from pipeline.reporting.index import Card
 from pipeline.reporting.sections.reproduce import reproduce_section
 from pipeline.reporting.writing import write_report
 from pipeline.store.home import Home
-from sweeps.comparison import Reach, StudyComparison
+from sweeps.analysis.comparison import Reach, StudyComparison
 from sweeps.reporting.cells import metric_cell
 
 

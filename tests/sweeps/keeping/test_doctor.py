@@ -50,7 +50,7 @@ def test_a_changed_report_and_a_broken_ledger_are_found_side_by_side(kept):
     page = kept.reports / "first" / "report.html"
     page.write_text(page.read_text().replace("choice", "chioce", 1))
     (kept.mlruns / "optuna.db").write_text("nothing of the kind" * 1000)
-    [(said, mend)] = wrong(kept, "reports")
+    [(_, mend)] = wrong(kept, "reports")
     assert mend == "cvae-pipe report first"
     assert any("optuna.db" in said for said, _ in wrong(kept, "studies"))
 
@@ -76,7 +76,7 @@ def test_servers_proxies_and_passwords(home, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://proxy.invalid:1")
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
-    [(said, mend)] = wrong(home, "tracker")
+    [(said, _)] = wrong(home, "tracker")
     assert "does not answer" in said
     [(_, proxy_mend)] = wrong(home, "proxy")
     assert proxy_mend.startswith("export no_proxy=")
@@ -91,7 +91,7 @@ def test_folders_of_the_old_file_store_and_a_data_directory_that_is_not_there(ho
     (home.mlruns / "0" / "meta.yaml").touch()
     assert any("old file store" in said for said, _ in wrong(home, "tracker"))
     monkeypatch.setenv("CVAE_PIPE_DATA_DIR", str(tmp_path / "gone"))
-    [(said, mend)] = wrong(type(home).from_environment(), "data")
+    [(_, mend)] = wrong(type(home).from_environment(), "data")
     assert mend == "unset CVAE_PIPE_DATA_DIR"
 
 
@@ -99,5 +99,5 @@ def test_folders_of_the_old_file_store_and_a_data_directory_that_is_not_there(ho
 def test_files_that_cannot_be_written(kept):
     page = kept.reports / "first" / "report.html"
     page.chmod(0o400)
-    [(said, mend)] = wrong(kept, "permissions")
+    [(_, mend)] = wrong(kept, "permissions")
     assert mend.startswith("sudo chown")

@@ -15,9 +15,10 @@ from pipeline.runs.outcome import Outcome
 from pipeline.stages.graph import PREPARE, REFERENCE
 from pipeline.store.home import Home
 from sweeps.analysis.front import pareto_front
-from sweeps.analysis.summary import Summary
-from sweeps.driver import stored_summary
+from sweeps.analysis.summary import Summary, summarise
+from sweeps.study.config import stored_config
 from sweeps.study.hypervolume import hypervolume_history
+from sweeps.study.ledger import load_study
 from sweeps.study.objective import Objective, gains
 
 
@@ -88,7 +89,8 @@ def compare_studies(home: Home, names: Sequence[str]) -> StudyComparison:
         raise ConfigError(f"a study is named twice: {', '.join(names)}; name two different ones or more")
     if len(names) < 2:
         raise ConfigError("compare needs two studies or more")
-    summaries = [stored_summary(home, name) for name in names]
+    studies = [load_study(home, name) for name in names]
+    summaries = [summarise(home, study, stored_config(study)) for study in studies]
     first = summaries[0]
     for other in summaries:
         if other.chosen is None or other.chosen not in other.outcomes:
