@@ -4,7 +4,7 @@ Reads ledgers and the store; measures nothing.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -115,7 +115,7 @@ def compare_studies(home: Home, names: Sequence[str]) -> StudyComparison:
         tuple(_reach(summary, objectives, ranges) for summary in summaries),
         _differences(summaries),
         choices,
-        compare_runs(home, list(choices)),
+        replace(compare_runs(home, list(choices)), names=tuple(names)),
     )
 
 

@@ -13,6 +13,7 @@ from pipeline.reporting.sections.reproduce import reproduce_section
 from pipeline.reporting.writing import write_report
 from pipeline.store.home import Home
 from sweeps.analysis.comparison import Reach, StudyComparison
+from sweeps.reporting.answer import joined
 from sweeps.reporting.cells import metric_cell
 
 
@@ -51,12 +52,14 @@ def answer(comparison: StudyComparison) -> str:
     """Who reached more, in a sentence; a claim about how to search needs several seeds of each."""
     ordered = sorted(comparison.reached, key=lambda one: one.volume, reverse=True)
     best, *others = ordered
-    than = ", ".join(f"{_volume(one)} ({one.name}, {one.summary.finished} trials)" for one in others)
+    than = joined([Phrase(_volume(one), f" ({one.name}, {one.summary.finished} trials)") for one in others])
+    if not best.volume:
+        return "No trial of any of them is better than the worst value that means something in every objective."
     if best.volume == others[0].volume:
-        return f"Both dominate the same share of the box of objectives: {_volume(best)}."
+        return Phrase("The fronts dominate the same share of the box of objectives: ", _volume(best), ".")
     return Phrase(
         f"{best.name} reached the larger front: hypervolume ", _volume(best),
-        f" after {best.summary.finished} trials, against {than}; one search each, so chance has its part in it.",
+        f" after {best.summary.finished} trials, against ", than, "; one search each, so chance has its part in it.",
     )  # fmt: skip
 
 

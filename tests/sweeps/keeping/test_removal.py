@@ -8,11 +8,11 @@ import subprocess
 import sys
 
 import pytest
-from helpers import copy_of, quick_config
+from helpers import Server, copy_of, mlflow_client, quick_config
 from keeping import everything, swept
 
 from pipeline import api
-from pipeline.errors import ConfigError, HomeError
+from pipeline.errors import ConfigError, HomeError, TrackingError
 from pipeline.store.trash import decide, pending
 from pipeline.store.use import at_work, users
 from pipeline.tracking.rows import recorded_runs, sqlite_file
@@ -180,3 +180,44 @@ def test_the_plan_as_a_document(kept, command):
     assert document["studies"] == ["first"]
     assert document["bytes"] == sum(item["bytes"] for item in document["items"]) > 0
     assert json.loads(command("gc", "--json")[1])["items"] == []
+
+
+@pytest.mark.slow
+def test_a_server_keeps_what_is_removed_in_its_trash(kept, monkeypatch):
+    """MLflow's own `gc` empties it, where the server runs."""
+    server = Server(kept)
+    server.start()
+    try:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+        plan = plan_removal(kept, ["first"])
+        assert len(plan.records) == 5
+        plan.carry_out()
+        client = mlflow_client(kept)
+        stages = [client.get_run(run_id).info.lifecycle_stage for run_id in plan.records]
+        assert stages == ["deleted"] * 5
+        assert client.search_registered_models("name = 'first'") == []
+        assert len(client.search_registered_models("name = 'second'")) == 1
+        assert study_names(kept) == ["second"]
+    finally:
+        server.stop()
+    with pytest.raises(TrackingError, match="does not answer"):
+        plan_removal(kept, ["second"])
+    assert study_names(kept) == ["second"]
+
+
+def test_commands_that_make_results_are_at_work(kept, monkeypatch):
+    seen = []
+    monkeypatch.setattr("pipeline.experiments.run.run", lambda *arguments: seen.append(users(kept)) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        api.run(quick_config(), home=kept)
+    assert seen[0][0].startswith("run (process ")
+    assert users(kept) == []
+
+
+def test_a_removal_that_was_cut_short_is_finished_before_results_are_made(kept, monkeypatch):
+    """Else a study that is swept anew under the name could be taken by the old plan."""
+    plan = plan_removal(kept, ["first"])
+    decide(kept, [kept.root / i.path for i in plan.items], {"studies": ["first"], "records": [], "models": []})
+    with api.working(kept, "sweep first"):
+        assert study_names(kept) == ["second"]
+        assert list(pending(kept)) == []
