@@ -67,11 +67,15 @@ def decide(home: Home, paths: Iterable[Path], facts: dict[str, Any]) -> Removal:
 
 
 def pending(home: Home) -> Iterator[Removal]:
-    """Removals that were decided and not finished; what was begun and not decided is cleared away."""
-    for folder in sorted(_trash(home).glob("*")):
-        if (folder / PLAN).exists():
-            yield Removal(folder, home)
-        else:  # killed before the plan was there, or after it was done
+    """Removals that were decided and not finished."""
+    return (Removal(plan.parent, home) for plan in sorted(_trash(home).glob(f"*/{PLAN}")))
+
+
+def clear(home: Home) -> None:
+    """Take away what a kill has left of removals before they were decided, or after they were done. To be called by
+    who is alone in the home."""
+    for folder in _trash(home).glob("*"):
+        if not (folder / PLAN).exists():
             _delete(folder)
 
 

@@ -51,7 +51,7 @@ def alone(home: Home) -> Iterator[None]:
 def users(home: Home) -> list[str]:
     """Who is at work, e.g. "sweep demo (process 123, since 14:02)"; notes of the dead are taken away."""
     found = []
-    for path in sorted(_folder(home).glob("in-use-*.json")):
+    for path in sorted((home.store.root / "locks").glob("in-use-*.json")):
         with suppress(OSError, ValueError, KeyError), open(path, "r+b") as note:
             if _is_free(note):
                 path.unlink()

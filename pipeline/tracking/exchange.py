@@ -69,6 +69,39 @@ def exported_files(home: Home, run_id: str) -> dict[str, Path]:
     return found
 
 
+STATUSES = ("RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED")
+
+
+def check_runs(runs: Any) -> None:
+    """ValueError for a document that `exported_runs` cannot have written."""
+
+    def of_text(held: Any) -> bool:
+        return isinstance(held, dict) and all(isinstance(part, str) for pair in held.items() for part in pair)
+
+    for run in runs if isinstance(runs, list) else [None]:
+        right = (
+            isinstance(run, dict)
+            and all(isinstance(run.get(name), str) for name in ("id", "name", "status"))
+            and len(run["id"]) == 32
+            and run["status"] in STATUSES
+            and isinstance(run.get("start"), int)
+            and isinstance(run.get("end"), int | None)
+            and all(of_text(run.get(name)) for name in ("params", "tags", "view"))
+            and "run_key" in run["tags"]
+            and all(name.startswith(TAG) for name in run["view"])
+            and _are_rows(run.get("metrics"), (str, float | int | None, int, int))
+            and _are_rows(run.get("datasets"), (str, str, str, str, str | None, str | None, str | None))
+        )
+        if not right:
+            raise ValueError("it is no list of runs of MLflow")
+
+
+def _are_rows(rows: Any, kinds: tuple[Any, ...]) -> bool:
+    return isinstance(rows, list) and all(
+        isinstance(row, list) and len(row) == len(kinds) and all(map(isinstance, row, kinds)) for row in rows
+    )
+
+
 def import_runs(
     client: "MlflowClient", experiment_id: str, runs: Sequence[Mapping[str, Any]], files: Mapping[str, Path], pack: str
 ) -> dict[str, str]:

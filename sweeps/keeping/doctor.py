@@ -122,7 +122,11 @@ def environment() -> Iterator[Finding]:
 
 def permissions(home: Home) -> Iterator[Finding]:
     """Whether the home can be written, all of it, and how much room there is."""
-    home.check_writable()
+    top = next(folder for folder in (home.root, *home.root.parents) if folder.exists())
+    if not os.access(top, os.W_OK | os.X_OK):
+        mend = "change to a directory you own, or set CVAE_PIPE_HOME to one"
+        yield Finding("permissions", "wrong", f"{top} cannot be written", mend)
+        return
     mine = os.geteuid()
     foreign = 0
     for root in (home.store.root, home.mlruns, home.reports):
@@ -134,7 +138,7 @@ def permissions(home: Home) -> Iterator[Finding]:
     if foreign:
         said = f"{foreign} files of {home.root} belong to somebody else or cannot be written"
         yield Finding("permissions", "wrong", said, f"sudo chown -R $(id -u) {home.root}")
-    free = shutil.disk_usage(home.root).free
+    free = shutil.disk_usage(top).free
     said = f"{free / 2**30:,.1f} GB are free below {home.root}"
     if free < LOW_SPACE:
         yield Finding("permissions", "warning", said, "cvae-pipe gc")

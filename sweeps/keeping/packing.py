@@ -112,7 +112,8 @@ def _recorded(home: Home, name: str) -> tuple[list[dict[str, Any]], dict[str, Pa
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    return (p for p in sorted(folder.rglob("*")) if p.is_file() and not p.is_symlink() and not p.name.endswith(".tmp"))
+    found = (p for p in sorted(folder.rglob("*")) if p.is_file() and not p.is_symlink())
+    return (p for p in found if not p.name.startswith("."))
 
 
 def _write(out: Path, name: str, files: dict[str, Path], texts: dict[str, str]) -> None:

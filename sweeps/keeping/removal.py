@@ -18,7 +18,7 @@ from pipeline.runs.stored import find_run_key
 from pipeline.stages.graph import STAGES, judge_part
 from pipeline.store.home import Home
 from pipeline.store.store import KEY_LENGTH
-from pipeline.store.trash import Removal, decide, pending
+from pipeline.store.trash import Removal, clear, decide, pending
 from pipeline.store.use import alone
 from pipeline.tracking import registered_name
 from pipeline.tracking.records import ablation_records, forget, records, single_records, study_records
@@ -82,6 +82,7 @@ class Plan:
         with alone(self.home):
             if sqlite_file(self.home) is None:  # a server may not answer: then nothing has happened yet
                 forget(self.home, self.records, self.models)
+            clear(self.home)
             facts = {"studies": self.studies, "records": self.records, "models": self.models}
             _finish(decide(self.home, [self.home.root / item.path for item in self.items if item.path], facts))
 
@@ -96,6 +97,7 @@ def finish_pending(home: Home) -> int:
             found = list(pending(home))
             for removal in found:
                 _finish(removal)
+            clear(home)
             return len(found)
     except HomeError:
         return 0

@@ -23,9 +23,9 @@ from pipeline.store.files import read_json, sha256, write_json
 from pipeline.store.home import Home
 from pipeline.store.store import KEY_LENGTH, MANIFEST
 from pipeline.tracking import MlflowTracker, registered_name
-from pipeline.tracking.exchange import UNPACKED, import_runs, renamed
+from pipeline.tracking.exchange import UNPACKED, check_runs, import_runs, renamed
 from pipeline.tracking.records import forget, records, study_records
-from pipeline.tracking.registry import register
+from pipeline.tracking.registry import FOLDER, register
 from sweeps.keeping.holdings import NOT_STAGES, RECORDS, Holdings
 from sweeps.keeping.packing import CHUNK, FORMAT, PACK, RUNS, STUDY, opened_key
 from sweeps.study.config import checked_name
@@ -88,24 +88,23 @@ def unpack(
             )
         pack_key = sha256(path)[:KEY_LENGTH]
         aside = home.store.partial("unpack", pack_key)
-        with home.store.lock(f"unpack-{pack_key}"):
-            if aside.exists():
+        lock = study_lock(home, name)
+        try:
+            if aside.exists():  # of an unpacking that was killed
                 shutil.rmtree(aside)
             aside.mkdir(parents=True)
             _extract(archive, members, head["files"], aside, path)
-    lock = study_lock(home, name)
-    try:
-        _check_study(aside, name, document, path)
-        say(f"unpacking study {name}: every file is what the pack says")
-        made = _take_in(home, aside, name)
-        tracker = connect()
-        ids = _record(home, tracker, aside, name, pack_key)
-        restore_study(home, name, json.loads(renamed(json.dumps(document), ids)))
-        if ids:
-            _register(home, tracker, name, ids, say)
-    finally:
-        lock.release()
-    shutil.rmtree(aside, ignore_errors=True)
+            _check_study(aside, name, document, path)
+            say(f"unpacking study {name}: every file is what the pack says")
+            tracker = connect()  # a server that is away is known before anything is taken in
+            made = _take_in(home, aside, name)
+            ids = _record(home, tracker, aside, name, pack_key)
+            restore_study(home, name, json.loads(renamed(json.dumps(document), ids)))
+            if ids:
+                _register(home, tracker, name, ids, say)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+            lock.release()
     return Unpacked(name, made, len(ids), _report(home, name))
 
 
@@ -180,7 +179,11 @@ def _head(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], path: P
         if members[place].file_size != size:
             raise PackError(f"{path}: {place!r} is not of the size that is written down")
         parts = place.split("/")
-        if (parts[0] == "store" and parts[1] in NOT_STAGES) or (parts[0] == "reports" and parts[1] != head["study"]):
+        if (
+            (parts[0] == "store" and parts[1] in NOT_STAGES)
+            or (parts[0] == "reports" and parts[1] != head["study"])
+            or (parts[0] == "artifacts" and parts[2] == FOLDER)  # a packaged model is code
+        ):
             raise PackError(f"{path}: {place!r} is no place of a pack of study {head['study']}")
     return head
 
@@ -245,6 +248,7 @@ def _check_study(aside: Path, name: str, document: dict[str, Any], path: Path) -
     packed = Home(aside / HOME, aside / HOME / "data")
     try:
         restore_study(packed, name, document)
+        check_runs(read_json(aside / HOME / RUNS))
         holdings = Holdings(packed)
         needed = set(holdings.studies[name].needs)
     except CvaePipeError as error:

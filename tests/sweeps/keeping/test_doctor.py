@@ -28,8 +28,11 @@ def test_a_home_that_is_well_is_said_to_be(kept, command):
     }
 
 
-def test_an_empty_home_is_well(home, command):
-    assert command("doctor")[0] == 0
+def test_looking_at_an_empty_home_makes_nothing(home, command):
+    home.root.mkdir()
+    for look in (("doctor",), ("status",), ("gc",)):
+        assert command(*look)[0] == 0
+    assert list(home.root.iterdir()) == []
 
 
 def test_damage_is_named_with_whom_it_hurts(kept, command):

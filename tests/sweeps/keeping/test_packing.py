@@ -123,6 +123,7 @@ def altered(packed, tmp_path, change):
 PLACES = (
     *("../evil", "store/../../evil", "/etc/evil", "reports/first/../../../evil", "C:/evil", "reports\\evil"),
     *("store/locks/0123456789abcdef/x", "store/train/short/x", "reports/other/report.html", "artifacts/x/y"),
+    *("artifacts/" + "0" * 32 + "/model/MLmodel", "store/partial/0123456789abcdef/x"),
     *("reports/first/.hidden", "reports/first/nul\x01", "model.pkl", "reports/first/" + "x" * 300, "store//a"),
 )
 
@@ -173,7 +174,21 @@ def test_links_bombs_twins_and_lies_are_refused(packed, elsewhere, tmp_path):
     def oversized(members):
         members["mlflow.json"] = b"[" * 100_000
 
-    refused(altered(packed, tmp_path, oversized), "cannot be read")
+    refused(altered(packed, tmp_path, oversized), "cannot be read|no list of runs")
+
+
+def test_records_that_make_no_sense_are_refused_before_anything_is_taken_in(packed, elsewhere, tmp_path):
+    with zipfile.ZipFile(packed) as archive:
+        runs, ledger = (json.loads(archive.read(name)) for name in ("mlflow.json", "study.json"))
+    wrong = ({}, [{}], [runs[0] | {"status": "?"}], [runs[0] | {"metrics": [["a", 1.0, "x", 0]]}], None)
+    lacking = ({k: v for k, v in ledger.items() if k != name} for name in ("directions", "trials", "user_attrs"))
+    documents = [("mlflow.json", one) for one in wrong] + [("study.json", one) for one in lacking]
+    for name, document in documents:
+        member = {name: json.dumps(document).encode()}
+        with pytest.raises(PackError, match="no list of runs|cannot be read|makes no sense"):
+            api.unpack(altered(packed, tmp_path, lambda members, member=member: members.update(member)), home=elsewhere)
+    assert not list(elsewhere.reports.glob("*"))
+    assert not (elsewhere.mlruns / "optuna.db").exists()
 
 
 def test_a_member_is_never_larger_than_it_says(packed, elsewhere, tmp_path):
