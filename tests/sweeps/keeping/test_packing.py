@@ -1,10 +1,13 @@
 """`pack` and `unpack`: a study arrives whole, and a file that means harm changes nothing."""
 
 import hashlib
-import io
 import json
+import os
 import shutil
+import signal
 import stat
+import subprocess
+import sys
 import zipfile
 
 import pytest
@@ -17,6 +20,7 @@ from pipeline.runs.listing import times_opened
 from pipeline.store.home import Home
 from pipeline.tracking.rows import recorded_runs, sqlite_file
 from sweeps.keeping.holdings import Holdings
+from sweeps.keeping.removal import plan_collection
 from sweeps.reporting.verify import verify
 from sweeps.study.exchange import same_study, study_document
 
@@ -72,6 +76,47 @@ def test_an_unpacked_study_is_the_study(packed, kept_root, elsewhere):
     longer = swept(elsewhere, "first", trials=3).summary.frame
     assert longer["number"].tolist() == [0, 1, 2]
     assert before["neg_elbo"].tolist() == longer["neg_elbo"].tolist()[:2], "what was there is not trained again"
+
+
+KILLED = """
+import os, pathlib, signal, sys
+from pipeline import api
+from pipeline.store.store import Store
+import sweeps.keeping.unpacking as unpacking
+
+calls = 0
+def counted(real):
+    def call(*arguments, **named):
+        global calls
+        calls += 1
+        if calls > int(sys.argv[2]):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*arguments, **named)
+    return call
+
+Store.adopt = counted(Store.adopt)
+unpacking._extract = counted(unpacking._extract)
+unpacking._copied = counted(unpacking._copied)
+unpacking.import_runs = counted(unpacking.import_runs)
+unpacking.restore_study = counted(unpacking.restore_study)
+mlflow = __import__("pipeline.tracking", fromlist=["x"]).mlflow_module()
+mlflow.MlflowClient.set_terminated = counted(mlflow.MlflowClient.set_terminated)
+api.unpack(pathlib.Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("point", [1, 30, 100, 130, 160, 164, 166, 168])
+def test_an_unpacking_that_is_killed_is_completed_by_the_next(packed, kept_root, elsewhere, point):
+    there = Home(kept_root, kept_root / "data")
+    program = [sys.executable, "-c", KILLED, str(packed), str(point)]
+    killed = subprocess.run(program, env=os.environ, check=False)
+    assert killed.returncode in (-signal.SIGKILL, 0)
+    api.unpack(packed, home=elsewhere)
+    assert same_study(study_document(there, "first"), study_document(elsewhere, "first"))
+    assert facts_of(elsewhere) == facts_of(there), "each run once"
+    assert verify(elsewhere, elsewhere.reports / "first").sound
+    assert plan_collection(elsewhere, days=0).empty
 
 
 def test_a_pack_holds_what_the_study_needs_and_no_code(packed, kept_root):
@@ -185,7 +230,7 @@ def test_records_that_make_no_sense_are_refused_before_anything_is_taken_in(pack
     documents = [("mlflow.json", one) for one in wrong] + [("study.json", one) for one in lacking]
     for name, document in documents:
         member = {name: json.dumps(document).encode()}
-        with pytest.raises(PackError, match="no list of runs|cannot be read|makes no sense"):
+        with pytest.raises(PackError, match=r"no list of runs|cannot be read|makes no sense"):
             api.unpack(altered(packed, tmp_path, lambda members, member=member: members.update(member)), home=elsewhere)
     assert not list(elsewhere.reports.glob("*"))
     assert not (elsewhere.mlruns / "optuna.db").exists()
@@ -219,8 +264,6 @@ def test_a_result_that_is_here_is_not_replaced(packed, kept_root, elsewhere, tmp
     folder = elsewhere.store.path(stage, key)
     shutil.copytree(there.store.path(stage, key), folder)
     inode = folder.stat().st_ino
-    with zipfile.ZipFile(io.BytesIO(packed.read_bytes())):
-        pass
     assert not elsewhere.store.adopt(stage, key, tmp_path / "never-looked-at")
     assert folder.stat().st_ino == inode
 

@@ -151,8 +151,7 @@ api.remove(["first"], dry_run=False)
 """
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("point", [0, 1, 2, 3, 5, 20, 60])
+@pytest.mark.parametrize("point", [3, *(pytest.param(n, marks=pytest.mark.soak) for n in (0, 1, 2, 4, 5, 20, 60, 90))])
 def test_a_removal_that_is_killed_is_finished_by_the_next(kept, tmp_path, point):
     done = copy_of(kept.root, tmp_path / "done")
     api.remove(["first"], dry_run=False, home=done)
