@@ -22,7 +22,7 @@ from pipeline.config.flags import DAILY
 from pipeline.config.reading import build_config
 from pipeline.config.sections import JUDGES
 from pipeline.config.settings import RunConfig
-from pipeline.errors import ConfigError, StudyError
+from pipeline.errors import ConfigError, StudyError, TrackingError
 from pipeline.store.home import Home
 
 if TYPE_CHECKING:
@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from pipeline.tracking import MlflowTracker
     from sweeps.analysis.summary import Summary
     from sweeps.analysis.trends import Ablation
+    from sweeps.keeping.doctor import Diagnosis
+    from sweeps.keeping.packing import Packed
+    from sweeps.keeping.removal import RemovalPlan
+    from sweeps.keeping.unpacking import Unpacked
     from sweeps.progress import SweepView
     from sweeps.study.ablation import AblationConfig
     from sweeps.study.closing import Closing
@@ -174,7 +178,8 @@ def run(
 
     ctx = open_context(config, home, say=say, progress=progress)
     ctx.force.update(s.name for s in STAGES if force and not s.shared)
-    result = experiments.run(ctx, lambda: connect(ctx.home, say=say), label)
+    with working(ctx.home, "run"):
+        result = experiments.run(ctx, lambda: connect(ctx.home, say=say), label)
     return Run(result.outcome, ctx.home, result.run_id)
 
 
@@ -199,7 +204,8 @@ def baselines(
     from pipeline.experiments.baselines import baselines as train_all
 
     ctx = open_context(config, home, say=say, progress=progress)
-    return train_all(ctx, lambda: connect(ctx.home, say=say))
+    with working(ctx.home, "baselines"):
+        return train_all(ctx, lambda: connect(ctx.home, say=say))
 
 
 def load_run(name: str, *, home: Home | None = None) -> Run:
@@ -426,17 +432,18 @@ def sweep(
     kind = executor_kind(study.base, executor)
     n_workers = min(_workers(None), study.window) if workers is None else workers
     placement = place(kind, workers=n_workers, at_once=min(study.window, trials))
-    result = drive(
-        ctx,
-        study,
-        trials=trials,
-        closing=closing,
-        connect=lambda: connect(ctx.home, say=say),
-        make_executor=placement.make,
-        workers=placement.workers,
-        timeout=seconds,
-        on_update=on_update,
-    )
+    with working(ctx.home, f"sweep {study.name}"):
+        result = drive(
+            ctx,
+            study,
+            trials=trials,
+            closing=closing,
+            connect=lambda: connect(ctx.home, say=say),
+            make_executor=placement.make,
+            workers=placement.workers,
+            timeout=seconds,
+            on_update=on_update,
+        )
     if result.summary.finished > trials:
         say(f"{result.summary.finished} finished, {trials} asked: nothing to train")
     return Study(result.summary, result.report, result.best, result.run_id)
@@ -561,13 +568,14 @@ def ablate(
 
     kind, n_workers = executor_kind(grid.base, executor), _workers(workers)
     ctx = open_context(grid.base, home, say=say, progress=progress)
-    return drive(
-        ctx,
-        grid,
-        connect=lambda: connect(ctx.home, say=say),
-        make_executor=place(kind, workers=n_workers, at_once=len(grid.cells())).make,
-        on_state=on_state,
-    )
+    with working(ctx.home, f"ablate {grid.name}"):
+        return drive(
+            ctx,
+            grid,
+            connect=lambda: connect(ctx.home, say=say),
+            make_executor=place(kind, workers=n_workers, at_once=len(grid.cells())).make,
+            on_state=on_state,
+        )
 
 
 def rebuild_report(name: str, *, home: Home | None = None) -> Path:
@@ -593,27 +601,102 @@ def rebuild_report(name: str, *, home: Home | None = None) -> Path:
 
 
 def home_status(home: Home | None = None) -> dict[str, Any]:
-    """What is in a home: studies, ablations, runs (newest first), damage, how often test was opened, bytes by place."""
+    """What is in a home, newest first: studies, ablations, runs; what is unfinished and what goes on with it, who is at
+    work, damage, how often test was opened, bytes by place."""
     from pipeline.runs import listing
+    from pipeline.store.use import users
     from sweeps.listing import ablations, studies
 
     home = home or Home.from_environment()
-    unreadable, found = [], []
+    unreadable, found, left = [], [], []
     try:
         found = studies(home)
     except StudyError as error:
+        unreadable.append(str(error))
+    try:
+        left = listing.unfinished_runs(home)
+    except TrackingError as error:
         unreadable.append(str(error))
     return {
         "home": str(home.root),
         "studies": found,
         "ablations": ablations(home),
         "runs": listing.opened_runs(home),
+        "unfinished_runs": left,
+        "at_work": users(home),
         "unreadable": unreadable,
         "set_aside": listing.set_aside(home),
         "damaged_at": str(home.store.root / "damaged"),
         "opened": listing.times_opened(home),
         "bytes": listing.disk_used(home),
     }
+
+
+# ---- house-keeping -------------------------------------------------------------------------------------------------
+
+
+def remove(names: Iterable[str], *, dry_run: bool = True, home: Home | None = None) -> "RemovalPlan":
+    """Studies, ablations, runs or comparisons, with what nobody else needs of them; a plan alone until `dry_run` is
+    False. HomeError while a sweep or a run is at work in the home."""
+    from sweeps.keeping.removal import finish_pending, plan_removal
+
+    home = home or Home.from_environment()
+    finish_pending(home)
+    plan = plan_removal(home, tuple(names))
+    if not dry_run:
+        plan.carry_out()
+        _write_index(home)
+    return plan
+
+
+def collect(*, days: float = 7, dry_run: bool = True, home: Home | None = None) -> "RemovalPlan":
+    """What no study, run or report of the home needs and is older than `days`; a plan alone until `dry_run` is
+    False."""
+    from sweeps.keeping.removal import finish_pending, plan_collection
+
+    home = home or Home.from_environment()
+    finish_pending(home)
+    plan = plan_collection(home, days=days)
+    if not dry_run:
+        plan.carry_out()
+    return plan
+
+
+def doctor(*, thoroughly: bool = False, home: Home | None = None) -> "Diagnosis":
+    """What is wrong with the installation and the home, and what mends it; `thoroughly`: every stored hash, too."""
+    from sweeps.keeping.doctor import diagnose
+
+    return diagnose(home or Home.from_environment(), thoroughly=thoroughly)
+
+
+def pack(name: str, out: Path, *, data: bool = True, home: Home | None = None) -> "Packed":
+    """A study in one zip file: results, ledger, report, MLflow's runs; without `data`, less the prepared images."""
+    from sweeps.keeping.packing import pack as write
+
+    home = home or Home.from_environment()
+    with working(home, f"pack {name}"):
+        return write(home, name, out, data=data)
+
+
+def unpack(path: Path, *, most_gb: float = 20, home: Home | None = None, say: Say = _silent) -> "Unpacked":
+    """Take a packed study into the home: it verifies, reports and continues there. PackError for a file that does not
+    keep to the rules; nothing in it is run."""
+    from sweeps.keeping.unpacking import unpack as take_in
+
+    home = home or Home.from_environment()
+    home.check_writable()
+    with working(home, f"unpack {path.name}"):
+        found = take_in(home, path, connect=lambda: connect(home, say=say), most_gb=most_gb, say=say)
+        _write_index(home)
+        return found
+
+
+def _write_index(home: Home) -> None:
+    """The page over all reports, where there are any."""
+    from pipeline.reporting.index import INDEX, write_index
+
+    if (home.reports / INDEX).exists() or any(home.reports.glob("*/report.html")):
+        write_index(home.reports)
 
 
 # ---- what they share -----------------------------------------------------------------------------------------------
@@ -635,6 +718,21 @@ def open_context(
 
     set_up_process(config.runtime.threads)
     return Context(config, home, say=say, progress=progress, force=force or set())
+
+
+@contextmanager
+def working(home: Home, what: str) -> Iterator[None]:
+    """Results are made inside, beside others and never beside a removal; one that a kill cut short is finished
+    first."""
+    from pipeline.store.trash import pending
+    from pipeline.store.use import at_work
+
+    if any(pending(home)):
+        from sweeps.keeping.removal import finish_pending
+
+        finish_pending(home)
+    with at_work(home, what):
+        yield
 
 
 def connect(home: Home, *, say: Say = _silent) -> "MlflowTracker":

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli import listing, reports, runs, settings, stages, status, sweeps, ui
+from pipeline.cli import keeping, listing, reports, runs, settings, stages, status, sweeps, ui
 from pipeline.cli.options import Command
 from pipeline.cli.session import say
 from pipeline.errors import CvaePipeError
@@ -21,6 +21,7 @@ COMMANDS = (
     *(stages.prepare, stages.train, stages.evaluate, stages.score, stages.audit),
     *(runs.run, sweeps.sweep, runs.baselines, sweeps.ablate),
     *(settings.config, status.status, listing.ls, reports.report, reports.verify, runs.compare, ui.ui),
+    *(keeping.rm, keeping.gc, keeping.doctor, keeping.pack, keeping.unpack),
 )
 """In the order of --help."""
 

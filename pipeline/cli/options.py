@@ -176,7 +176,7 @@ def examples(*lines: str) -> Callable[[Callable[..., None]], Callable[..., None]
 class Command(TyperCommand):
     """A command whose help ends with its examples: as they are, since what is wrapped, or padded, cannot be pasted."""
 
-    def format_help(self, ctx: typer.Context, formatter: Any) -> None:
+    def format_help(self, ctx: Any, formatter: Any) -> None:  # Typer's own contexts: click's, or its copy of it
         super().format_help(ctx, formatter)
         width = max(40, shutil.get_terminal_size().columns - 2)
         print("Examples:\n")

@@ -35,9 +35,9 @@ def session() -> Iterator["StageProgress"]:
 @contextmanager
 def stage_session(config: RunConfig, *, force: set[str]) -> Iterator["Context"]:
     """A context for single stages."""
-    from pipeline.api import open_context
+    from pipeline.api import open_context, working
 
-    with session() as progress:
+    with session() as progress, working(Home.from_environment(), "a stage"):
         yield open_context(config, force=force, say=progress.say, progress=progress.update)
 
 

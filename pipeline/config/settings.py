@@ -7,6 +7,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from pipeline.config.sections import (
@@ -95,7 +96,13 @@ BEFORE_ADDED: dict[str, Any] = {
 def setting_type(name: str) -> Any:
     """The Python type of a setting, e.g. float for "train.beta"; ConfigError if there is none of that name."""
     section, key = _split_name(name)
-    return typing.get_type_hints(SECTIONS[section])[key]
+    return _types(section)[key]
+
+
+@cache
+def _types(section: str) -> dict[str, Any]:
+    """The types of a section's settings, resolved once: a home of a hundred runs reads ten thousand settings."""
+    return typing.get_type_hints(SECTIONS[section])
 
 
 def _split_name(name: str) -> tuple[str, str]:

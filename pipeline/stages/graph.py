@@ -14,7 +14,7 @@ function in a file of its own and a row here: a run, a sweep, `--force` and the 
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal
@@ -233,3 +233,23 @@ def run_key(config: RunConfig, split: str) -> str:
 def parts_of_run(config: RunConfig, split: str) -> list[Stage]:
     """What a run consists of beyond its training, in order."""
     return [s for s in STAGES if s.in_run and s.when(config, split)]
+
+
+RUNG_VERSION = 2
+RECORDED = ("neg_elbo",)
+"""Scores that the epoch's own record holds: at a rung, all others need the model."""
+FITTED = "_expost"
+"""Ends the names of scores under the prior fitted to the model's codes."""
+
+
+def rung_key(config: RunConfig, split: str, epoch: int, names: Sequence[str]) -> str:
+    """The key of the scores of these names at a rung, which is no row of the table: its key holds an epoch."""
+    sampled = [name for name in names if name not in RECORDED]
+    sampling = [config.sampling] if any(name.endswith(FITTED) for name in sampled) else []
+    judged_by = [REFERENCE.key(config, split)] if config.model.kind == "cvae" else []
+    return digest("rung", RUNG_VERSION, TRAIN.key(config), *judged_by, epoch, sampled, *sampling)
+
+
+def judge_part(kind: str) -> str:
+    """What one of the two judges is called in the store: a result of its own, under the key of both."""
+    return f"{JUDGE.name}_{kind}"

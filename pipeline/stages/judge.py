@@ -15,7 +15,7 @@ from pipeline.evaluation.judges.gates import Gate, check_gates, gate_values, gat
 from pipeline.evaluation.judges.networks import Judge, Judges, Kind, build_judge
 from pipeline.evaluation.reference import class_means
 from pipeline.stages.context import Context
-from pipeline.stages.graph import JUDGE
+from pipeline.stages.graph import JUDGE, judge_part
 from pipeline.stages.prepare import prepare
 from pipeline.store.files import read_json, sha256, write_json
 
@@ -75,7 +75,7 @@ def one_judge(ctx: Context, kind: Kind) -> Path:
 
 def part_of_judge(config: RunConfig, kind: Kind) -> tuple[str, str]:
     """The name and key of one judge's weights in the store."""
-    return f"{JUDGE.name}_{kind}", JUDGE.key(config)
+    return judge_part(kind), JUDGE.key(config)
 
 
 def _report_judge(ctx: Context, kind: str, epoch: int, epochs: int, loss: float) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import optuna
+from filelock import FileLock
 from optuna.trial import FrozenTrial, TrialState
 
 from pipeline.config.settings import BEFORE_ADDED, RETIRED
@@ -24,10 +25,7 @@ class Ledger:
 
     def __init__(self, home: Home, config: StudyConfig) -> None:
         self.config = config
-        self._lock = try_lock(
-            home.mlruns / f".study-{config.name}.lock",
-            f"study {config.name} is being driven by another process; wait for it, or choose another --name",
-        )
+        self._lock = study_lock(home, config.name)
         try:
             self.study = open_study(home, config)
             self._check_spec()
@@ -86,12 +84,35 @@ class Ledger:
             self.study.tell(trial.number, values, state=state)
 
 
-def study_names(home: Home) -> list[str]:
-    """The studies in this home's database."""
+def study_lock(home: Home, name: str) -> FileLock:
+    """Held by the one process that writes a study; HomeError if another does."""
+    return try_lock(
+        home.mlruns / f".study-{name}.lock",
+        f"study {name} is being driven by another process; wait for it, or choose another --name",
+    )
+
+
+UNPACKING = ".unpacking-"
+"""Begins the name of a study that is being unpacked: it is none yet."""
+
+
+def study_names(home: Home, *, all_: bool = False) -> list[str]:
+    """The studies in this home's database; `all_`: those that are half unpacked, too."""
     if not (home.mlruns / "optuna.db").exists():
         return []
     with quiet_optuna(), readable(home):
-        return sorted(optuna.study.get_all_study_names(storage(home)))
+        names = sorted(optuna.study.get_all_study_names(storage(home)))
+    return [name for name in names if all_ or not name.startswith(UNPACKING)]
+
+
+def every_study(home: Home) -> dict[str, optuna.Study]:
+    """All studies for reading, by name; the database is opened once, which takes longer than to read it."""
+    if not (home.mlruns / "optuna.db").exists():
+        return {}
+    with quiet_optuna(), readable(home):
+        held_in = storage(home)
+        names = sorted(name for name in optuna.study.get_all_study_names(held_in) if not name.startswith(UNPACKING))
+        return {name: optuna.load_study(study_name=name, storage=held_in) for name in names}
 
 
 def load_study(home: Home, name: str) -> optuna.Study:
