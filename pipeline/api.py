@@ -297,6 +297,7 @@ def sweep(
     workers: int | None = None,
     executor: str = "auto",
     timeout: float | None = None,
+    retry_failed: bool = False,
     home: Home | None = None,
     say: Say = _silent,
     progress: Progress = _silent,
@@ -307,7 +308,8 @@ def sweep(
 
     `prefer` holds bounds that the choice keeps where a trial of the front does, such as "accuracy>=.99": then it is the
     likeliest that does. The choice is read on test by judges of as many seeds as `judges` says. A repeated call does
-    what is left of it. `workers` is by default one per core; `timeout` is in minutes.
+    what is left of it. `workers` is by default one per core; `timeout` is in minutes. `retry_failed` trains trials
+    again that failed through no fault of their settings.
     """
     from sweeps.driver import sweep as drive
     from sweeps.execution.placement import executor_kind, place
@@ -326,6 +328,7 @@ def sweep(
         make_executor=placement.make,
         workers=placement.workers,
         timeout=timeout * 60 if timeout is not None else None,
+        retry_failed=retry_failed,
         on_update=on_update,
     )
     return Study(result.summary, result.report, result.best, result.run_id)
@@ -463,6 +466,7 @@ def open_context(
     """What stages are given; HomeError if the home cannot be written. Sets this process's threads."""
     home = home or Home.from_environment()
     home.check_writable()
+    home.tidy()
     from pipeline.runs.execute import set_up_process
     from pipeline.stages.context import Context
 

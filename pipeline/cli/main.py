@@ -3,18 +3,21 @@
 Nothing heavy is imported at the top, so that --help is instant.
 """
 
-import signal
+import os
 import sys
 from typing import Annotated
 
 import typer
 
 from pipeline.cli import reports, runs, stages, status, sweeps, ui
-from pipeline.cli.session import say
+from pipeline.cli.interruptions import hear_interruptions, interruptions_first
+from pipeline.cli.session import refusals_in_one_line, say
 from pipeline.errors import CvaePipeError
 
 INTERRUPTED = 130
 """Exit code of an interruption: 128 + SIGINT, as shells have it."""
+CLOSED_PIPE = 141
+"""Exit code where nobody reads on: 128 + SIGPIPE."""
 
 COMMANDS = (
     *(stages.prepare, stages.train, stages.evaluate, stages.score, stages.audit),
@@ -58,11 +61,10 @@ for command in COMMANDS:
 
 def main() -> None:
     """A user's mistake is one line and the error's exit code, 2, an interruption 130, a bug of ours a traceback."""
-    for polite in (signal.SIGTERM, signal.SIGHUP):  # the latter of a closed terminal; nohup ignores it, as asked
-        if signal.getsignal(polite) is not signal.SIG_IGN:
-            signal.signal(polite, _terminate)
+    hear_interruptions()
     try:
-        code = app(standalone_mode=False)
+        with interruptions_first(), refusals_in_one_line():
+            code = app(standalone_mode=False)
     except CvaePipeError as error:
         say(f"error: {error}")
         sys.exit(error.exit_code)
@@ -72,11 +74,9 @@ def main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:  # before Typer looked
         code = INTERRUPTED
+    except BrokenPipeError:  # who read our output has seen enough, e.g. head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(CLOSED_PIPE)
     if code == INTERRUPTED:
         say("interrupted; what is finished is kept, and the same command goes on from there")
     sys.exit(code)
-
-
-def _terminate(signum: int, frame: object) -> None:
-    """A polite termination ends like Ctrl-C: runs are closed with their true status."""
-    raise KeyboardInterrupt

@@ -11,25 +11,32 @@ from pipeline.errors import StudyError
 from pipeline.store.files import try_lock
 from pipeline.store.home import Home
 from sweeps.study.config import DEFINITION, SAMPLER_BEFORE, SPEC, StudyConfig, stored_config
-from sweeps.study.storage import open_study, quiet_optuna, readable, storage
+from sweeps.study.storage import open_study, quiet_optuna, readable, set_running, storage, writable
 
 RUNGS = "rungs"
 """What a trial is worth at each rung that it has passed: {epoch: values of the objectives, in their order}."""
+AGAIN = "again"
+"""Whether a failed trial may go through another time: what failed was its worker, or a bug of ours."""
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 class Ledger:
     """The persistent study. One driver at a time: it holds the study's lock."""
 
-    def __init__(self, home: Home, config: StudyConfig) -> None:
+    def __init__(self, home: Home, config: StudyConfig, *, retry_failed: bool = False) -> None:
         self.config = config
+        self.reopened: set[int] = set()
+        """Failed trials that were set running again."""
         self._lock = try_lock(
             home.mlruns / f".study-{config.name}.lock",
             f"study {config.name} is being driven by another process; wait for it, or choose another --name",
         )
         try:
             self.study = open_study(home, config)
-            self._check_spec()
+            with writable(home):
+                self._check_spec()
+            if retry_failed:
+                self._reopen(home)
             self._count = len(self.trials)
         except BaseException:
             self.close()
@@ -54,6 +61,14 @@ class Ledger:
                 f"study {self.config.name} was started with other settings: {shown}{more}; "
                 "repeat the old ones to resume it, or choose another --name"
             )
+
+    def _reopen(self, home: Home) -> None:
+        """Set failed trials running again, under their numbers: a driver takes up what it finds running."""
+        failed = [t for t in self.trials if t.state == TrialState.FAIL and t.user_attrs.get(AGAIN, True)]
+        if failed:
+            set_running(home, [t._trial_id for t in failed], kept=RUNGS)
+            self.study = open_study(home, self.config)  # anew: Optuna keeps finished trials in memory
+            self.reopened = {t.number for t in failed}
 
     @property
     def trials(self) -> list[FrozenTrial]:
