@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test test-fast check format rooms sweep reference ui browser bench bench-gpu clean
+.PHONY: help demo test test-fast soak audit check format rooms sweep reference ui browser bench bench-gpu clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -27,6 +27,15 @@ test: $(READY)  ## The whole test suite
 
 test-fast: $(READY)  ## The tests that take seconds
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m 'not slow and not mnist'
+
+soak: $(READY)  ## The long form of the fault-injection suite and of others: hours (docs/RELIABILITY.md)
+	CVAE_PIPE_SOAK_MINUTES=$${CVAE_PIPE_SOAK_MINUTES:-60} $(BIN)/python -m pytest -m soak -s
+
+audit: $(READY)  ## Ask the advisory databases about the pinned versions of every dependency (needs the network)
+	@$(BIN)/python -m pip_audit --version >/dev/null 2>&1 || \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt 'pip-audit>=2.9'
+	@$(BIN)/python -m pip_audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off || \
+		{ echo "audit: advisories are listed above, or no advisory database could be reached"; exit 1; }
 
 check: $(READY)  ## Lint, format, types, import directions
 	$(BIN)/ruff check .

@@ -36,6 +36,11 @@ STILL_SECONDS = 120.0
 MOVED_SECONDS = 1e-3
 """Processor time between two heartbeats that counts as moving: who waits for a lock asks for it twenty times a second,
 and uses more."""
+KERNELS = 128
+"""Compiled kernels that a worker keeps: oneDNN compiles one for each shape and keeps 1024, some 100 KB each, and every
+trial has shapes of its own; one training uses some dozens."""
+KERNEL_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+"""The second is PyTorch's own in front of it."""
 END_SECONDS = 10.0
 """How long a worker that was killed may take to be gone."""
 
@@ -156,7 +161,8 @@ def start_worker(work: Callable[..., None], *arguments: object) -> Worker:
     process = context.Process(target=_live, args=(theirs, work, *arguments), daemon=True, name="cvae-pipe worker")
     resource_tracker.ensure_running()  # process.start() would, and would unblock signals on the way
     # The numerical libraries read these when they are first imported, which in a fresh interpreter is later.
-    with environment(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1"), _interrupts_blocked():
+    threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    with environment(**threads, **{name: str(KERNELS) for name in KERNEL_CACHES}), _interrupts_blocked():
         process.start()
     theirs.close()
     return Worker(process, ours)

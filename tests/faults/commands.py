@@ -82,6 +82,16 @@ def copy(root: Path, target: Path) -> Path:
     return target
 
 
+@dataclass
+class Undisturbed:
+    """A sweep that nobody touched, and the points that it came to."""
+
+    home: Path
+    contents: dict[str, Any]
+    points: list[tuple[str, str]]
+    """(role, label), in their order."""
+
+
 def processes_of(home: Path) -> list[int]:
     """Processes that are alive and have this CVAE_PIPE_HOME in their order: commands of a zygote and their workers."""
     found = []

@@ -28,6 +28,7 @@ INSTANTS = (
     (re.compile(r"startTime=\d+|%22startTime%22.*?%2C"), "<instant>"),
     (re.compile(r"<dt>cost of the search</dt><dd>.*?</dd>|\*\*cost of the search\*\*.*"), "<duration>"),
     (re.compile(r'<data value="[^"]*"[^>]*data-key="[^"]*/seconds"[^>]*>[^<]*</data>'), "<duration>"),
+    (re.compile(r"data:text/plain[^\"']*"), "<trials.csv, compared beside>"),
     (re.compile(r"\.cache/tmp/\w+/\w+"), "<temporary>"),
 )
 

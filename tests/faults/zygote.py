@@ -1,7 +1,8 @@
 """Commands in processes that have everything imported: a kill and its repeat take seconds.
 
-    python zygote.py    reads one JSON document a line - {"arguments", "home", "log", "trace", "lethal", "once"} - and
-                        answers each with the exit status of the command, as soon as it has ended
+    python zygote.py    reads one JSON document a line - {"arguments", "home", "log", "trace", "lethal", "once",
+                        "interrupt_after"}, the last five if need be - and answers each with the exit status of the
+                        command, as soon as it has ended
 
 A command is a fork of this process, its workers are forks of it: all code but multiprocessing's own start of a fresh
 interpreter is what a user runs.
@@ -10,7 +11,10 @@ interpreter is what a user runs.
 import json
 import multiprocessing
 import os
+import signal
 import sys
+import threading
+import time
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
@@ -57,8 +61,17 @@ def command(order: dict) -> None:
     lethal = Point(*order["lethal"]) if order.get("lethal") else None
     if trace or lethal:
         Points(Path(order["home"]), trace, lethal, once).install()
+    if order.get("interrupt_after") is not None:
+        threading.Thread(target=_interrupt, args=(order["interrupt_after"], Path(order["once"])), daemon=True).start()
     sys.argv = ["cvae-pipe", *order["arguments"]]
     cli.main()
+
+
+def _interrupt(seconds: float, when: Path) -> None:
+    """Ctrl-C after so long, and the moment written down."""
+    time.sleep(seconds)
+    when.write_text(repr(time.monotonic()))
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 class _Forking:
