@@ -12,15 +12,33 @@ AGAIN_SECONDS = 0.05
 _asked = False
 
 
-def hear_interruptions() -> None:
-    """From now on each of these signals is a KeyboardInterrupt in the main thread, wherever that is."""
+POLITE = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The last is of a closed terminal; nohup ignores it, as asked."""
+
+
+@contextmanager
+def hearing_interruptions() -> Iterator[None]:
+    """Inside, each of these signals is a KeyboardInterrupt in the main thread, wherever that is."""
     global _asked
     _asked = False
-    for polite in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the last of a closed terminal
-        if signal.getsignal(polite) is not signal.SIG_IGN:  # nohup ignores it, as asked
-            signal.signal(polite, _interrupt)
+    before = {number: signal.getsignal(number) for number in (*POLITE, signal.SIGALRM)}
+    hook = sys.unraisablehook
+    for number in POLITE:
+        if before[number] is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
     signal.signal(signal.SIGALRM, _once_more)
     sys.unraisablehook = _not_swallowed
+    try:
+        yield
+    finally:
+        sys.unraisablehook = hook
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def ignore_interruptions() -> None:
+    for number in POLITE:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli import reports, runs, stages, status, sweeps, ui
-from pipeline.cli.interruptions import hear_interruptions, interruptions_first
+from pipeline.cli.interruptions import hearing_interruptions, ignore_interruptions, interruptions_first
 from pipeline.cli.session import refusals_in_one_line, say
 from pipeline.errors import CvaePipeError
 
@@ -61,22 +61,28 @@ for command in COMMANDS:
 
 def main() -> None:
     """A user's mistake is one line and the error's exit code, 2, an interruption 130, a bug of ours a traceback."""
-    hear_interruptions()
+    with hearing_interruptions():
+        code = _run()
+        if code == INTERRUPTED:
+            ignore_interruptions()  # the next is of somebody who has not seen yet that it ends
+            say("interrupted; what is finished is kept, and the same command goes on from there")
+    sys.exit(code)
+
+
+def _run() -> int | None:
+    """The command, to its end; its exit code."""
     try:
         with interruptions_first(), refusals_in_one_line():
-            code = app(standalone_mode=False)
+            return app(standalone_mode=False)
     except CvaePipeError as error:
         say(f"error: {error}")
-        sys.exit(error.exit_code)
+        return error.exit_code
     except typer.TyperException as error:  # an unknown flag, a value of the wrong type
         if message := error.format_message():  # none where the help was shown, for want of arguments
             say(f"error: {message.rstrip('.')}; --help lists what is allowed")
-        sys.exit(2)
-    except KeyboardInterrupt:  # before Typer looked
-        code = INTERRUPTED
+        return 2
+    except KeyboardInterrupt:  # before Typer looked, or after
+        return INTERRUPTED
     except BrokenPipeError:  # who read our output has seen enough, e.g. head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(CLOSED_PIPE)
-    if code == INTERRUPTED:
-        say("interrupted; what is finished is kept, and the same command goes on from there")
-    sys.exit(code)
+        return CLOSED_PIPE

@@ -29,10 +29,9 @@ def session() -> Iterator["StageProgress"]:
     with refusals_in_one_line():
         home = Home.from_environment()
         home.check_writable()
-        home.own_temporary_files()
         from pipeline.cli.terminal.progress import StageProgress
 
-        with StageProgress() as progress:
+        with home.scratch(), StageProgress() as progress:
             yield progress
 
 

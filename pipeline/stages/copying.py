@@ -4,7 +4,7 @@ from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from pipeline.evaluation.copying import SHOWN, Bounds, Surroundings, copying_metrics, look_for_copies, surroundings
 from pipeline.grids import paired_rows, save_grid
@@ -15,6 +15,7 @@ from pipeline.stages.prepare import prepare
 from pipeline.stages.prior import fitted_prior
 from pipeline.stages.train import Trained, train
 from pipeline.store.files import read_json, write_json
+from pipeline.store.tensors import save_tensors
 
 PAIRS = "pairs.png"
 """The samples nearest to a training image, above the training images they are nearest to."""
@@ -26,7 +27,7 @@ def held_out_surroundings(ctx: Context, split: str) -> Surroundings:
 
     def make(work: Path) -> None:
         found = surroundings(data, data.split(split))
-        save_file({"shapes": found.shapes.contiguous().cpu()}, work / "surroundings.safetensors")
+        save_tensors({"shapes": found.shapes.contiguous().cpu()}, work / "surroundings.safetensors")
         write_json(work / "surroundings.json", {"of_class": asdict(found.of_class), "of_all": asdict(found.of_all)})
 
     return _loaded(ctx.build(SURROUNDINGS, make, split), str(ctx.device))

@@ -1,10 +1,10 @@
 """The directories of one installation, and whether they can be written."""
 
-import atexit
 import contextlib
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,10 +69,18 @@ class Home:
                 if is_left_over(temporary):
                     temporary.unlink(missing_ok=True)
 
-    def own_temporary_files(self) -> None:
-        """From now on this process and those it starts keep temporary files in a folder of this home, which goes when
-        it ends, or at the next start if it is killed."""
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[None]:
+        """Inside, this process and those it starts keep temporary files in a folder of this home. It goes at the
+        end, or with the next command if the process is killed."""
         folder = self.root / ".cache" / "tmp" / str(os.getpid())
         folder.mkdir(parents=True, exist_ok=True)
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        before = tempfile.tempdir, os.environ.get("TMPDIR")
         tempfile.tempdir = os.environ["TMPDIR"] = str(folder)
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before[0]
+            os.environ.pop("TMPDIR")
+            os.environ |= {"TMPDIR": before[1]} if before[1] else {}
+            shutil.rmtree(folder, ignore_errors=True)

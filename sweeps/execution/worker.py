@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pipeline.training.state import EpochRecord
 
 
-BEAT_SECONDS = 2.0
+BEAT_SECONDS = 1.0
 """Between two heartbeats of a worker."""
 STILL_SECONDS = 120.0
 """A worker that has not moved for so long is hung, and replaced."""

@@ -70,11 +70,17 @@ class Commands:
 SWEEP = {"train__epochs": 6, "runtime__grid_every": 3, "score__per_class": 40}
 
 
-def sweep_arguments(folder: Path, *more: object) -> list[object]:
+def sweep_arguments(folder: Path) -> list[object]:
     """A sweep of five trials with a rung, a retrained candidate and a final, on digits."""
     settings = quick_toml(folder, **SWEEP)
     common = ["sweep", "--config", settings, "--name", "s", "--trials", 5, "--window", 2, "--workers", 2]
-    return [*common, "--first-rung", 2, "--final-seeds", 1, "--judges", 1, *more]
+    return [*common, "--first-rung", 2, "--final-seeds", 1, "--judges", 1]
+
+
+def brief_arguments(folder: Path) -> list[object]:
+    """One of two trials, and nothing after them."""
+    settings = quick_toml(folder, **SWEEP)
+    return ["sweep", "--config", settings, "--name", "s", "--trials", 2, "--workers", 1, "--final-seeds", 0]
 
 
 def copy(root: Path, target: Path) -> Path:
@@ -90,6 +96,13 @@ class Undisturbed:
     contents: dict[str, Any]
     points: list[tuple[str, str]]
     """(role, label), in their order."""
+    arguments: list[object]
+    quiet: bool = False
+    """Whether its report is without figures."""
+
+    def again(self, commands: Commands, home: Path, **order: Any) -> Ended:
+        """The same command on another home."""
+        return commands.call(home, *self.arguments, quiet=self.quiet, **order)
 
 
 def processes_of(home: Path) -> list[int]:

@@ -8,7 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from commands import Commands, Undisturbed, copy, sweep_arguments
+from commands import Commands, Undisturbed, brief_arguments, copy, sweep_arguments
 from homes import contents
 
 
@@ -20,10 +20,21 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
     zygote.close()
 
 
-@pytest.fixture(scope="session")
-def undisturbed(commands: Commands, warm_root: Path) -> Undisturbed:
-    home, trace = copy(warm_root, commands.folder / "undisturbed"), commands.folder / "trace"
-    ended = commands.call(home, *sweep_arguments(commands.folder), trace=str(trace))
+def _undisturbed(commands: Commands, warm: Path, name: str, arguments: list[object], *, quiet: bool) -> Undisturbed:
+    home, trace = copy(warm, commands.folder / name), commands.folder / f"{name}-trace"
+    ended = commands.call(home, *arguments, quiet=quiet, trace=str(trace))
     assert ended.status == 0, ended.said
     points = [tuple(line.split("\t")) for line in trace.read_text().splitlines()]
-    return Undisturbed(home, contents(home), points)
+    return Undisturbed(home, contents(home), points, arguments, quiet)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(commands: Commands, warm_root: Path) -> Undisturbed:
+    """What the long forms disturb."""
+    return _undisturbed(commands, warm_root, "undisturbed", sweep_arguments(commands.folder), quiet=False)
+
+
+@pytest.fixture(scope="session")
+def brief(commands: Commands, warm_root: Path) -> Undisturbed:
+    """What the short forms disturb: it takes seconds."""
+    return _undisturbed(commands, warm_root, "brief", brief_arguments(commands.folder), quiet=True)

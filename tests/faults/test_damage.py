@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from budget import SEED, note, within_budget
-from commands import Commands, Undisturbed, sweep_arguments
+from commands import Commands, Undisturbed
 from homes import contents, differences
 from points import VARIABLE
 
@@ -75,8 +75,9 @@ def wrong_after(path: str, damage: str, undisturbed: Undisturbed, commands: Comm
     shutil.copytree(undisturbed.home, home)
     (OF_FOLDERS if (home / path).is_dir() else OF_FILES)[damage](home / path)
     wrong = []
-    for arguments in (["status"], ["verify", home / "reports" / "s"], sweep_arguments(commands.folder)):
-        ended = commands.call(home, *arguments)
+    looks = [["status"], *([] if undisturbed.quiet else [["verify", home / "reports" / "s"]])]
+    for arguments in (*looks, undisturbed.arguments):
+        ended = commands.call(home, *arguments, quiet=undisturbed.quiet)
         if not ended.in_one_line:
             wrong.append(f"{arguments[0]} ends with {ended.status}: {ended.said[-600:]}")
         if arguments[0] == "verify" and ended.status == 0 and path.startswith("reports/s/") and path in SEALED:
@@ -94,10 +95,11 @@ def wrong_after(path: str, damage: str, undisturbed: Undisturbed, commands: Comm
 SEALED = ("reports/s/report.html", "reports/s/report.md", "reports/s/trials.csv")
 
 
-def test_what_is_damaged_is_named_or_healed(undisturbed, commands):
+@pytest.mark.xdist_group("faults")
+def test_what_is_damaged_is_healed(brief, commands):
     """The short form: one damage of those that a walk finds."""
-    in_the_store = [d for d in damages(undisturbed.home) if d[0].startswith(".cache/store/train")]
-    assert wrong_after(*random.Random(SEED).choice(in_the_store), undisturbed, commands) == []
+    in_the_store = [d for d in damages(brief.home) if d[0].startswith(".cache/store/train")]
+    assert wrong_after(*random.Random(SEED).choice(in_the_store), brief, commands) == []
 
 
 @pytest.mark.soak

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from budget import note, within_budget
-from commands import Commands, Undisturbed, sweep_arguments
+from commands import Commands, Undisturbed
 from homes import contents, differences, left_over
 
 pytestmark = [
@@ -31,12 +31,11 @@ def wrong_on(size: int, warm: Path, undisturbed: Undisturbed, commands: Commands
     try:
         home = disk / "home"
         shutil.copytree(warm, home, ignore=shutil.ignore_patterns("ready"))
-        arguments = sweep_arguments(commands.folder)
-        full = commands.call(home, *arguments)
+        full = undisturbed.again(commands, home)
         wrong = [] if full.in_one_line else [f"ends with {full.status}: {full.said[-1000:]}"]
         wrong += [f"left over: {name}" for name in left_over(home) if ".cache/tmp" not in name]
         subprocess.run(["mount", "-o", "remount,size=1g", disk], check=True)
-        mended = commands.call(home, *arguments)
+        mended = undisturbed.again(commands, home)
         if mended.status != 0:
             wrong.append(f"with room it ends with {mended.status}: {mended.said[-1000:]}")
         wrong += differences(undisturbed.contents, contents(home))

@@ -92,11 +92,10 @@ def no_work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
     monkeypatch.setenv("CVAE_PIPE_HOME", str(tmp_path / "home"))
     monkeypatch.setattr("pipeline.api.open_context", reached)
-    monkeypatch.setattr("pipeline.cli.main.hear_interruptions", lambda: None)
     monkeypatch.chdir(tmp_path)
 
 
-@fuzzed(60, 4000)
+@fuzzed(20, 4000)
 @given(words=command_lines())
 def test_any_command_line_is_accepted_or_one_line(words: list[str], no_work: None) -> None:
     said = io.StringIO()

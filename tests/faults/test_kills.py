@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from budget import SEED, note, within_budget
-from commands import Commands, Undisturbed, copy, processes_of, sweep_arguments
+from commands import Commands, Undisturbed, copy, processes_of
 from homes import contents, differences, left_over
 from points import Point
 
@@ -32,19 +32,18 @@ class Kills:
     def story(self, *lethal: Point) -> list[str]:
         """A sweep killed at these points, one after the other, then repeated; what is wrong with it in the end."""
         home = copy(self.warm, self.commands.folder / "killed")
-        arguments = sweep_arguments(self.commands.folder)
         wrong = []
         for point in lethal:
             once = self.commands.folder / "once"
             once.unlink(missing_ok=True)
-            ended = self.commands.call(home, *arguments, lethal=astuple(point), once=str(once))
+            ended = self.undisturbed.again(self.commands, home, lethal=astuple(point), once=str(once))
             died = once.exists()
             self.kills[point.role] += died
             self.missed += not died
             if ended.status != (-signal.SIGKILL if died and point.role == "driver" else 0):
                 wrong.append(f"status {ended.status} after {point}: {ended.said[-1000:]}")
             wrong += gone_within_seconds(home)
-        repeat = self.commands.call(home, *arguments)
+        repeat = self.undisturbed.again(self.commands, home)
         if repeat.status != 0 or "Traceback" in repeat.said:
             wrong.append(f"the repeat ends with {repeat.status}: {repeat.said[-1000:]}")
         wrong += differences(self.undisturbed.contents, contents(home))
@@ -73,10 +72,12 @@ def kinds(points: list[tuple[str, str]]) -> list[Point]:
     return [Point(role, label, chance.randint(1, n)) for (role, label), n in sorted(Counter(points).items())]
 
 
-def test_killed_in_mid_statement_and_in_mid_file_the_repeat_is_an_undisturbed_sweep(kills):
+@pytest.mark.xdist_group("faults")  # one undisturbed sweep for all of them
+def test_killed_in_mid_sweep_the_repeat_is_an_undisturbed_one(commands, warm_root, brief):
     """The short form: one story, of a driver's and of a worker's death."""
+    kills = Kills(commands, warm_root, brief, Counter())
     chance = random.Random(SEED)
-    counted = Counter(role for role, _ in kills.undisturbed.points)
+    counted = Counter(role for role, _ in brief.points)
     driver = Point("driver", "", chance.randint(counted["driver"] // 4, counted["driver"] // 2))
     worker = Point("cvae-pipe worker", "", chance.randint(1, counted["cvae-pipe worker"] // 4))
     assert kills.story(driver, worker) == []
