@@ -36,7 +36,7 @@ from sweeps.reporting.study import write_sweep_report
 from sweeps.rungs import Rungs
 from sweeps.study.closing import Closing
 from sweeps.study.config import StudyConfig, stored_config
-from sweeps.study.ledger import AGAIN, FINISHED, RUNGS, Ledger, load_study
+from sweeps.study.ledger import AGAIN, FINISHED, RUNGS, Ledger, load_study, may_go_through
 from sweeps.study.objective import values
 from sweeps.study.proposals import Proposals
 from sweeps.study.storage import writable
@@ -107,8 +107,9 @@ class _Sweep:
         failed = [t for t in results.values() if t.state == TrialState.FAIL]
         if len(failed) >= max(self.config.window, self.view.target):
             reason = failed[-1].user_attrs.get("reason", "unknown")
+            hint = "; once that is mended, --retry-failed trains them again" if may_go_through(failed[-1]) else ""
             raise StudyError(
-                f"{len(failed)} trials of study {self.config.name} have failed, the last because: {reason}"
+                f"{len(failed)} trials of study {self.config.name} have failed, the last because: {reason}{hint}"
             )
 
     def _submit(self, trial: FrozenTrial) -> str:

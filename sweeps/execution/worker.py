@@ -13,7 +13,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -34,8 +34,8 @@ BEAT_SECONDS = 1.0
 STILL_SECONDS = 120.0
 """A worker that has not moved for so long is hung, and replaced."""
 MOVED_SECONDS = 1e-3
-"""Processor time between two heartbeats that counts as moving: who waits for a lock asks for it twenty times a second,
-and uses more."""
+"""Processor time that counts as moving: who waits for a lock asks for it twenty times a second, and has used more in a
+few seconds."""
 KERNELS = 128
 """Compiled kernels that a worker keeps: oneDNN compiles one for each shape and keeps 1024, some 100 KB each, and every
 trial has shapes of its own; one training uses some dozens."""
@@ -131,6 +131,8 @@ class Worker:
 
         StudyError if the system does not end it: it waits for a file system that does not answer.
         """
+        if self.gone:  # on its way out by itself, with an exit code of its own
+            self.process.join(END_SECONDS)
         self.gone = True
         self.process.kill()
         self.process.join(END_SECONDS)
@@ -144,11 +146,11 @@ class Worker:
         return self.process.exitcode
 
 
-def end_all(workers: Iterator[Worker] | list[Worker]) -> None:
+def end_all(workers: Collection[Worker]) -> None:
     """Stop them all now; one that cannot be ended is left to the system."""
-    workers = list(workers)
     for worker in workers:
-        worker.process.kill()
+        if not worker.gone:
+            worker.process.kill()
     for worker in workers:
         with contextlib.suppress(StudyError):
             worker.end()

@@ -64,7 +64,7 @@ class Ledger:
 
     def _reopen(self, home: Home) -> None:
         """Set failed trials running again, under their numbers: a driver takes up what it finds running."""
-        failed = [t for t in self.trials if t.state == TrialState.FAIL and t.user_attrs.get(AGAIN, True)]
+        failed = [t for t in self.trials if may_go_through(t)]
         if failed:
             set_running(home, [t._trial_id for t in failed], kept=RUNGS)
             self.study = open_study(home, self.config)  # anew: Optuna keeps finished trials in memory
@@ -103,6 +103,11 @@ class Ledger:
     def tell(self, trial: FrozenTrial, values: list[float] | None = None, state: TrialState | None = None) -> None:
         with quiet_optuna():
             self.study.tell(trial.number, values, state=state)
+
+
+def may_go_through(trial: FrozenTrial) -> bool:
+    """Whether a trial has failed and may not do so another time; older ledgers do not say."""
+    return trial.state == TrialState.FAIL and bool(trial.user_attrs.get(AGAIN, True))
 
 
 def study_names(home: Home) -> list[str]:

@@ -70,9 +70,10 @@ def damages(home: Path) -> list[tuple[str, str]]:
 
 
 def wrong_after(path: str, damage: str, undisturbed: Undisturbed, commands: Commands) -> list[str]:
-    """What is not as promised when a copy of the undisturbed home is damaged there."""
-    home = commands.folder / "damaged"
-    shutil.copytree(undisturbed.home, home)
+    """What is not as promised when the undisturbed home is damaged there; it is put back in the end."""
+    home, whole = undisturbed.home, commands.folder / f"{undisturbed.home.name}-whole"
+    if not whole.exists():
+        shutil.copytree(home, whole)
     (OF_FOLDERS if (home / path).is_dir() else OF_FILES)[damage](home / path)
     wrong = []
     looks = [["status"], *([] if undisturbed.quiet else [["verify", home / "reports" / "s"]])]
@@ -89,6 +90,7 @@ def wrong_after(path: str, damage: str, undisturbed: Undisturbed, commands: Comm
             [] if damage in ("a file in its place", "a folder in its place") else [f"not healed: {ended.said[-300:]}"]
         )
     shutil.rmtree(home)
+    shutil.copytree(whole, home)  # to the same path: databases know it
     return [f"{path}, {damage}: {line}" for line in wrong]
 
 
