@@ -401,6 +401,7 @@ def sweep(
     workers: int | None = None,
     executor: str = "auto",
     timeout: float | None = None,
+    retry_failed: bool = False,
     home: Home | None = None,
     say: Say = _silent,
     progress: Progress = _silent,
@@ -412,7 +413,8 @@ def sweep(
     `prefer` holds bounds that the choice keeps where a trial of the front does, such as "accuracy>=.99": then it is the
     likeliest that does. The choice is read on test by judges of as many seeds as `judges` says. These three are by
     default what the study was last closed with; of a new one 3 seeds, no bounds, 3 judges. A repeated call does what is
-    left of it. `workers` is by default one per core; `timeout` is in minutes.
+    left of it. `workers` is by default one per core; `timeout` is in minutes. `retry_failed` trains trials again that
+    failed through no fault of their settings.
     """
     from sweeps.finished import finished
     from sweeps.study.config import check_amounts
@@ -421,7 +423,7 @@ def sweep(
     seconds = timeout * 60 if timeout is not None else None
     check_amounts(study, trials=trials, workers=workers, timeout=seconds)
     closing = _closing(home, study, final_seeds, prefer, judges)
-    if there := finished(home, study, trials=trials, closing=closing, experiment=EXPERIMENT):
+    if not retry_failed and (there := finished(home, study, trials=trials, closing=closing, experiment=EXPERIMENT)):
         say(f"{there.summary.finished} finished, {trials} asked: nothing to do")
         return Study(there.summary, there.report, there.best, there.run_id)
     with _busy(progress, LOADING):
@@ -442,6 +444,7 @@ def sweep(
             make_executor=placement.make,
             workers=placement.workers,
             timeout=seconds,
+            retry_failed=retry_failed,
             on_update=on_update,
         )
     if result.summary.finished > trials:
@@ -713,6 +716,7 @@ def open_context(
     """What stages are given; HomeError if the home cannot be written. Sets this process's threads."""
     home = home or Home.from_environment()
     home.check_writable()
+    home.tidy()
     from pipeline.runs.execute import set_up_process
     from pipeline.stages.context import Context
 

@@ -44,7 +44,7 @@ def ablate(
     tracker = connect()
     parent = open_parent(ctx, config, tracker)
     executor, panel = make_executor(ctx.home), PanelBeside(config.base, ctx.home)
-    jobs = TrackedJobs(ctx, tracker, executor, parent, config.name, deadline=float("inf"))
+    jobs = TrackedJobs(ctx, tracker, executor, parent, config.name, float("inf"), (panel,))
     try:
         with closing(parent):
             try:

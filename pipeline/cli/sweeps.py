@@ -67,6 +67,12 @@ def sweep(
     ] = None,
     workers: Workers = None,
     timeout: Annotated[float | None, typer.Option(help="Minutes after which it stops, resumable, and reports.")] = None,
+    retry_failed: Annotated[
+        bool,
+        typer.Option(
+            "--retry-failed", help="Train failed trials again, unless their loss diverged: it would once more."
+        ),
+    ] = False,
     sampler: Annotated[
         str | None,
         typer.Option(help="tpe, tpe-joint, sobol-tpe, sobol-gp or random; by default tpe."),
@@ -155,6 +161,7 @@ def sweep(
             workers=workers,
             executor=executor,
             timeout=timeout,
+            retry_failed=retry_failed,
             say=progress.say,
             progress=progress.update,
             on_update=display.update,

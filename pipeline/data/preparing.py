@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from pipeline.config.sections import DataConfig
 from pipeline.data.splits import PreparedData, Split, limited, stratified_mask, where
 from pipeline.errors import DataError
+from pipeline.store.tensors import save_tensors
 
 DRAWN_TEST_FRACTION = 0.2
 """Share of the images kept as test set where there is no official one."""
@@ -92,7 +93,7 @@ def save_prepared(data: PreparedData, folder: Path) -> None:
     for name in LEAST_PER_CLASS:
         split: Split = getattr(data, name)
         tensors |= {f"{name}.images": split.images, f"{name}.labels": split.labels}
-    save_file(tensors, folder / TENSORS)
+    save_tensors(tensors, folder / TENSORS)
     facts: dict[str, Any] = {
         "name": data.name,
         "class_names": data.class_names,

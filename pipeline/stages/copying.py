@@ -4,7 +4,7 @@ from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from pipeline.evaluation.copying import SHOWN, Bounds, Surroundings, copying_metrics, look_for_copies, surroundings
@@ -16,6 +16,7 @@ from pipeline.stages.prepare import prepare
 from pipeline.stages.prior import fitted_prior
 from pipeline.stages.train import Trained, train
 from pipeline.store.files import read_json, write_json
+from pipeline.store.tensors import save_tensors
 
 PAIRS = "pairs.png"
 """The samples nearest to a training image, above the training images they are nearest to."""
@@ -28,7 +29,7 @@ def held_out_surroundings(ctx: Context, split: str) -> Surroundings:
     def make(work: Path) -> None:
         found = surroundings(data, data.split(split))
         tensors = {"shapes": found.shapes, "shapes_held_out": found.shapes_held_out}
-        save_file({name: t.contiguous().cpu() for name, t in tensors.items()}, work / "surroundings.safetensors")
+        save_tensors({name: t.contiguous().cpu() for name, t in tensors.items()}, work / "surroundings.safetensors")
         write_json(work / "surroundings.json", {"of_class": asdict(found.of_class), "of_all": asdict(found.of_all)})
 
     tensors, bounds = _loaded(ctx.build(SURROUNDINGS, make, split), str(ctx.device))

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from safetensors.torch import save_file
-
 from pipeline.evaluation.bounds import bce_bounds
 from pipeline.evaluation.catalog import in_order
 from pipeline.evaluation.reference import stratified_indices
@@ -15,6 +13,7 @@ from pipeline.stages.opened import opened
 from pipeline.stages.prepare import prepare
 from pipeline.stages.train import Trained, train
 from pipeline.store.files import read_json, write_json
+from pipeline.store.tensors import save_tensors
 from pipeline.training.validation import elbo_per_image
 
 
@@ -44,7 +43,7 @@ def evaluate(ctx: Context, split: str, trained: Trained | None = None) -> Result
                 "bce_at_mean": float(at_mean.bce.double().mean()),
             }
         write_json(work / "metrics.json", {f"{split}/{key}": value for key, value in values.items()})
-        save_file({"bce": terms.bce.cpu(), "kl": terms.kl.cpu().contiguous()}, work / "per_image.safetensors")
+        save_tensors({"bce": terms.bce.cpu(), "kl": terms.kl.cpu().contiguous()}, work / "per_image.safetensors")
         per_class = max(1, GRID_COLUMNS // data.classes)
         chosen = stratified_indices(part.labels.cpu(), per_class, data.classes, seed=0).flatten()[: 2 * GRID_COLUMNS]
         chosen = chosen[: len(chosen) // GRID_COLUMNS * GRID_COLUMNS].to(part.labels.device)

@@ -6,7 +6,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from pipeline.config.settings import RunConfig
 from pipeline.data.splits import PreparedData
@@ -18,6 +18,7 @@ from pipeline.stages.context import Context
 from pipeline.stages.graph import JUDGE, judge_part
 from pipeline.stages.prepare import prepare
 from pipeline.store.files import read_json, sha256, write_json
+from pipeline.store.tensors import save_tensors
 
 JUDGE_KINDS: tuple[Kind, ...] = ("a", "b")
 WEIGHTS = "weights.safetensors"
@@ -68,7 +69,7 @@ def one_judge(ctx: Context, kind: Kind) -> Path:
     def make(work: Path) -> None:
         train, report = data.train, partial(_report_judge, ctx, kind)
         fitted = fit_judge(kind, train.images, train.labels, classes=data.classes, config=config.judge, on_epoch=report)
-        save_file({k: v.contiguous().cpu() for k, v in fitted.state_dict().items()}, work / WEIGHTS)
+        save_tensors({k: v.contiguous().cpu() for k, v in fitted.state_dict().items()}, work / WEIGHTS)
 
     return ctx.home.store.build(*part_of_judge(config, kind), make, force=JUDGE.name in ctx.force)[0]
 

@@ -3,7 +3,7 @@
 from functools import lru_cache
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from pipeline.evaluation.metrics.diversity import PixelPCA
 from pipeline.evaluation.reference import Reference, build_reference, reference_rows, stratified_indices
@@ -13,6 +13,7 @@ from pipeline.stages.graph import CALIBRATION, REAL_GRID, REFERENCE
 from pipeline.stages.judge import judge
 from pipeline.stages.prepare import prepare
 from pipeline.store.files import read_json, write_json
+from pipeline.store.tensors import save_tensors
 
 
 def reference(ctx: Context, split: str) -> Reference:
@@ -23,7 +24,7 @@ def reference(ctx: Context, split: str) -> Reference:
 
     def make(work: Path) -> None:
         ref = build_reference(stage.judges, data, data.split(split), config.score)
-        save_file(
+        save_tensors(
             {
                 "features": ref.features.contiguous().cpu(),
                 "radii": ref.radii.contiguous().cpu(),

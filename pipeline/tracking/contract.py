@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
+TRACEBACK = "traceback.txt"
+"""The file of a run that failed for a bug of ours; it goes when the run is opened once more."""
 
 
 @dataclass(frozen=True)

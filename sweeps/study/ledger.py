@@ -13,22 +13,29 @@ from pipeline.store.files import try_lock
 from pipeline.store.home import Home
 from sweeps.study.config import DEFINITION, SAMPLER_BEFORE, SPEC, StudyConfig, stored_config
 from sweeps.study.continuing import refusal
-from sweeps.study.storage import open_study, quiet_optuna, readable, storage
+from sweeps.study.storage import open_study, quiet_optuna, readable, set_running, storage, writable
 
 RUNGS = "rungs"
 """What a trial is worth at each rung that it has passed: {epoch: values of the objectives, in their order}."""
+AGAIN = "again"
+"""Whether a failed trial may go through another time: what failed was its worker, or a bug of ours."""
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 class Ledger:
     """The persistent study. One driver at a time: it holds the study's lock."""
 
-    def __init__(self, home: Home, config: StudyConfig) -> None:
+    def __init__(self, home: Home, config: StudyConfig, *, retry_failed: bool = False) -> None:
         self.config = config
+        self.reopened: set[int] = set()
+        """Failed trials that were set running again."""
         self._lock = study_lock(home, config.name)
         try:
             self.study = open_study(home, config)
-            self._check_spec()
+            with writable(home):
+                self._check_spec()
+            if retry_failed:
+                self._reopen(home)
             self._count = len(self.trials)
         except BaseException:
             self.close()
@@ -48,6 +55,14 @@ class Ledger:
         changed = sorted(k for k in (spec.keys() | held.keys()) - RETIRED if spec.get(k) != held.get(k))
         if changed:
             raise StudyError(refusal(self.config.name, held, spec, changed, ""))
+
+    def _reopen(self, home: Home) -> None:
+        """Set failed trials running again, under their numbers: a driver takes up what it finds running."""
+        failed = [t for t in self.trials if may_go_through(t)]
+        if failed:
+            set_running(home, [t._trial_id for t in failed], kept=RUNGS)
+            self.study = open_study(home, self.config)  # anew: Optuna keeps finished trials in memory
+            self.reopened = {t.number for t in failed}
 
     @property
     def trials(self) -> list[FrozenTrial]:
@@ -82,6 +97,11 @@ class Ledger:
     def tell(self, trial: FrozenTrial, values: list[float] | None = None, state: TrialState | None = None) -> None:
         with quiet_optuna():
             self.study.tell(trial.number, values, state=state)
+
+
+def may_go_through(trial: FrozenTrial) -> bool:
+    """Whether a trial has failed and may not do so another time; older ledgers do not say."""
+    return trial.state == TrialState.FAIL and bool(trial.user_attrs.get(AGAIN, True))
 
 
 def study_lock(home: Home, name: str) -> FileLock:
