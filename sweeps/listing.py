@@ -56,7 +56,7 @@ def studies(home: Home) -> list[ListedStudy]:
         found.append(
             ListedStudy(
                 name,
-                stored_config(study).base.data.dataset,
+                stored_config(study).base.data.name,
                 dict(Counter(STATES.get(t.state, "unfinished") for t in trials)),
                 str(failed[-1].user_attrs.get("reason", "")) if failed else "",
                 max(ends).isoformat(timespec="seconds") if ends else "",
@@ -71,7 +71,7 @@ def ablations(home: Home) -> list[ListedAblation]:
     return [
         ListedAblation(
             name,
-            config.base.data.dataset,
+            config.base.data.name,
             config.setting,
             sum(is_whole(home, run_key(cell, "test")) for cell in config.cells().values()),
             len(config.cells()),

@@ -80,7 +80,9 @@ def configured(*settings: str, leave_out: tuple[str, ...] = ()) -> Callable[[Cal
             flags = {sets[name]: given.pop(name) for name in list(given) if name in sets}
             if "space_table" in own:
                 given["space_table"] = _table(tables, "space")
-            command(config=build_config(tables, sets=set_entries or (), flags=flags), **given)
+            from pipeline.api import look
+
+            command(config=build_config(tables, sets=set_entries or (), flags=flags, look=look), **given)
 
         parameters = [
             inspect.Parameter(

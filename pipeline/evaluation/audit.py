@@ -4,6 +4,7 @@ Knows tensors; no files, stages or trackers. Too slow for every trial of a sweep
 is for finals. The generated images are those of `scoring`: the same z, labels and reference images for every model.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from pipeline.config.digests import derive_seed
 from pipeline.config.sections import AuditConfig, ScoreConfig
 from pipeline.data.splits import PreparedData, Split
-from pipeline.evaluation.judges.networks import Judges, extract_features, predict_logits
+from pipeline.evaluation.judges.networks import Judges, extract_features, pooled, pooling, predict_logits
 from pipeline.evaluation.metrics.diversity import pairwise_l2, pairwise_ssim
 from pipeline.evaluation.metrics.frechet import frechet_distance
 from pipeline.evaluation.metrics.latent import active_units, is_collapsed, label_leak
@@ -100,7 +101,7 @@ def diversity(generated: Float[Tensor, "K R D"], real: Float[Tensor, "K R D"], d
         return pairwise_l2(images, generator=torch.Generator().manual_seed(0))
 
     def ssim(images: Tensor) -> float:
-        pixels = images.unflatten(1, (data.height, data.width))
+        pixels = images.unflatten(1, data.shape)
         return pairwise_ssim(pixels, generator=torch.Generator().manual_seed(0))
 
     found = {"pairwise_l2": mean(l2, generated), "pairwise_l2_real": mean(l2, real)}
@@ -206,14 +207,15 @@ def classification_scores(
 
 def _small_cnn(x: Float[Tensor, "N D"], y: Int[Tensor, " N"], data: PreparedData, *, steps: int) -> nn.Module:
     """Two convolutions and a linear layer, trained with Adam; the same initial weights and order every time."""
+    size = data.height, data.width
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed("cas weights"))
         model = nn.Sequential(
-            nn.Unflatten(1, (1, data.height, data.width)),
-            *(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
-            *(nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+            nn.Unflatten(1, data.shape),
+            *(nn.Conv2d(data.channels, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(pooling(size))),
+            *(nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(pooling(pooled(size)))),
             nn.Flatten(),
-            nn.Linear(32 * (data.height // 4) * (data.width // 4), data.classes),
+            nn.Linear(32 * math.prod(pooled(pooled(size))), data.classes),
         ).to(x.device)
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     generator = torch.Generator().manual_seed(derive_seed("cas order"))

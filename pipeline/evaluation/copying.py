@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pipeline.data.splits import PreparedData, Split
+from pipeline.data.splits import PreparedData, Split, ground_of
 from pipeline.evaluation.metrics.copying import NULL_SHARE, NearShare, near_share, nearness, shapes
 from pipeline.evaluation.reference import stratified_indices
 from pipeline.models.architecture import Architecture
@@ -122,7 +122,8 @@ def _nearness(
 
 
 def _shapes(data: PreparedData, images: Float[Tensor, "N D"]) -> Float[Tensor, "N S"]:
-    return torch.cat([shapes(part.unflatten(1, data.shape)) for part in images.split(5_000)])
+    ground = ground_of(data.train.images)
+    return torch.cat([shapes(part.unflatten(1, data.shape), ground) for part in images.split(5_000)])
 
 
 def copying_metrics(found: Copying, split: str) -> dict[str, float]:

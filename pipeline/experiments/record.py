@@ -25,11 +25,11 @@ INTERRUPTED = "interrupted; repeat the command to go on"
 def data_info(config: RunConfig, facts: dict[str, Any]) -> DatasetInfo:
     """The data set as a tracker shows it."""
     return DatasetInfo(
-        name=config.data.dataset,
+        name=config.data.name,
         digest=facts["source_sha256"][:16],
         context="training",
-        source=SOURCES[config.data.dataset].origin,
-        shape=(facts["images"]["train"], *facts["shape"]),
+        source=config.data.dataset if config.data.own else SOURCES[config.data.dataset].origin,
+        shape=(facts["images"]["train"], *(n for i, n in enumerate(facts["shape"]) if i or n > 1)),
         classes=facts["classes"],
     )
 
@@ -46,7 +46,7 @@ def run_spec(
         params=config.flat(),
         tags={
             "kind": "run",
-            "dataset": config.data.dataset,
+            "dataset": config.data.name,
             "model": config.model.kind,
             "split": split,
             **(tags or {}),

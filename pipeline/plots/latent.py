@@ -23,7 +23,7 @@ NAMED_DIMS = 24
 
 @themed
 def labelled_sheet(
-    sheet: UInt8[np.ndarray, "H W"],
+    sheet: UInt8[np.ndarray, "H W *C"],
     cell: tuple[int, int],
     *,
     rows: Sequence[str],
@@ -36,7 +36,7 @@ def labelled_sheet(
     `cell` is the height and width of one image; images stand 1 pixel apart, as `tile` leaves them. Text grows with
     the picture, so that it is as legible as in the other figures when both are shown at one width.
     """
-    height, width = sheet.shape
+    height, width = sheet.shape[:2]
     scale = max(1, round(0.85 * WIDTH * DPI / width))
     names = [label_of(row, 14) if row else "" for row in rows]
     font = max(scale * width / (0.85 * WIDTH * DPI), 0.7) * 9  # points
@@ -58,7 +58,7 @@ def labelled_sheet(
 
 
 @themed
-def captioned_images(images: Sequence[UInt8[np.ndarray, "h w"]], captions: Sequence[tuple[str, str]]) -> Figure:
+def captioned_images(images: Sequence[UInt8[np.ndarray, "h w *C"]], captions: Sequence[tuple[str, str]]) -> Figure:
     """Images four in a row, each above two short lines of text."""
     rows = max(1, -(-len(images) // 4))
     figure, axes = subplots(rows, 4, height=WIDTH / 4 + 0.35)

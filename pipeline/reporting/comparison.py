@@ -30,7 +30,7 @@ def comparison_report(comparison: Comparison, runs: Sequence[Outcome]) -> Report
     command = f"cvae-pipe compare {' '.join(run.key[:KEY_LENGTH] for run in runs)} --html"
     return Report(
         title=f"{len(runs)} runs compared",
-        subtitle=f"{', '.join(comparison.names)}; {first.config.data.dataset}, {first.split} split",
+        subtitle=f"{', '.join(comparison.names)}; {first.config.data.name}, {first.split} split",
         sections=(
             Section("What differs", _settings(runs)),
             Section("Images", _images(runs)),

@@ -34,7 +34,7 @@ def real_tile(outcome: Outcome) -> Tile | None:
 
 
 def enlarged(path: Path, width: int) -> bytes:
-    """A stored grey PNG with its pixels enlarged to at most `width`; as it is where there is no room for that."""
+    """A stored PNG with its pixels enlarged to at most `width`; as it is where there is no room for that."""
     with Image.open(path) as image:
         scale = width // image.width
         return plots.image_png(np.asarray(image), scale=scale) if scale > 1 else path.read_bytes()

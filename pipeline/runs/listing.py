@@ -46,7 +46,7 @@ def opened_runs(home: Home) -> list[ListedRun]:
         }
         finished = read_json(folder / MANIFEST)["finished_at"]
         name = run_name(config, key)
-        found.append(ListedRun(key[:KEY_LENGTH], name, config.data.dataset, differences(config), scored, finished))
+        found.append(ListedRun(key[:KEY_LENGTH], name, config.data.name, differences(config), scored, finished))
     return sorted(found, key=lambda run: run.finished, reverse=True)
 
 
@@ -55,7 +55,7 @@ def times_opened(home: Home) -> dict[str, int]:
     names = {}
     for key in home.store.keys("run"):
         config = stored_config(home.store.path("run", key))
-        names[PREPARE.key(config)] = config.data.dataset
+        names[PREPARE.key(config)] = config.data.name
     records = [read_json(home.store.path("opened", key) / "opened.json") for key in home.store.keys("opened")]
     counts = Counter(record["data"] for record in records)
     return {f"{names.get(data, 'unknown')} ({data[:8]})": n for data, n in sorted(counts.items())}

@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.reading import build_config
+from pipeline.config.reading import IDENTITY, usual_config
 from pipeline.config.settings import RunConfig
 from pipeline.errors import ConfigError
 from pipeline.store.files import read_json
@@ -16,7 +16,7 @@ from pipeline.store.store import KEY_LENGTH
 def run_name(config: RunConfig, key: str) -> str:
     """What people call a run: its data set, model, the two settings that matter most, and the start of its key."""
     beta = "" if config.model.kind == "ae" else f"-beta{config.train.beta:.3g}"
-    return f"{config.data.dataset}-{config.model.kind}{beta}-z{config.model.latent_dim}-{key[:8]}"
+    return f"{config.data.name}-{config.model.kind}{beta}-z{config.model.latent_dim}-{key[:8]}"
 
 
 def stored_config(folder: Path) -> RunConfig:
@@ -31,11 +31,11 @@ def stored_config(folder: Path) -> RunConfig:
 
 def differences(config: RunConfig) -> dict[str, Any]:
     """The settings that are not what the data set's defaults are; how things run is none of them."""
-    usual = build_config(flags={"data.dataset": config.data.dataset}).flat()
+    usual = usual_config(config).flat()
     return {
         name: value
         for name, value in config.flat().items()
-        if value != usual[name] and name.partition(".")[0] not in ("runtime", "gates") and name != "data.dataset"
+        if value != usual[name] and name.partition(".")[0] not in ("runtime", "gates") and name not in IDENTITY
     }
 
 

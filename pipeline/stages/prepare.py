@@ -17,10 +17,15 @@ def prepare(ctx: Context) -> PreparedData:
     """The data set, split; uint8 in memory, on the context's device."""
 
     def make(work: Path) -> None:
-        save_prepared(prepare_stage(ctx.config.data, ctx.home.data_dir), work)
+        save_prepared(prepare_stage(ctx.config.data, ctx.home.data_dir, work=work, progress=ctx.progress), work)
 
     folder = ctx.build(PREPARE, make)
-    return _loaded_data(folder, str(ctx.device))
+    data = _loaded_data(folder, str(ctx.device))
+    for note in data.notes:
+        if note not in ctx.told:
+            ctx.told.add(note)
+            ctx.say(f"prepare: {note}")
+    return data
 
 
 @lru_cache(maxsize=2)
@@ -34,6 +39,7 @@ def result_facts(ctx: Context) -> dict[str, Any]:
     return {
         "source_sha256": data.source_sha256,
         "images": {name: len(data.split(name)) for name in ("train", "val", "test")},
-        "shape": [data.height, data.width],
+        "shape": list(data.shape),
         "classes": data.classes,
+        "notes": list(data.notes),
     }

@@ -35,7 +35,7 @@ class Gate:
 def gate_values(
     kind: Kind,
     judge: Judge,
-    images: UInt8[Tensor, "N H W"],
+    images: UInt8[Tensor, "N *C H W"],
     labels: Int[Tensor, " N"],
     class_means: Float[Tensor, "K D"],
 ) -> dict[str, float]:
@@ -82,7 +82,7 @@ def gates_from(kind: Kind, values: Mapping[str, float], config: GateConfig) -> l
 def judge_gates(
     kind: Kind,
     judge: Judge,
-    images: UInt8[Tensor, "N H W"],
+    images: UInt8[Tensor, "N *C H W"],
     labels: Int[Tensor, " N"],
     class_means: Float[Tensor, "K D"],
     config: GateConfig,

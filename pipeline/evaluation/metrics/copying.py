@@ -36,19 +36,26 @@ LEVEL = 1e-3
 """Chance that one model, honest and as near as is allowed, is flagged by any of its tests."""
 
 
-def shapes(images: Float[Tensor, "N H W"]) -> Float[Tensor, "N S"]:
-    """Images on their centre of mass, blurred, of unit norm: the same for a shift, a blur, a change of contrast."""
-    n, height, width = images.shape
-    mass = images.sum((1, 2)).clamp_min(1e-6)
+def shapes(
+    images: Float[Tensor, "N *C H W"], background: float | Float[Tensor, " C"] = 0.0
+) -> Float[Tensor, "N S"]:
+    """Images on their centre of mass, blurred, of unit norm: the same for a shift, a blur, a change of contrast.
+
+    What differs from the `background`, of each channel, has mass.
+    """
+    n, height, width = len(images), *images.shape[-2:]
+    ground = torch.as_tensor(background, dtype=images.dtype, device=images.device).view(-1, 1, 1)
+    ink = images.view(n, -1, height, width) - ground  # (N, C, H, W)
+    weights = ink.abs().sum(1)
+    mass = weights.sum((1, 2)).clamp_min(1e-6)
     rows, columns = torch.arange(height).to(images), torch.arange(width).to(images)
-    dy = (images.sum(2) @ rows) / mass - (height - 1) / 2
-    dx = (images.sum(1) @ columns) / mass - (width - 1) / 2
+    dy = (weights.sum(2) @ rows) / mass - (height - 1) / 2
+    dx = (weights.sum(1) @ columns) / mass - (width - 1) / 2
     warp = torch.zeros(n, 2, 3).to(images)
     warp[:, 0, 0] = warp[:, 1, 1] = 1
     warp[:, 0, 2], warp[:, 1, 2] = 2 * dx / width, 2 * dy / height  # affine_grid measures in half images
     grid = F.affine_grid(warp, [n, 1, height, width], align_corners=False)
-    centred = F.grid_sample(images[:, None], grid, align_corners=False)[:, 0]
-    small = blurred(centred, SHAPE_BLUR)[:, None]
+    small = blurred(F.grid_sample(ink, grid, align_corners=False), SHAPE_BLUR)
     if height > SHAPE_SIDE:
         small = F.interpolate(small, size=(SHAPE_SIDE, math.ceil(width * SHAPE_SIDE / height)), mode="area")
     return F.normalize(small.flatten(1), dim=1)
@@ -65,7 +72,8 @@ def nearness(
     distances, which = nearest(points, train)
     own = train[which]
     spacing = torch.cat([block.masked_fill(block == 0, math.inf).amin(1) for block in distance_blocks(own, train)])
-    return distances / spacing, which
+    # Where all training images are one image there is no room to tell near from far: nothing is near.
+    return torch.where(spacing.isinf(), math.inf, distances / spacing), which
 
 
 @dataclass(frozen=True)

@@ -71,14 +71,15 @@ def pairwise_l2(images: Float[Tensor, "n ..."], *, pairs: int = 2000, generator:
     return (left - right).norm(dim=1).mean().item()
 
 
-def pairwise_ssim(images: Float[Tensor, "n H W"], *, pairs: int = 2000, generator: torch.Generator) -> float:
+def pairwise_ssim(images: Float[Tensor, "n *C H W"], *, pairs: int = 2000, generator: torch.Generator) -> float:
     """Mean structural similarity of random pairs of different images in [0, 1], -1 .. 1; down is more varied.
 
-    SSIM with a Gaussian window of sigma 1.5 (Wang et al. 2004), as a measure of variety in Odena et al. 2017, 4.2.
+    SSIM with a Gaussian window of sigma 1.5 (Wang et al. 2004), over channels their mean, as a measure of variety in Odena et al. 2017, 4.2.
     """
     from torchmetrics.functional.image import structural_similarity_index_measure  # takes seconds to import
 
-    left, right = _random_pairs(images[:, None], pairs, generator)  # (pairs, 1, H, W)
+    images = images.view(len(images), -1, *images.shape[-2:])
+    left, right = _random_pairs(images, pairs, generator)  # (pairs, C, H, W)
     parts = [
         structural_similarity_index_measure(a, b, data_range=1.0, reduction="none")
         for a, b in zip(left.split(64), right.split(64), strict=True)  # small parts stay in the cache

@@ -96,7 +96,7 @@ def _read_as(outcome: Outcome, classes: list[str], label: int) -> Phrase:
 
 def _grid_row(outcome: Outcome, grid_path: Path, label: int) -> bytes:
     """One class of the generated grid as a PNG."""
-    height = outcome.facts["shape"][0]
+    _, height, _ = outcome.facts["shape"]
     with Image.open(grid_path) as image:
         grid = np.asarray(image)
     top = label * (height + 1)  # a pixel between rows
