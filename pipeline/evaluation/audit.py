@@ -21,7 +21,7 @@ from pipeline.evaluation.metrics.frechet import frechet_distance
 from pipeline.evaluation.metrics.latent import active_units, is_collapsed, label_leak
 from pipeline.evaluation.metrics.likelihood import StreamingLogMeanExp, log_importance_weights
 from pipeline.evaluation.metrics.neighbours import manifold_scores
-from pipeline.evaluation.reference import Reference, stratified_indices
+from pipeline.evaluation.reference import Reference, fairly_drawn, stratified_indices
 from pipeline.models.architecture import Architecture
 from pipeline.models.autoencoder import reparametrise
 from pipeline.models.losses import gaussian_kl_per_dim
@@ -60,17 +60,18 @@ def audit_model(
     Under a prior `fitted` after training diversity and the importance-weighted bound are given as well,
     with `_expost` behind their names.
     """
-    real = stratified_indices(split.labels, reference.per_class, data.classes, seed=score.seed)  # (K, R)
-    sample = stratified_indices(data.train.labels, reference.per_class, data.classes, seed=score.seed)
+    classes = reference.classes
+    real = stratified_indices(split.labels, reference.per_class, classes, seed=score.seed)  # (K, R)
+    sample = stratified_indices(data.train.labels, reference.per_class, classes, seed=score.seed)
 
     def drawn(prior: Prior) -> Float[Tensor, "K R D"]:
         images, _ = conditional_samples(model, per_class=score.per_class, seed=score.seed, prior=prior)
-        return images.unflatten(0, (data.classes, score.per_class))[:, : reference.per_class]
+        return images.unflatten(0, (data.classes, score.per_class))[[*classes], : reference.per_class]
 
     generated = drawn(STANDARD)
     expost = drawn(fitted) if fitted else None
-    real_images = split.as_float(real.flatten()).unflatten(0, (data.classes, -1))
-    train_images = data.train.as_float(sample.flatten()).unflatten(0, (data.classes, -1))
+    real_images = split.as_float(real.flatten()).unflatten(0, (len(classes), -1))
+    train_images = data.train.as_float(sample.flatten()).unflatten(0, (len(classes), -1))
 
     progress("diversity", 0, 5)
     found = diversity(generated, real_images, data)
@@ -272,6 +273,5 @@ def importance_weighted(
 def _some(split: Split, limit: int) -> Int[Tensor, " N"]:
     """At most `limit` images of a split, as many of each class, the same for every model."""
     labels = split.labels.cpu()
-    counts = torch.bincount(labels)
-    per_class = min(max(1, limit // len(counts)), int(counts.min()))
-    return stratified_indices(labels, per_class, len(counts), seed=0).flatten()
+    classes = int(labels.max()) + 1
+    return torch.cat(fairly_drawn(labels, max(1, limit // classes), classes, seed=0))

@@ -3,6 +3,7 @@
 A model that is told the class is held against the training images of that class, one that is not against all.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from pipeline.data.splits import PreparedData, Split, ground_of
 from pipeline.evaluation.metrics.copying import NULL_SHARE, NearShare, near_share, nearness, shapes
-from pipeline.evaluation.reference import stratified_indices
+from pipeline.evaluation.reference import fairly_drawn
 from pipeline.models.architecture import Architecture
 from pipeline.models.priors import Prior
 from pipeline.models.sampling import conditional_samples
@@ -63,15 +64,14 @@ class Copying:
 def surroundings(data: PreparedData, split: Split) -> Surroundings:
     """The bounds of a split, from as many of its images as there are samples, or all of them."""
     of_train = _shapes(data, data.train.as_float())
-    smallest = int(split.labels.bincount(minlength=data.classes).min())
 
     def bounds(*, conditional: bool) -> Bounds:
         n = SAMPLES[True] if conditional else max(1, SAMPLES[False] // data.classes)
-        rows = stratified_indices(split.labels, min(n, smallest), data.classes, seed=0)
-        held_out = split.as_float(rows.flatten()).unflatten(0, rows.shape)
-        near = _nearness(data, held_out if conditional else held_out.flatten(0, 1)[None], of_train)
-        pixels, shape = (torch.quantile(near[space][0].flatten(), NULL_SHARE).item() for space in SPACES)
-        return Bounds(pixels, shape, rows.numel())
+        rows = fairly_drawn(split.labels, n, data.classes, seed=0)
+        held_out = [split.as_float(own) for own in rows]
+        near = _nearness(data, held_out if conditional else [torch.cat(held_out)], of_train)
+        pixels, shape = (torch.quantile(torch.cat([d for d, _ in near[s]]), NULL_SHARE).item() for s in SPACES)
+        return Bounds(pixels, shape, sum(map(len, rows)))
 
     return Surroundings(of_train, bounds(conditional=True), bounds(conditional=False))
 
@@ -88,7 +88,8 @@ def look_for_copies(
 
 def copies_among(images: Float[Tensor, "G n D"], data: PreparedData, around: Surroundings) -> Copying:
     """The same of images in groups: one of each class, or one of all."""
-    near = _nearness(data, images, around.shapes)
+    groups = _nearness(data, list(images), around.shapes)
+    near = {s: (torch.stack([d for d, _ in own]), torch.stack([w for _, w in own])) for s, own in groups.items()}
     bounds = around.of_class if len(images) > 1 else around.of_all
     in_shape, sources = near["shape"]
     values, order = in_shape.flatten().sort(stable=True)
@@ -103,22 +104,16 @@ def copies_among(images: Float[Tensor, "G n D"], data: PreparedData, around: Sur
 
 
 def _nearness(
-    data: PreparedData, images: Float[Tensor, "G n D"], of_train: Float[Tensor, "N S"]
-) -> dict[str, tuple[Float[Tensor, "G n"], Int[Tensor, "G n"]]]:
-    """Space -> nearness of each image to the training images of its group, and which one that is."""
+    data: PreparedData, images: Sequence[Float[Tensor, "n D"]], of_train: Float[Tensor, "N S"]
+) -> dict[str, list[tuple[Float[Tensor, " n"], Int[Tensor, " n"]]]]:
+    """Space -> of each group, nearness of each image to the training images of the group, and which one that is."""
     labels, found = data.train.labels, []
     for group, own in enumerate(images):
         members = (labels == group).nonzero().squeeze(1) if len(images) > 1 else torch.arange(len(labels)).to(labels)
         in_pixels = nearness(own, data.train.as_float(members))
         in_shape = nearness(_shapes(data, own), of_train[members])
         found.append([(near, members[which]) for near, which in (in_pixels, in_shape)])
-    return {
-        space: (
-            torch.stack([of_group[i][0] for of_group in found]),
-            torch.stack([of_group[i][1] for of_group in found]),
-        )
-        for i, space in enumerate(SPACES)
-    }
+    return {space: [of_group[i] for of_group in found] for i, space in enumerate(SPACES)}
 
 
 def _shapes(data: PreparedData, images: Float[Tensor, "N D"]) -> Float[Tensor, "N S"]:
