@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
-
 
 Shape = tuple[int, int, int]
 """(channels, height, width) of an image; a flat one has its values in this order."""
@@ -41,16 +41,55 @@ def paired_rows(first: Float[Tensor, "N D"], second: Float[Tensor, "N D"], colum
 
 
 GRID_COLUMNS = 10
+CELL = "cell"
+"""The text in a sheet's PNG that says HEIGHTxWIDTH of one image."""
 
 
 def save_grid(images: torch.Tensor, path: Path, columns: int, shape: Shape) -> None:
     """A tiled sheet of `columns` images a row, each of `shape`, as PNG."""
     path.parent.mkdir(exist_ok=True)
     sheet = tile(images, columns=columns, shape=shape)
-    Image.fromarray(sheet.numpy()).save(path, optimize=True)
+    facts = PngInfo()
+    facts.add_text(CELL, f"{shape[1]}x{shape[2]}")
+    Image.fromarray(sheet.numpy()).save(path, optimize=True, pnginfo=facts)
 
 
 def read_grid(path: Path) -> UInt8[np.ndarray, "H W *C"]:
     """The pixels of a sheet: grey (H, W), or colour (H, W, 3)."""
     with Image.open(path) as image:
         return np.asarray(image)
+
+
+MOST_ROWS = 20
+"""Of a sheet that is looked at: with a row for each of a hundred classes nothing could be seen."""
+BETWEEN_BLOCKS = 4
+"""Pixels."""
+
+
+def rows_of_block(rows: int, columns: int = GRID_COLUMNS) -> int:
+    """How many of them stand below each other where a sheet is cut into blocks, of a column or more each."""
+    return -(-rows // min(-(-rows // MOST_ROWS), columns))
+
+
+def shown_grid(path: Path) -> UInt8[np.ndarray, "H W *C"]:
+    """The pixels of a sheet as it is looked at: one with more rows than MOST_ROWS is cut into blocks of them, which
+    stand side by side, each with the first few of its columns, so that the width stays about what it was."""
+    with Image.open(path) as image:
+        sheet, cell = np.asarray(image), image.info.get(CELL)
+    if cell is None:  # older than the note of its cells
+        return sheet
+    height, width = (int(side) for side in cell.split("x"))
+    rows, columns = (sheet.shape[0] + 1) // (height + 1), (sheet.shape[1] + 1) // (width + 1)
+    if rows <= MOST_ROWS:
+        return sheet
+    down = rows_of_block(rows, columns)
+    blocks = -(-rows // down)
+    across = columns // blocks
+    padded = np.full((down * blocks * (height + 1) - 1, *sheet.shape[1:]), 128, np.uint8)
+    padded[: len(sheet)] = sheet
+    gap = np.full((down * (height + 1) - 1, BETWEEN_BLOCKS, *sheet.shape[2:]), 128, np.uint8)
+    parts: list[np.ndarray] = []
+    for block in range(blocks):
+        top = block * down * (height + 1)
+        parts += [gap, padded[top : top + down * (height + 1) - 1, : across * (width + 1) - 1]]
+    return np.concatenate(parts[1:], axis=1)

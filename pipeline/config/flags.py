@@ -25,7 +25,13 @@ class Flag:
 
 
 DAILY = (
-    Flag("--dataset", "data.dataset", str, DATA, f"Data set: {', '.join(DATASETS)}; or your own images: a folder with a sub-folder per class, or an .npz file."),
+    Flag(
+        "--dataset",
+        "data.dataset",
+        str,
+        DATA,
+        f"Data set: {', '.join(DATASETS)}; or your own images: a folder with a sub-folder per class, or an .npz file.",
+    ),
     Flag("--model", "model.kind", str, MODEL, f"Model: {', '.join(MODELS)}."),
     Flag("--beta", "train.beta", float, TRAINING, "Weight of the KL term."),
     Flag("--latent-dim", "model.latent_dim", int, MODEL, "Number of latent dimensions."),

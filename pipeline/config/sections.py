@@ -44,7 +44,9 @@ def image_size(text: str) -> tuple[int, int] | tuple[()] | None:
     if text == "auto":
         return ()
     sides = text.lower().split("x")
-    if len(sides) > 2 or not all(side.isascii() and side.isdigit() and 1 <= int(side) <= LARGEST_SIDE for side in sides):
+    if len(sides) > 2 or not all(
+        side.isascii() and side.isdigit() and 1 <= int(side) <= LARGEST_SIDE for side in sides
+    ):
         return None
     return int(sides[0]), int(sides[-1])
 
@@ -100,7 +102,12 @@ class DataConfig:
         if not self.own:
             for key, usual in (("size", "auto"), ("fit", "crop"), ("channels", "auto"), ("skip_broken", False)):
                 value = getattr(self, key)
-                require(value == usual, f"data.{key}", value, f"{str(usual).lower()} for {self.dataset}: it is for images of your own")
+                require(
+                    value == usual,
+                    f"data.{key}",
+                    value,
+                    f"{str(usual).lower()} for {self.dataset}: it is for images of your own",
+                )
         require(0 < self.val_fraction <= 0.5, "data.val_fraction", self.val_fraction, "above 0 and at most 0.5")
         require(self.train_limit >= 0, "data.train_limit", self.train_limit, "0 (all) or a number of images")
         require_seed(self.split_seed, "data.split_seed")

@@ -120,10 +120,15 @@ def smallest_of_splits(data: PreparedData) -> list[int]:
     return [int(count) for count in torch.stack(counts).min(0).values]
 
 
+def too_small_classes(data: PreparedData) -> list[int]:
+    """Classes with fewer than FEWEST_IMAGES in a split."""
+    return [label for label, count in enumerate(smallest_of_splits(data)) if count < FEWEST_IMAGES]
+
+
 def scored_classes(data: PreparedData) -> tuple[int, ...]:
     """Classes with scores of coverage and diversity: those with images enough in every split; all where none has."""
-    enough = tuple(label for label, count in enumerate(smallest_of_splits(data)) if count >= FEWEST_IMAGES)
-    return enough or tuple(range(data.classes))
+    too_small = too_small_classes(data)
+    return tuple(label for label in range(data.classes) if label not in too_small) or tuple(range(data.classes))
 
 
 def images_per_class(data: PreparedData, limit: int) -> int:

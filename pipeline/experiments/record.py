@@ -9,7 +9,7 @@ from pipeline.data.sources.table import SOURCES
 from pipeline.environment import environment_text
 from pipeline.errors import CvaePipeError
 from pipeline.evaluation.catalog import METRICS, headlines, show
-from pipeline.grids import read_grid
+from pipeline.grids import shown_grid
 from pipeline.runs.outcome import Outcome, run_name
 from pipeline.stages.context import Context
 from pipeline.stages.graph import run_key
@@ -65,7 +65,7 @@ def log_outcome(tracked: TrackedRun, outcome: Outcome) -> None:
     tracked.log_metrics(outcome.metrics)
     tracked.set_description(describe(outcome))
     for kind, path in outcome.grids.items():
-        tracked.log_image(f"final/{kind}", read_grid(path), step=0)
+        tracked.log_image(f"final/{kind}", shown_grid(path), step=0)
     if outcome.per_class:
         tracked.log_table("per_class.json", outcome.per_class["table"])
         tracked.log_table("judge_gates.json", gate_columns(outcome))
@@ -83,7 +83,7 @@ def gate_columns(outcome: Outcome) -> dict[str, list[Any]]:
 
 def log_epoch_grids(tracked: TrackedRun, grids: dict[int, Path]) -> None:
     for epoch, path in grids.items():
-        tracked.log_image("generated", read_grid(path), step=epoch)
+        tracked.log_image("generated", shown_grid(path), step=epoch)
 
 
 def history_csv(history: list[dict[str, float]]) -> str:

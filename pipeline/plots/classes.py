@@ -105,7 +105,8 @@ def class_heat(
     whole = len(columns) > 8  # room for whole per cents only
     for ax, (score, values) in zip(axes.flat, scores.items(), strict=True):
         cells = 100 * np.asarray(values, dtype=float)
-        low, high = np.nanmin(cells), np.nanmax(cells)
+        known = cells[np.isfinite(cells)]
+        low, high = (known.min(), known.max()) if known.size else (0.0, 1.0)
         sns.heatmap(
             cells,
             ax=ax,
@@ -130,6 +131,8 @@ def class_heat(
 
 def _per_cent(value: float, *, whole: bool) -> str:
     """A share in a narrow cell; 100 only where it is."""
+    if not math.isfinite(value):
+        return "n/a"
     if value >= 99.95:
         return "100"
     return f"{min(value, 99):.0f}" if whole else f"{value:.1f}"

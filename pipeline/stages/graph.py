@@ -86,8 +86,6 @@ class Stage:
         return getattr(import_module(module), function)
 
 
-
-
 def _images(config: RunConfig) -> DataConfig:
     """The section `data`, for a key: images of one's own are what they are wherever they lie."""
     data = config.data

@@ -56,7 +56,7 @@ def judge(ctx: Context) -> JudgeStage:
 
     folder = ctx.build(JUDGE, make)
     values = read_json(folder / "gates.json")
-    gates = {kind: gates_from(kind, values[kind], config.gates) for kind in JUDGE_KINDS}
+    gates = {kind: gates_from(kind, values[kind], config.gates, data.classes) for kind in JUDGE_KINDS}
     for rows in gates.values():
         check_gates(rows, enforce=config.gates.enforce)
     return JudgeStage(_loaded_judges(folder, data, str(ctx.device)), gates, sha256(folder / "a.safetensors"))

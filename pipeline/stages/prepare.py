@@ -9,6 +9,7 @@ import torch
 from pipeline.data.preparing import load_prepared, save_prepared
 from pipeline.data.preparing import prepare as prepare_stage
 from pipeline.data.splits import PreparedData
+from pipeline.evaluation.reference import too_small_classes
 from pipeline.stages.context import Context
 from pipeline.stages.graph import PREPARE
 
@@ -42,4 +43,5 @@ def result_facts(ctx: Context) -> dict[str, Any]:
         "shape": list(data.shape),
         "classes": data.classes,
         "notes": list(data.notes),
+        "too_small": [data.class_names[label] for label in too_small_classes(data)],
     }

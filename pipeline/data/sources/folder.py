@@ -1,4 +1,4 @@
-"""A folder of images: a sub-folder per class, or train, val and test of those. Knows directories; decodes nothing itself.
+"""A folder of images: a sub-folder per class, or train, val and test of those. Knows directories and no pixels.
 
 What decides is the content: the same files elsewhere, under other file names or with other times, are the same data.
 """
@@ -48,10 +48,14 @@ class _Left:
     """Classes without an image."""
 
     def notes(self) -> tuple[str, ...]:
-        kinds = ", ".join(f"{n:,} {kind}" for kind, n in sorted(self.files.items(), key=lambda item: (-item[1], item[0])))
+        kinds = ", ".join(
+            f"{n:,} {kind}" for kind, n in sorted(self.files.items(), key=lambda item: (-item[1], item[0]))
+        )
         total = sum(self.files.values())
         what = counted([(total, "file", "files"), (len(self.empty), "empty class", "empty classes")])
-        detail = "; ".join([*([kinds] if kinds else []), *(f"empty: {', '.join(self.empty[:5])}" for _ in self.empty[:1])])
+        detail = "; ".join(
+            [*([kinds] if kinds else []), *(f"empty: {', '.join(self.empty[:5])}" for _ in self.empty[:1])]
+        )
         return (f"left out: {what} ({detail})",) if what else ()
 
 

@@ -72,7 +72,7 @@ class Npz:
             x = f"x{end}"
             layout = self._layout(x)
             for first, rows in self._rows(x):
-                for i, pixels in enumerate(self._eight_bits(rows, x, first)):
+                for pixels in self._eight_bits(rows, x, first):
                     yield Picture(_picture(pixels, layout))
 
     def name(self, index: int) -> str:
@@ -122,7 +122,9 @@ class Npz:
         with self._opened(member) as stream:
             try:
                 version = np.lib.format.read_magic(stream)
-                read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+                read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[
+                    version
+                ]
                 shape, by_columns, dtype = read(stream)
             except (ValueError, KeyError):
                 raise DataError(f"{self.path}: {member} is no array of numpy's") from None

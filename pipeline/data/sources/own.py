@@ -195,7 +195,7 @@ class _Decoding:
         copies = len(same) - len(set(same.tolist()))
         classes_of = Counter(number for number, _ in set(zip(same.tolist(), labels.tolist(), strict=True)))
         ambiguous = sum(n > 1 for n in classes_of.values())
-        said = (
+        said: tuple[str, ...] = (
             (f"left out: {counted([(len(self.broken), 'file', 'files')])} that cannot be decoded ({named}{more})",)
             if self.broken
             else ()
@@ -239,5 +239,3 @@ class _Store:
         for first in range(0, n, TELL_EVERY):
             colour.rows[first : first + TELL_EVERY] = self.rows[first : first + TELL_EVERY, None]
         return colour
-
-

@@ -1,4 +1,4 @@
-"""One picture as a person sees it: any file that Pillow decodes, or an array, as uint8 grey or RGB of the size asked for.
+"""One picture as a person sees it: what Pillow decodes, or an array, as uint8 grey or RGB, in the size asked for.
 Knows pixels; no folders, no labels.
 """
 
@@ -14,7 +14,26 @@ Pixels = UInt8[np.ndarray, "H W *C"]
 """Grey (H, W), or red, green and blue (H, W, 3)."""
 
 EXTENSIONS = frozenset(
-    ".png .jpg .jpeg .jpe .jfif .bmp .dib .gif .tif .tiff .webp .ppm .pgm .pbm .pnm .tga .ico .jp2".split()
+    [
+        ".png",
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".bmp",
+        ".dib",
+        ".gif",
+        ".tif",
+        ".tiff",
+        ".webp",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+        ".tga",
+        ".ico",
+        ".jp2",
+    ]
 )
 """Files that are taken for images."""
 

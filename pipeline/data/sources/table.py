@@ -20,4 +20,5 @@ def source_of(config: DataConfig, work: Path | None, progress: Progress) -> Sour
     """The source of a configuration's images: by name, or those at a path."""
     return OwnImages(config, work, progress) if config.own else SOURCES[config.dataset]
 
+
 assert SOURCES.keys() == set(DATASETS)

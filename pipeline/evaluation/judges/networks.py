@@ -19,7 +19,8 @@ BATCH = 250
 class ConvJudge(nn.Module):
     """Judge A: two blocks of two 3x3 convolutions and a max-pool, then one hidden layer; flat images in [0, 1].
 
-    A side below 4 pixels is pooled to one, and no further. A block pools before it normalises (as airbench does): a quarter of the batch-norm work.
+    A side of one pixel is pooled no further. A block pools before it normalises (as airbench does): a quarter of the
+    batch-norm work.
     """
 
     def __init__(self, *, shape: Shape, classes: int) -> None:

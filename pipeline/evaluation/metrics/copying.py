@@ -36,9 +36,7 @@ LEVEL = 1e-3
 """Chance that one model, honest and as near as is allowed, is flagged by any of its tests."""
 
 
-def shapes(
-    images: Float[Tensor, "N *C H W"], background: float | Float[Tensor, " C"] = 0.0
-) -> Float[Tensor, "N S"]:
+def shapes(images: Float[Tensor, "N *C H W"], background: float | Float[Tensor, " C"] = 0.0) -> Float[Tensor, "N S"]:
     """Images on their centre of mass, blurred, of unit norm: the same for a shift, a blur, a change of contrast.
 
     What differs from the `background`, of each channel, has mass.
