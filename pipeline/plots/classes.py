@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 from pipeline.plots.axes import finish, label_of, subplots
 from pipeline.plots.theme import BLUE, INK, ORANGE, SOFT, WIDTH, themed
 
+MOST_NAMES = 40
+"""Of classes along an axis of a confusion matrix: more would overlap."""
 BLUES = sns.color_palette("blend:#ffffff,#8fbfe0,#0060a8,#002a4d", as_cmap=True)
 
 
@@ -84,8 +86,10 @@ def confusion_matrix(matrix: Any, labels: Sequence[str]) -> Figure:
     names = [label_of(label, 14) for label in labels]
     turned = 90 if max(map(len, names)) > 3 else 0
     size = 8.5 if annotate else 7
-    ax.set_xticks(np.arange(len(names)) + 0.5, names, rotation=turned, fontsize=size)
-    ax.set_yticks(np.arange(len(names)) + 0.5, names, rotation=0, fontsize=size)
+    shown = slice(None, None, -(-len(names) // MOST_NAMES))  # of many classes every second, third, .. is named
+    places = np.arange(len(names))[shown] + 0.5
+    ax.set_xticks(places, names[shown], rotation=turned, fontsize=size)
+    ax.set_yticks(places, names[shown], rotation=0, fontsize=size)
     ax.tick_params(length=0)
     ax.set(xlabel="class the judge reads", ylabel="class asked for")
     return figure

@@ -17,6 +17,8 @@ from pipeline.plots.theme import BLUE, DPI, FAINT, INK, SERIES, WIDTH, themed
 SHAPES = "os^Dv"
 """With ten colours each enough for 50 classes."""
 HALO = [withStroke(linewidth=2.5, foreground="white")]
+NAMED_CLASSES = 50
+"""Of more classes colours and shapes say nothing: the map shows how codes lie, and no legend."""
 NAMED_DIMS = 24
 """More bars than this are numbered by rank: indices would overlap."""
 
@@ -96,7 +98,8 @@ def latent_map(
     for shape in range(-(-len(names) // 10)):
         some = order[labels[order] // 10 == shape]
         ax.scatter(points[some, 0], points[some, 1], c=colours[labels[some]], marker=SHAPES[shape % 5], **style)
-    for label, name in enumerate(names):
+    named = names if len(names) <= NAMED_CLASSES else ()
+    for label, name in enumerate(named):
         style = {"s": 30, "color": _colour(label), "marker": SHAPES[label // 10 % 5]}
         ax.scatter([], [], label=label_of(name, 10), **style)
     ax.set_aspect("equal", adjustable="datalim")
@@ -104,7 +107,7 @@ def latent_map(
         axis.set_major_locator(MaxNLocator(6))
     finish(ax, *axes)
     columns = min(10, max(1, 60 // (5 + max((min(len(n), 10) for n in names), default=1))))
-    if names:
+    if named:
         figure.legend(
             loc="outside upper center", ncols=columns, handletextpad=0.1, columnspacing=0.9, title="class",
         )  # fmt: skip

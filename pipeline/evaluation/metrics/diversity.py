@@ -74,8 +74,8 @@ def pairwise_l2(images: Float[Tensor, "n ..."], *, pairs: int = 2000, generator:
 def pairwise_ssim(images: Float[Tensor, "n *C H W"], *, pairs: int = 2000, generator: torch.Generator) -> float:
     """Mean structural similarity of random pairs of different images in [0, 1], -1 .. 1; down is more varied.
 
-    SSIM with a Gaussian window of sigma 1.5 (Wang et al. 2004), the mean over channels, as a measure of variety in Odena
-    et al. 2017, 4.2.
+    SSIM with a Gaussian window of sigma 1.5 (Wang et al. 2004), the mean over channels, as a measure of variety in
+    Odena et al. 2017, 4.2.
     """
     from torchmetrics.functional.image import structural_similarity_index_measure  # takes seconds to import
 

@@ -109,3 +109,17 @@ def test_a_tenth_of_copies_or_one_class_of_them_is_flagged(hits, expected):
     for row, count in zip(near, hits, strict=True):
         row[:count] = 0
     assert near_share(near, distinct(10, 200), 0.5).flagged is expected
+
+
+def test_black_on_white_has_the_shapes_of_white_on_black_and_colour_those_of_its_ink():
+    images = torch.stack([digit(), digit().roll((2, -1), (0, 1))])
+    torch.testing.assert_close(shapes(1 - images, 1.0), -shapes(images), atol=1e-5, rtol=0)
+    colour = torch.stack([images, images, 0 * images], dim=1)  # yellow on black
+    assert (shapes(colour)[0] @ shapes(colour)[1]) > 0.99
+    assert shapes(colour).norm(dim=1).tolist() == pytest.approx([1, 1])
+
+
+def test_where_all_training_images_are_one_nothing_is_near_to_it():
+    one = torch.rand(1, 5).repeat(3, 1)
+    distances, _ = nearness(torch.cat([one[:1], torch.rand(1, 5)]), one)
+    assert distances.tolist() == [math.inf, math.inf]
