@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.config.sections import DATASETS, DataConfig
 from pipeline.config.settings import RETIRED, SECTIONS, RunConfig
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, DataError
 
 PRESETS: dict[str, dict[str, Any]] = {
     # 1,797 images: keep enough of them in val and test for per-class statistics, and let the judges see more epochs.
@@ -103,10 +103,17 @@ def build_config(
         settings[name.strip()] = value
     dataset = settings.get("data.dataset", DataConfig.dataset)
     if not isinstance(dataset, str) or dataset in DATASETS or look is None:
-        usual = usual_config(RunConfig().with_settings({"data.dataset": dataset}))
+        found = {name: settings[name] for name in IDENTITY if name in settings}
+        usual = usual_config(RunConfig().with_settings({"data.dataset": dataset} | found))
         own = {}
     else:
-        path, content, images = look(dataset)
+        try:
+            path, content, images = look(dataset)
+        except DataError:
+            if not settings.get("data.content"):
+                raise
+            # They are gone, and what they were is named: all may be in the store.
+            return build_config({}, flags={"data.dataset": dataset} | settings)
         if settings.get("data.content", content) not in (content, ""):
             raise ConfigError(
                 f"{dataset} no longer holds the images that this configuration is of (data.content); bring them back, "

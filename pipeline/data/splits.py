@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Int, Int64, UInt8
@@ -92,6 +93,11 @@ class PreparedData:
     def pixels(self) -> int:
         """D = channels * height * width."""
         return self.train.pixels
+
+    @cached_property
+    def ground(self) -> Float[Tensor, " C"]:
+        """What training images have around what they show: see `ground_of`."""
+        return ground_of(self.train.images)
 
     @property
     def classes(self) -> int:

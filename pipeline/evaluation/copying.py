@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pipeline.data.splits import PreparedData, Split, ground_of
+from pipeline.data.splits import PreparedData, Split
 from pipeline.evaluation.metrics.copying import NULL_SHARE, NearShare, near_share, nearness, shapes
 from pipeline.evaluation.reference import fairly_drawn
 from pipeline.models.architecture import Architecture
@@ -19,6 +19,8 @@ from pipeline.models.sampling import conditional_samples
 
 SAMPLES = {True: 200, False: 1_000}
 """Of each group: of a class, or of all where a model is not told the class."""
+SHAPED = 5_000
+"""Images whose shapes are taken at once."""
 SPACES = ("pixels", "shape")
 SHOWN = 10
 """Pairs of a sample and its training image that are shown: the nearest ones."""
@@ -63,7 +65,7 @@ class Copying:
 
 def surroundings(data: PreparedData, split: Split) -> Surroundings:
     """The bounds of a split, from as many of its images as there are samples, or all of them."""
-    of_train = _shapes(data, data.train.as_float())
+    of_train = torch.cat([_shapes(data, x) for x, _ in data.train.batches(SHAPED)])
 
     def bounds(*, conditional: bool) -> Bounds:
         n = SAMPLES[True] if conditional else max(1, SAMPLES[False] // data.classes)
@@ -117,8 +119,7 @@ def _nearness(
 
 
 def _shapes(data: PreparedData, images: Float[Tensor, "N D"]) -> Float[Tensor, "N S"]:
-    ground = ground_of(data.train.images)
-    return torch.cat([shapes(part.unflatten(1, data.shape), ground) for part in images.split(5_000)])
+    return torch.cat([shapes(part.unflatten(1, data.shape), data.ground) for part in images.split(SHAPED)])
 
 
 def copying_metrics(found: Copying, split: str) -> dict[str, float]:

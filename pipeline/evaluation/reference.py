@@ -16,6 +16,8 @@ from pipeline.evaluation.metrics.diversity import PixelPCA, vendi_score
 from pipeline.evaluation.metrics.neighbours import covered, growth_of_coverage, knn_radii
 
 PCA_COMPONENTS = 50
+PCA_IMAGES, PCA_VALUES = 20_000, 2**26
+"""Training images that they are fitted on, at most, and values of all these: 268 MB."""
 
 
 FEWEST_IMAGES = 10
@@ -165,7 +167,7 @@ def build_reference(
     k = min(config.neighbours, n - 1)
     radii = torch.stack([torch.stack([knn_radii(f, k) for f in draw]) for draw in features])
     everything = split.as_float(slice(None))
-    pca = PixelPCA.fit(data.train.as_float(slice(0, 20_000)), PCA_COMPONENTS)
+    pca = PixelPCA.fit(data.train.as_float(slice(0, min(PCA_IMAGES, PCA_VALUES // data.pixels))), PCA_COMPONENTS)
     varied = [vendi_per_class(pca, images) for images in reference.unflatten(0, shape)]
     grown = torch.stack(  # (T T', K, R): coverage by more and more of each draw of training images
         [

@@ -1,4 +1,4 @@
-"""A folder of somebody's colour images, from the path to the report: names as they are, small classes without scores."""
+"""A folder of colour images of one's own, from path to report: names as they are, small classes without scores."""
 
 import json
 
@@ -83,7 +83,7 @@ def mlflow_text(home, run, name: str) -> str:
 
 def test_a_configuration_names_its_images_by_content_and_its_command_by_path(folder, home):
     config = api.configure(str(folder), SETTINGS)
-    with pytest.raises(ConfigError, match="data.content"):
+    with pytest.raises(ConfigError, match=r"data\.content"):
         build_config({"data": {"dataset": str(folder), "content": "0" * 64}}, look=look)
     assert flags(config).startswith(f"--dataset '{folder}'")
     assert usual_config(config).data.content == config.data.content

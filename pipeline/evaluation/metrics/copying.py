@@ -27,6 +27,8 @@ SHAPE_BLUR = 1.5
 """Pixels, at 28 x 28: shapes that differ by less than this are one shape."""
 SHAPE_SIDE = 14
 """Pixels of a side that blurred shapes are kept at: no finer detail is left in them."""
+FAR = 1e6
+"""Nearness of what cannot be near: a number that JSON has, unlike infinity."""
 NULL_SHARE = 0.01
 """Of held-out images are taken for unusually near, which sets the bound."""
 ALLOWED = 0.03
@@ -71,7 +73,7 @@ def nearness(
     own = train[which]
     spacing = torch.cat([block.masked_fill(block == 0, math.inf).amin(1) for block in distance_blocks(own, train)])
     # Where all training images are one image there is no room to tell near from far: nothing is near.
-    return torch.where(spacing.isinf(), math.inf, distances / spacing), which
+    return torch.where(spacing.isinf(), FAR, distances / spacing), which
 
 
 @dataclass(frozen=True)

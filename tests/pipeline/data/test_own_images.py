@@ -103,6 +103,9 @@ def test_a_file_that_names_other_images_than_are_there_is_refused(tmp_path):
     config = build_config(flags={"data.dataset": str(fill(tmp_path / "x", {"a": 5, "b": 5}))}, look=look)
     stored = {"data": {"dataset": config.data.dataset, "content": config.data.content}}
     assert build_config(stored, look=look).data == config.data
+    (tmp_path / "x").rename(tmp_path / "gone")
+    assert build_config(stored | {"train": {"beta": 2.0}}, look=look).data.content == config.data.content
+    (tmp_path / "gone").rename(tmp_path / "x")
     picture(99).save(tmp_path / "x" / "a" / "more.png")
     with pytest.raises(ConfigError, match="no longer holds the images"):
         build_config(stored, look=look)
@@ -223,7 +226,7 @@ def test_images_of_several_sizes_want_one(tmp_path):
     text = refusal(root)
     assert "not of one size" in text
     assert "--set data.size=" in text
-    assert prepared(root, size="8").shape == (1, 8, 8)
+    assert prepared(root, size=8).shape == (1, 8, 8)
     assert prepared(root, size="8x4", fit="pad").shape == (1, 8, 4)
     with pytest.raises(ConfigError, match=r"data.size is '8x'; it must be auto, one number, or HEIGHTxWIDTH"):
         prepared(root, size="8x")

@@ -8,7 +8,7 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 
 from pipeline.evaluation.blur import blurred
-from pipeline.evaluation.metrics.copying import ALLOWED, LEVEL, near_share, nearness, shapes
+from pipeline.evaluation.metrics.copying import ALLOWED, FAR, LEVEL, near_share, nearness, shapes
 
 
 def normal(n, d, seed=0):
@@ -122,4 +122,4 @@ def test_black_on_white_has_the_shapes_of_white_on_black_and_colour_those_of_its
 def test_where_all_training_images_are_one_nothing_is_near_to_it():
     one = torch.rand(1, 5).repeat(3, 1)
     distances, _ = nearness(torch.cat([one[:1], torch.rand(1, 5)]), one)
-    assert distances.tolist() == [math.inf, math.inf]
+    assert distances.tolist() == [FAR, FAR]
