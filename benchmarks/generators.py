@@ -61,7 +61,7 @@ COPIES: dict[str, Generator] = {
     "blurred by 1 px": changed(lambda x: blurred(x, 1.0)),
     "dimmed to 0.7": changed(lambda x: x * 0.7),
     "blends of two neighbours": blends,
-    "shifted by a pixel": changed(lambda x: x.roll((1, 0), (1, 2))),
+    "shifted by a pixel": changed(lambda x: x.roll((1, 0), (-2, -1))),
 }
 
 

@@ -77,7 +77,14 @@ def configure(dataset: str = "mnist", settings: Mapping[str, Any] | None = None,
             f"unknown setting {unknown[0]}; there are {', '.join(names)}, and settings={{...}} for others"
         )
     flags = {names[name]: value for name, value in daily.items()} | dict(settings or {})
-    return build_config(flags={"data.dataset": dataset} | flags)
+    return build_config(flags={"data.dataset": dataset} | flags, look=look)
+
+
+def look(path: str) -> tuple[str, str, int]:
+    """The whole path of images of one's own, the SHA-256 of what is there, and how many there are to train on."""
+    from pipeline.data.sources.own import look as look_at
+
+    return look_at(path, cache=Home.from_environment().root / ".cache" / "looked")
 
 
 @dataclass(frozen=True)
@@ -221,13 +228,15 @@ def load_run(name: str, *, home: Home | None = None) -> Run:
 
 
 def samples(run: Run, label: int | str, n: int, *, seed: int = 0) -> "np.ndarray[tuple[int, ...], Any]":
-    """`n` images of a class (its index or name): Bernoulli means in [0, 1], (n, H, W) float32.
+    """`n` images of a class (its index or name): Bernoulli means in [0, 1], float32: (n, H, W), or (n, H, W, 3) of
+    colour.
 
     z is drawn from the prior that the run is scored under, by noise that depends on `seed` alone: the same for every
     class and model. ConfigError for a label there is none of.
     """
     import torch
 
+    from pipeline.grids import as_pictures
     from pipeline.models.sampling import decode_means, draw_z, fixed_noise
 
     classes = _class_names(run)
@@ -237,8 +246,7 @@ def samples(run: Run, label: int | str, n: int, *, seed: int = 0) -> "np.ndarray
         raise ConfigError(f"label is {label!r}; it must be 0 to {len(classes) - 1}, or one of {', '.join(classes)}")
     y = torch.full((n,), label)
     z = draw_z(y, fixed_noise(n, run.model.latent_dim, seed=seed), run.prior, seed=seed)
-    height, width = run.outcome.facts["shape"]
-    return decode_means(run.model, z, y).view(n, height, width).cpu().numpy()
+    return as_pictures(decode_means(run.model, z, y), tuple(run.outcome.facts["shape"])).cpu().numpy()
 
 
 def _class_names(run: Run) -> list[str]:
@@ -313,7 +321,7 @@ def study(
     from sweeps.study.objective import chosen
     from sweeps.study.space import build_space
 
-    name = checked_name(name or config.data.dataset)
+    name = checked_name(name or config.data.name)
     held = held_config(home or Home.from_environment(), name)
     made = StudyConfig(
         name=name,
@@ -547,7 +555,7 @@ def grid(
     setting = numeric_setting(param, option="--param")
     short = setting.partition(".")[2].replace("_", "-")
     return AblationConfig(
-        name=checked_name(name or f"ablation-{config.data.dataset}-{short}"),
+        name=checked_name(name or f"ablation-{config.data.name}-{short}"),
         base=config.with_settings({"panel.judges": max(judges, config.panel.judges)}),
         setting=setting,
         values=parse_values(values) if isinstance(values, str) else tuple(values),

@@ -332,7 +332,7 @@ def parent_spec(ctx: Context, config: StudyConfig) -> RunSpec:
         tags={
             "kind": "study",
             "study": config.name,
-            "dataset": config.base.data.dataset,
+            "dataset": config.base.data.name,
             "model": config.base.model.kind,
         },
         dataset=data_info(ctx.config, result_facts(ctx)),

@@ -72,7 +72,7 @@ def studies(home: Home) -> list[ListedStudy]:
         found.append(
             ListedStudy(
                 name,
-                config.base.data.dataset,
+                config.base.data.name,
                 dict(Counter(STATES.get(t.state, "unfinished") for t in trials)),
                 str(failed[-1].user_attrs.get("reason", "")) if failed else "",
                 max(ends).isoformat(timespec="seconds") if ends else "",
@@ -103,7 +103,7 @@ def _ablation(home: Home, config: AblationConfig, began: str) -> ListedAblation:
     following = f"train {len(cells) - done} cells" if done < len(cells) else "" if report else "write its report"
     return ListedAblation(
         config.name,
-        config.base.data.dataset,
+        config.base.data.name,
         config.setting,
         done,
         len(cells),

@@ -110,7 +110,9 @@ def configured(
                 options["given"] = found
             if "space_table" in own:
                 options["space_table"] = _table(tables, "space")
-            command(config=_checked(config_of(found)), **options)
+            from pipeline.api import look
+
+            command(config=_checked(config_of(found, look)), **options)
 
         parameters = [
             inspect.Parameter(

@@ -124,7 +124,7 @@ def sweep(
     """Search beta, latent size and learning rate; re-train the best balance; report on it."""
     from pipeline import api
 
-    called = name or config.data.dataset
+    called = name or config.data.name
     asked: dict[str, Any] = {"seed": sweep_seed, "window": window, "sampler": sampler, "pruner": pruner, "eta": eta}
     asked |= {"first_rung": first_rung}
     if held := api.held_study(called):

@@ -19,7 +19,7 @@ from pipeline.evaluation.metrics.copying import (
     nearest_of_both,
     shapes,
 )
-from pipeline.evaluation.reference import stratified_indices
+from pipeline.evaluation.reference import fairly_drawn
 from pipeline.evaluation.thresholds import NULL_SHARE, SPACES
 from pipeline.models.architecture import Architecture
 from pipeline.models.priors import Prior
@@ -27,6 +27,8 @@ from pipeline.models.sampling import conditional_samples
 
 SAMPLES = {True: 200, False: 1_000}
 """Of each group: of a class, or of all where a model is not told the class."""
+SHAPED = 5_000
+"""Images whose shapes are taken at once."""
 SHOWN = 10
 """Pairs of a sample and its training image that are shown: the nearest ones."""
 
@@ -73,19 +75,20 @@ class Copying:
 
 def surroundings(data: PreparedData, split: Split) -> Surroundings:
     """The bounds of a split, from as many of its images as there are samples, or all of them."""
-    of_train, of_held_out = (_shapes(data, part.as_float()) for part in (data.train, split))
-    smallest = int(split.labels.bincount(minlength=data.classes).min())
+    of_train, of_held_out = (
+        torch.cat([_shapes(data, x) for x, _ in part.batches(SHAPED)]) for part in (data.train, split)
+    )
 
     def bounds(*, conditional: bool) -> Bounds:
         n = SAMPLES[True] if conditional else max(1, SAMPLES[False] // data.classes)
-        rows = stratified_indices(split.labels, min(n, smallest), data.classes, seed=0)
-        groups = rows if conditional else rows.flatten()[None]
+        rows = fairly_drawn(split.labels, n, data.classes, seed=0)
+        groups = rows if conditional else [torch.cat(list(rows))]
         near: dict[str, list[Tensor]] = {space: [] for space in SPACES}
         for own, members in zip(groups, _members(data.train, len(groups)), strict=True):
             near["pixels"].append(nearest_image(split.as_float(own), data.train.as_float(members)).nearness)
             near["shape"].append(nearest_image(of_held_out[own], of_train[members]).nearness)
         pixels, shape = (torch.quantile(torch.cat(near[space]), NULL_SHARE).item() for space in SPACES)
-        return Bounds(pixels, shape, rows.numel())
+        return Bounds(pixels, shape, sum(map(len, rows)))
 
     return Surroundings(split, of_train, of_held_out, bounds(conditional=True), bounds(conditional=False))
 
@@ -140,7 +143,7 @@ def _members(part: Split, groups: int) -> list[Int[Tensor, " n"]]:
 
 
 def _shapes(data: PreparedData, images: Float[Tensor, "N D"]) -> Float[Tensor, "N S"]:
-    return torch.cat([shapes(part.unflatten(1, data.shape)) for part in images.split(5_000)])
+    return torch.cat([shapes(part.unflatten(1, data.shape), data.ground) for part in images.split(SHAPED)])
 
 
 def copying_metrics(found: Copying, split: str) -> dict[str, float]:

@@ -23,7 +23,7 @@ def write_comparison(home: Home, comparison: Comparison, runs: Sequence[Outcome]
     """reports/compare-<key>-<key>/report.md and report.html; the path of the html."""
     folder = home.reports / "-".join(["compare", *(run.key[:SHORT_KEY] for run in runs)])
     date = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    card = Card("comparison", runs[0].config.data.dataset, date, runs[0].picture)
+    card = Card("comparison", runs[0].config.data.name, date, runs[0].picture)
     _, html = write_report(comparison_report(comparison, runs), folder, card)
     return html
 
@@ -34,7 +34,7 @@ def comparison_report(comparison: Comparison, runs: Sequence[Outcome]) -> Report
     command = f"cvae-pipe compare {' '.join(run.key[:KEY_LENGTH] for run in runs)} --html"
     return Report(
         title=f"{len(runs)} runs compared",
-        subtitle=f"{', '.join(comparison.names)}; {first.config.data.dataset}, {first.split} split",
+        subtitle=f"{', '.join(comparison.names)}; {first.config.data.name}, {first.split} split",
         sections=(
             Section("What differs", _settings(runs)),
             Section("Images", images(runs)),

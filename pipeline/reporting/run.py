@@ -29,7 +29,7 @@ def run_report(outcome: Outcome) -> Report:
     return Report(
         title=outcome.name,
         subtitle=(
-            f"{config.model.kind} on {config.data.dataset}: {images['train']:,} training, {images['val']:,} validation "
+            f"{config.model.kind} on {config.data.name}: {images['train']:,} training, {images['val']:,} validation "
             f"and {images['test']:,} test images; {_set(config)}; every number is of the {outcome.split} split"
         ),
         sections=(
@@ -55,7 +55,7 @@ def _set(config: RunConfig) -> str:
 def write_run_report(outcome: Outcome, home: Home) -> Path:
     """reports/<name>/: report.md, report.html, config.toml; the path of the html. From stored results only."""
     folder = run_report_path(outcome, home).parent
-    dataset, date = outcome.config.data.dataset, finished_at(home, [outcome.key])
+    dataset, date = outcome.config.data.name, finished_at(home, [outcome.key])
     _, html = write_report(run_report(outcome), folder, Card("run", dataset, date, outcome.picture))
     write_atomically(folder / "config.toml", outcome.config.to_toml())
     return html

@@ -56,7 +56,7 @@ def opened_runs(home: Home) -> list[ListedRun]:
             ListedRun(
                 key[:KEY_LENGTH],
                 label.name or own_name(home, key, config),
-                config.data.dataset,
+                config.data.name,
                 differences(config),
                 scored,
                 read_json(folder / MANIFEST)["finished_at"],
@@ -114,7 +114,7 @@ def times_opened(home: Home) -> dict[str, int]:
     names = {}
     for key in home.store.keys("run"):
         config = stored_config(home.store.path("run", key))
-        names[PREPARE.key(config)] = config.data.dataset
+        names[PREPARE.key(config)] = config.data.name
     records = [read_json(home.store.path("opened", key) / "opened.json") for key in home.store.keys("opened")]
     counts = Counter(record["data"] for record in records)
     return {f"{names.get(data, 'unknown')} ({data[:8]})": n for data, n in sorted(counts.items())}

@@ -14,6 +14,7 @@ from pipeline.evaluation.judges.fitting import fit_judge
 from pipeline.evaluation.judges.gates import Gate, check_gates, gate_values, gates_from
 from pipeline.evaluation.judges.networks import Judge, Judges, Kind, build_judge
 from pipeline.evaluation.reference import class_means
+from pipeline.grids import Shape
 from pipeline.stages.context import Context
 from pipeline.stages.graph import JUDGE, judge_part
 from pipeline.stages.prepare import prepare
@@ -49,14 +50,14 @@ def judge(ctx: Context) -> JudgeStage:
         facts = {}
         for kind in JUDGE_KINDS:
             weights = one_judge(ctx, kind) / WEIGHTS
-            model = _loaded(weights, kind, data.height, data.width, data.classes).to(ctx.device)
+            model = _loaded(weights, kind, data.shape, data.classes).to(ctx.device)
             facts[kind] = gate_values(kind, model, data.test.images, data.test.labels, means)
             shutil.copyfile(weights, work / f"{kind}.safetensors")
         write_json(work / "gates.json", facts)
 
     folder = ctx.build(JUDGE, make)
     values = read_json(folder / "gates.json")
-    gates = {kind: gates_from(kind, values[kind], config.gates) for kind in JUDGE_KINDS}
+    gates = {kind: gates_from(kind, values[kind], config.gates, data.classes) for kind in JUDGE_KINDS}
     for rows in gates.values():
         check_gates(rows, enforce=config.gates.enforce)
     return JudgeStage(_loaded_judges(folder, data, str(ctx.device)), gates, sha256(folder / "a.safetensors"))
@@ -84,16 +85,16 @@ def _report_judge(ctx: Context, kind: str, epoch: int, epochs: int, loss: float)
 
 
 def _loaded_judges(folder: Path, data: PreparedData, device: str) -> Judges:
-    return _judges(folder, data.height, data.width, data.classes, device)
+    return _judges(folder, data.shape, data.classes, device)
 
 
 @lru_cache(maxsize=4)
-def _judges(folder: Path, height: int, width: int, classes: int, device: str) -> Judges:
-    loaded = (_loaded(folder / f"{kind}.safetensors", kind, height, width, classes) for kind in JUDGE_KINDS)
+def _judges(folder: Path, shape: Shape, classes: int, device: str) -> Judges:
+    loaded = (_loaded(folder / f"{kind}.safetensors", kind, shape, classes) for kind in JUDGE_KINDS)
     return Judges(*(model.to(device) for model in loaded))
 
 
-def _loaded(weights: Path, kind: Kind, height: int, width: int, classes: int) -> Judge:
-    model = build_judge(kind, height=height, width=width, classes=classes)
+def _loaded(weights: Path, kind: Kind, shape: Shape, classes: int) -> Judge:
+    model = build_judge(kind, shape=shape, classes=classes)
     model.load_state_dict(load_file(weights))
     return model.eval()

@@ -30,25 +30,32 @@ SHAPE_BLUR = 1.5
 """Pixels, at 28 x 28: shapes that differ by less than this are one shape."""
 SHAPE_SIDE = 14
 """Pixels of a side that blurred shapes are kept at: no finer detail is left in them."""
+FAR = 1e6
+"""Nearness of what cannot be near: a number that JSON has, unlike infinity."""
 LEVEL = 1e-3
 """Chance that one model, honest and as near as is allowed, is flagged by any of its tests."""
 CONTROL_LEVEL = 0.02
 """Chance that a model whose samples are near to many images, without preferring those it was trained on, is flagged."""
 
 
-def shapes(images: Float[Tensor, "N H W"]) -> Float[Tensor, "N S"]:
-    """Images on their centre of mass, blurred, of unit norm: the same for a shift, a blur, a change of contrast."""
-    n, height, width = images.shape
-    mass = images.sum((1, 2)).clamp_min(1e-6)
+def shapes(images: Float[Tensor, "N *C H W"], background: float | Float[Tensor, " C"] = 0.0) -> Float[Tensor, "N S"]:
+    """Images on their centre of mass, blurred, of unit norm: the same for a shift, a blur, a change of contrast.
+
+    What differs from the `background`, of each channel, has mass.
+    """
+    n, height, width = len(images), *images.shape[-2:]
+    ground = torch.as_tensor(background, dtype=images.dtype, device=images.device).view(-1, 1, 1)
+    ink = images.view(n, -1, height, width) - ground  # (N, C, H, W)
+    weights = ink.abs().sum(1)
+    mass = weights.sum((1, 2)).clamp_min(1e-6)
     rows, columns = torch.arange(height).to(images), torch.arange(width).to(images)
-    dy = (images.sum(2) @ rows) / mass - (height - 1) / 2
-    dx = (images.sum(1) @ columns) / mass - (width - 1) / 2
+    dy = (weights.sum(2) @ rows) / mass - (height - 1) / 2
+    dx = (weights.sum(1) @ columns) / mass - (width - 1) / 2
     warp = torch.zeros(n, 2, 3).to(images)
     warp[:, 0, 0] = warp[:, 1, 1] = 1
     warp[:, 0, 2], warp[:, 1, 2] = 2 * dx / width, 2 * dy / height  # affine_grid measures in half images
     grid = F.affine_grid(warp, [n, 1, height, width], align_corners=False)
-    centred = F.grid_sample(images[:, None], grid, align_corners=False)[:, 0]
-    small = blurred(centred, SHAPE_BLUR)[:, None]
+    small = blurred(F.grid_sample(ink, grid, align_corners=False), SHAPE_BLUR)
     if height > SHAPE_SIDE:
         small = F.interpolate(small, size=(SHAPE_SIDE, math.ceil(width * SHAPE_SIDE / height)), mode="area")
     return F.normalize(small.flatten(1), dim=1)
@@ -66,8 +73,11 @@ class Nearest:
 
     @property
     def nearness(self) -> Float[Tensor, " N"]:
-        """0 for a copy, about 1 for a point like those of the set."""
-        return self.distance / self.room
+        """0 for a copy, about 1 for a point like those of the set.
+
+        Where all of the set are one image there is no room to tell near from far: nothing is near.
+        """
+        return torch.where(self.room.isinf(), FAR, self.distance / self.room)
 
 
 def nearest_image(points: Float[Tensor, "N F"], images: Float[Tensor, "M F"]) -> Nearest:
@@ -84,6 +94,8 @@ def nearest_of_both(
 ) -> Nearest:
     """`nearest_image` among training and held-out images, numbered on behind them; without a second look of every point
     at every training image."""
+    if not len(held_out):
+        return of_train
     distance, which = nearest(points, held_out)
     room = torch.minimum(of_train.room, _room(train[of_train.which], held_out))
     other = distance < of_train.distance
@@ -162,7 +174,7 @@ def near_share(near: Float[Tensor, "K n"], which: Int[Tensor, "K n"], bound: flo
         interval=wilson_interval(sum(hits), classes * n),
         per_class=[h / n for h in hits],
         near=bool(too_near.any()),
-        explained=sum(h * (1 - c) / c for (_, h), c in zip(of_both, chance, strict=True)) / (classes * n),
+        explained=sum(h * (1 - c) / c for (_, h), c in zip(of_both, chance, strict=True) if h) / (classes * n),
         flagged=bool((too_near & copied).any()),
     )
 

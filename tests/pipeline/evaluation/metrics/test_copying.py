@@ -8,7 +8,7 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 
 from pipeline.evaluation.blur import blurred
-from pipeline.evaluation.metrics.copying import LEVEL, Control, near_share, nearest_image, nearest_of_both, shapes
+from pipeline.evaluation.metrics.copying import FAR, LEVEL, Control, near_share, nearest_image, nearest_of_both, shapes
 from pipeline.evaluation.thresholds import ALLOWED
 
 
@@ -160,3 +160,17 @@ def test_copies_among_smooth_samples_are_flagged_all_the_same():
     )
     near[:, :40], side[:, :40] = 0, which[:, :40]
     assert near_share(near, which, 0.5, Control(near, side, [TRAIN] * 10, [HELD_OUT] * 10)).flagged
+
+
+def test_black_on_white_has_the_shapes_of_white_on_black_and_colour_those_of_its_ink():
+    images = torch.stack([digit(), digit().roll((2, -1), (0, 1))])
+    torch.testing.assert_close(shapes(1 - images, 1.0), -shapes(images), atol=1e-5, rtol=0)
+    colour = torch.stack([images, images, 0 * images], dim=1)  # yellow on black
+    assert (shapes(colour)[0] @ shapes(colour)[1]) > 0.99
+    assert shapes(colour).norm(dim=1).tolist() == pytest.approx([1, 1])
+
+
+def test_where_all_training_images_are_one_nothing_is_near_to_it():
+    one = torch.rand(1, 5).repeat(3, 1)
+    found = nearest_image(torch.cat([one[:1], torch.rand(1, 5)]), one)
+    assert found.nearness.tolist() == [FAR, FAR]
