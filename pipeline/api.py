@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pipeline.tracking import MlflowTracker
     from sweeps.analysis.summary import Summary
     from sweeps.analysis.trends import Ablation
+    from sweeps.execution.cluster import Cluster
     from sweeps.progress import SweepView
     from sweeps.study.ablation import AblationConfig
     from sweeps.study.config import StudyConfig
@@ -255,6 +256,7 @@ def study(
     eta: int = 3,
     first_rung: int | None = None,
     executor: str = "auto",
+    cluster: "Cluster | None" = None,
     home: Home | None = None,
 ) -> "StudyConfig":
     """What makes a study: `space` entries as on the command line ("beta=0.5:8", "latent_dim=off"), objectives by
@@ -262,9 +264,10 @@ def study(
 
     A study that was begun keeps its window, sampler and pruner where they are not given again. `sampler` is a row of
     `sweeps.study.samplers.SAMPLERS`, by default tpe; `pruner` is pareto (the default)
-    or none; `eta` and `first_rung` (epochs) place its rungs.
+    or none; `eta` and `first_rung` (epochs) place its rungs. With the executor ray, which joins the `cluster`, a new
+    study's window is as wide as the cluster has room for trials.
     """
-    from sweeps.execution.placement import WINDOW, executor_kind
+    from sweeps.execution.placement import default_window, executor_kind
     from sweeps.study.config import DEFAULT_SAMPLER, StudyConfig, checked_name
     from sweeps.study.ledger import held_config
     from sweeps.study.objective import chosen
@@ -279,7 +282,7 @@ def study(
         space=build_space(dict(space_table or {}), tuple(space)),
         objectives=chosen(tuple(objectives), config.model.kind, config.sampling.prior),
         seed=seed,
-        window=window if window is not None else held.window if held else WINDOW[kind],
+        window=window if window is not None else held.window if held else default_window(kind, cluster),
         sampler=sampler or (held.sampler if held else DEFAULT_SAMPLER),
         pruner=pruner or (held.pruner if held else "pareto"),
         eta=eta,
@@ -296,6 +299,7 @@ def sweep(
     judges: int = JUDGES,
     workers: int | None = None,
     executor: str = "auto",
+    cluster: "Cluster | None" = None,
     timeout: float | None = None,
     home: Home | None = None,
     say: Say = _silent,
@@ -307,16 +311,21 @@ def sweep(
 
     `prefer` holds bounds that the choice keeps where a trial of the front does, such as "accuracy>=.99": then it is the
     likeliest that does. The choice is read on test by judges of as many seeds as `judges` says. A repeated call does
-    what is left of it. `workers` is by default one per core; `timeout` is in minutes.
+    what is left of it. `workers` is by default one per core, or as many as a cluster has room for; `timeout` is in
+    minutes.
     """
     from sweeps.driver import sweep as drive
-    from sweeps.execution.placement import executor_kind, place
+    from sweeps.execution.cluster import Cluster
+    from sweeps.execution.placement import executor_kind, on_cluster, place
     from sweeps.study.closing import Closing, preferences
 
     ctx = open_context(study.base, home, say=say, progress=progress)
     kind = executor_kind(study.base, executor)
     n_workers = min(_workers(None), study.window) if workers is None else workers
-    placement = place(kind, workers=n_workers, at_once=min(study.window, trials))
+    if kind == "ray":
+        placement = on_cluster(ctx, cluster or Cluster(), workers=workers, most=study.window)
+    else:
+        placement = place(kind, workers=n_workers, at_once=min(study.window, trials))
     result = drive(
         ctx,
         study,
@@ -372,6 +381,7 @@ def ablate(
     *,
     workers: int | None = None,
     executor: str = "auto",
+    cluster: "Cluster | None" = None,
     home: Home | None = None,
     say: Say = _silent,
     progress: Progress = _silent,
@@ -379,15 +389,20 @@ def ablate(
 ) -> "tuple[Ablation, Path]":
     """Every cell of the grid trained and opened on test, and the report; repeating the call does what is left."""
     from sweeps.ablation import ablate as drive
-    from sweeps.execution.placement import executor_kind, place
+    from sweeps.execution.cluster import Cluster
+    from sweeps.execution.placement import executor_kind, on_cluster, place
 
-    kind, n_workers = executor_kind(grid.base, executor), _workers(workers)
+    kind, n_workers, cells = executor_kind(grid.base, executor), _workers(workers), len(grid.cells())
     ctx = open_context(grid.base, home, say=say, progress=progress)
+    if kind == "ray":
+        placement = on_cluster(ctx, cluster or Cluster(), workers=workers, most=cells)
+    else:
+        placement = place(kind, workers=n_workers, at_once=cells)
     return drive(
         ctx,
         grid,
         connect=lambda: connect(ctx.home, say=say),
-        make_executor=place(kind, workers=n_workers, at_once=len(grid.cells())).make,
+        make_executor=placement.make,
         on_state=on_state,
     )
 

@@ -63,8 +63,13 @@ class TrackedJobs:
             raise TimeUp
         happened = self.executor.events(timeout=0.5)
         for event in happened:
-            if isinstance(event, EpochDone) and not self.runs[event.job].finished:
-                self.runs[event.job].log_epoch(event.epoch, event.metrics)
+            run = self.runs[event.job]
+            if run.finished:
+                continue
+            if isinstance(event, EpochDone):
+                run.log_epoch(event.epoch, event.metrics)
+            elif event.cpu:
+                run.set_tags({"cpu": event.cpu})
         return happened
 
     def record(self, run: TrackedRun, outcome: Outcome) -> None:

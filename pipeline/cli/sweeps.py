@@ -4,7 +4,19 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli.options import Audit, ExecutorName, Json, Sets, Workers, configured, examples
+from pipeline.cli.options import (
+    Audit,
+    CpusPerTrial,
+    ExecutorName,
+    GpusPerTrial,
+    Json,
+    RayAddress,
+    Sets,
+    Workers,
+    cluster_of,
+    configured,
+    examples,
+)
 from pipeline.cli.session import print_json, say, session, short, suggest
 from pipeline.config.sections import JUDGES
 from pipeline.config.settings import RunConfig
@@ -17,6 +29,7 @@ from pipeline.config.settings import RunConfig
     "cvae-pipe sweep --objective neg_elbo --trials 40 --eta 4",
     "cvae-pipe sweep --space beta=0.5:8 --space latent_dim=off --set model.latent_dim=10",
     "cvae-pipe sweep --space 'hidden=400|600,400'",
+    "cvae-pipe sweep --trials 400 --executor ray --ray-address 10.0.0.1:6379",
 )
 @configured(leave_out=("train.beta", "model.latent_dim", "train.learning_rate", "train.seed"))
 def sweep(
@@ -70,6 +83,9 @@ def sweep(
     config: RunConfig,
     space_table: dict[str, Any],
     executor: ExecutorName = "auto",
+    ray_address: RayAddress = None,
+    cpus_per_trial: CpusPerTrial = None,
+    gpus_per_trial: GpusPerTrial = None,
     audit: Audit = None,
     json_: Json = False,
 ) -> None:
@@ -77,6 +93,7 @@ def sweep(
     from pipeline import api
     from pipeline.cli.terminal.sweep import SweepDisplay
 
+    cluster = cluster_of(executor, ray_address, cpus_per_trial, gpus_per_trial)
     with session() as progress:
         study = api.study(
             config,
@@ -91,6 +108,7 @@ def sweep(
             eta=eta,
             first_rung=first_rung,
             executor=executor,
+            cluster=cluster,
         )
         with SweepDisplay(study) as display:
             found = api.sweep(
@@ -101,6 +119,7 @@ def sweep(
                 judges=judges,
                 workers=workers,
                 executor=executor,
+                cluster=cluster,
                 timeout=timeout,
                 say=progress.say,
                 progress=progress.update,
@@ -132,6 +151,9 @@ def ablate(
     *,
     config: RunConfig,
     executor: ExecutorName = "auto",
+    ray_address: RayAddress = None,
+    cpus_per_trial: CpusPerTrial = None,
+    gpus_per_trial: GpusPerTrial = None,
     audit: Audit = None,
     json_: Json = False,
 ) -> None:
@@ -139,12 +161,14 @@ def ablate(
     from pipeline import api
     from pipeline.cli.terminal.progress import JobsDisplay
 
+    cluster = cluster_of(executor, ray_address, cpus_per_trial, gpus_per_trial)
     grid = api.grid(config, param, values, seeds=seeds, judges=judges, name=name)
     with session() as progress, JobsDisplay() as display:
         result, report = api.ablate(
             grid,
             workers=workers,
             executor=executor,
+            cluster=cluster,
             say=progress.say,
             progress=progress.update,
             on_state=display.update,

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.config.digests import digest
+from pipeline.config.settings import RunConfig
 from pipeline.evaluation.rungs import EXPOST, rung_scores
 from pipeline.models.architecture import Architecture
 from pipeline.stages.context import Context
@@ -20,7 +21,7 @@ from pipeline.stages.train import model_after
 from pipeline.store.files import read_json, write_json
 from pipeline.training.state import EpochRecord
 
-VERSION = 2
+NAME, VERSION = "rung", 2
 RECORDED = ("neg_elbo",)
 """Scores that the epoch's own record holds; all others need the model."""
 
@@ -34,9 +35,6 @@ def rung(
     recorded = {name: record.metrics[f"{split}/{name}"] for name in names if name in RECORDED}
     if not sampled:
         return recorded
-    sampling = [config.sampling] if any(name.endswith(EXPOST) for name in sampled) else []
-    judged_by = [REFERENCE.key(config, split)] if config.model.kind == "cvae" else []
-    key = digest("rung", VERSION, TRAIN.key(config), *judged_by, record.epoch, sampled, *sampling)
 
     def make(work: Path) -> None:
         judged = (judge(ctx).judges, reference(ctx, split)) if config.model.kind == "cvae" else None
@@ -51,6 +49,14 @@ def rung(
         )
         write_json(work / "scores.json", scores)
 
-    folder, _ = ctx.home.store.build("rung", key, make)
+    folder, _ = ctx.home.store.build(NAME, rung_key(config, split, names, record.epoch), make)
     scores = read_json(folder / "scores.json") | recorded
     return {name: scores[name] for name in names}
+
+
+def rung_key(config: RunConfig, split: str, names: Sequence[str], epoch: int) -> str:
+    """The key of those scores in the store."""
+    sampled = [name for name in names if name not in RECORDED]
+    sampling = [config.sampling] if any(name.endswith(EXPOST) for name in sampled) else []
+    judged_by = [REFERENCE.key(config, split)] if config.model.kind == "cvae" else []
+    return digest(NAME, VERSION, TRAIN.key(config), *judged_by, epoch, sampled, *sampling)

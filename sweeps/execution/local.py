@@ -7,11 +7,12 @@ job goes on from its last epoch. A worker whose driver dies stops at once.
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from pipeline.environment import cpu_model
 from pipeline.store.home import Home
 from sweeps.execution.jobs import EpochDone, Event, Job, JobDone, JobFailed, JobStopped
 from sweeps.execution.worker import Stopped, die_with_driver, epoch_done, failure, start_worker
@@ -117,10 +118,10 @@ def _work(connection: Connection, home: Home) -> None:
         except (EOFError, OSError):
             return
         set_up_process(job.config.runtime.threads)
-        connection.send(_do(job, home, connection))
+        connection.send(replace(_do(job, home, connection), cpu=cpu_model()))
 
 
-def _do(job: Job, home: Home, connection: Connection) -> Event:
+def _do(job: Job, home: Home, connection: Connection) -> JobDone | JobStopped | JobFailed:
     from pipeline.models.architecture import Architecture
     from pipeline.runs.execute import execute
     from pipeline.stages.context import Context

@@ -5,11 +5,13 @@ come in batches. Each job's records, checkpoint, store entry and events are thos
 """
 
 import contextlib
+from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.environment import cpu_model
 from pipeline.store.home import Home
 from sweeps.execution.jobs import EpochDone, Event, Job, JobDone, JobFailed, JobStopped
 from sweeps.execution.local import MAX_RESTARTS
@@ -147,17 +149,17 @@ def _do(jobs: list[Job], home: Home, connection: Connection, at_once: int) -> No
             connection.send(failure(job, error))
         return
     for i, (job, ctx) in enumerate(zip(jobs, ctxs, strict=True)):
-        event: Event
+        event: JobDone | JobStopped | JobFailed
         if isinstance(failed.get(i), StoppedError):
             event = JobStopped(job.id, folders[job.id])
         elif i in failed:
             event = failure(job, failed[i])
         else:
             event = _scored(job, ctx, heard.get(job.id, 0), connection)
-        connection.send(event)
+        connection.send(replace(event, cpu=cpu_model()))
 
 
-def _scored(job: Job, ctx: "Context", heard: int, connection: Connection) -> Event:
+def _scored(job: Job, ctx: "Context", heard: int, connection: Connection) -> JobDone | JobStopped | JobFailed:
     """The job's stored outcome; epochs that nobody has heard yet, of a training that was in the store, are replayed."""
     from pipeline.runs.execute import execute
 
