@@ -268,7 +268,7 @@ def study(
     study's window is as wide as the cluster has room for trials.
     """
     from sweeps.execution.placement import default_window, executor_kind
-    from sweeps.study.config import DEFAULT_SAMPLER, StudyConfig, checked_name
+    from sweeps.study.config import DEFAULT_SAMPLER, MEMORY, StudyConfig, checked_name
     from sweeps.study.ledger import held_config
     from sweeps.study.objective import chosen
     from sweeps.study.space import build_space
@@ -287,6 +287,7 @@ def study(
         pruner=pruner or (held.pruner if held else "pareto"),
         eta=eta,
         first_rung=first_rung,
+        memory=held.memory if held else MEMORY,
     )
 
 

@@ -18,7 +18,7 @@ from pipeline.errors import StudyError, cause
 log = logging.getLogger("cvae-pipe")
 
 INSTALL = "pip install 'cvae-pipe[ray]'"
-OBJECT_STORE = 2**30
+OBJECT_STORE = 2**29
 """Bytes, of a cluster that is started here for one command: images, judges, and results on their way."""
 
 

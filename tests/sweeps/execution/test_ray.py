@@ -3,22 +3,36 @@ whatever is killed on the way. The long forms are `soak`."""
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
-from helpers import copy_of, quick_config, run_jobs
+from helpers import copy_of, mlflow_client, quick_config, quick_toml, run_jobs
 
 from pipeline.errors import StudyError
+from pipeline.runs.execute import execute, set_up_process
 from pipeline.runs.outcome import load_outcome
 from pipeline.stages.context import Context
 from pipeline.stages.graph import TRAIN, run_key
+from pipeline.store.home import Home
+from sweeps.driver import stored_summary
 from sweeps.execution import cluster as clusters
 from sweeps.execution.cluster import Cluster
 from sweeps.execution.jobs import EpochDone, Event, Job, JobDone
 from sweeps.execution.local import LocalExecutor
+from sweeps.study.ledger import load_study, study_names
 
 pytestmark = pytest.mark.filterwarnings("default")  # Ray's own
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.2)
+    return condition()
 
 
 def facts(outcome) -> tuple:
@@ -60,6 +74,38 @@ def test_a_trial_takes_what_was_asked_for_and_shares_of_a_gpu_are_a_population()
 def test_a_cluster_that_cannot_be_is_refused(options, said):
     with pytest.raises(StudyError, match=said):
         Cluster(**options)
+
+
+# ---- on a cluster of this machine alone
+
+
+def test_a_worker_of_a_new_cluster_gives_what_this_process_gives(warm_root, tmp_path, monkeypatch):
+    pytest.importorskip("ray", reason="ray is not installed; pip install 'cvae-pipe[ray]'")
+    from sweeps.execution.ray import RayExecutor
+
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(p for p in sys.path if p and "site-packages" not in p))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "node"))
+    (tmp_path / "node").mkdir()
+    monkeypatch.setattr(clusters, "OBJECT_STORE", 200 * 2**20)
+    home, other = copy_of(warm_root, tmp_path / "home"), copy_of(warm_root, tmp_path / "other")
+    handler = signal.getsignal(signal.SIGTERM)
+    executor = RayExecutor(Context(quick_config(), home), Cluster("local"), 1)
+    job = Job("one", quick_config(train__seed=3), "val", (1,), ("neg_elbo", "coverage_relative"))
+    heard: list[Event] = []
+
+    def on_event(event: Event) -> None:
+        heard.append(event)
+        _goes_on(executor, event)
+
+    try:
+        assert signal.getsignal(signal.SIGTERM) is handler
+        ended = run_jobs(executor, [job], on_event)["one"]
+    finally:
+        executor.close()
+    assert ended == JobDone("one", run_key(job.config, "val"))
+    assert [event.epoch for event in heard[:-1]] == [1, 2, 3]
+    set_up_process(1)
+    assert facts(load_outcome(home, ended.key)) == facts(execute(Context(job.config, other), "val"))
 
 
 # ---- on two nodes
@@ -129,6 +175,7 @@ JOBS = [
 ]
 
 
+@pytest.mark.soak
 def test_two_nodes_give_what_one_worker_here_gives_bit_for_bit(executor_of, nodes, warm_root, tmp_path):
     home, other = copy_of(warm_root, tmp_path / "home"), copy_of(warm_root, tmp_path / "other")
     executor = executor_of(home)
@@ -307,3 +354,76 @@ def test_trials_that_share_a_gpu_train_there_as_a_population(executor_of, nodes,
         assert len(executor._workers) == 1
     finally:
         nodes.kill(node)
+
+
+# ---- whole commands
+
+
+def _command(home: Home, nodes: TwoNodes, *arguments: str, **environment: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipeline", *arguments],
+        env={**os.environ, "CVAE_PIPE_HOME": str(home.root), "RAY_ADDRESS": nodes.cluster.address, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def _values(home: Home, name: str):
+    """What a study found, less what differs between any two times."""
+    return stored_summary(home, name).frame.drop(columns=["seconds"])
+
+
+@pytest.mark.soak
+def test_a_sweep_whose_driver_is_killed_goes_on_on_other_nodes_to_the_values_of_one_worker(nodes, warm_root, tmp_path):
+    home, other = copy_of(warm_root, tmp_path / "home"), copy_of(warm_root, tmp_path / "other")
+    asked = [
+        "--config",
+        str(quick_toml(tmp_path, train__epochs=9)),
+        "--name",
+        "s",
+        "--window",
+        "4",
+        "--final-seeds",
+        "1",
+    ]
+    asked = ["sweep", *asked, "--judges", "1"]
+    ray = ["--executor", "ray"]
+    driver = _command(home, nodes, *asked, *ray, "--trials", "10")
+    assert wait_until(lambda: study_names(home) == ["s"] and len(load_study(home, "s").trials) >= 3, 120)
+    os.killpg(driver.pid, signal.SIGKILL)
+    driver.communicate()
+    begun = len(load_study(home, "s").trials)
+    assert begun < 10
+
+    interrupted = _command(home, nodes, *asked, *ray, "--trials", "10")
+    assert wait_until(lambda: len(load_study(home, "s").trials) > begun, 120)
+    os.killpg(interrupted.pid, signal.SIGINT)
+    said, _ = interrupted.communicate(timeout=60)
+    assert interrupted.returncode == 130, said
+
+    finished = _command(home, nodes, *asked, *ray, "--trials", "10")
+    said, _ = finished.communicate(timeout=250)
+    assert finished.returncode == 0, said
+    assert "Ray: 2 nodes" in said
+
+    joined = nodes.add("for more")
+    try:
+        longer = _command(home, nodes, *asked, *ray, "--trials", "14")
+        said, _ = longer.communicate(timeout=250)
+        assert longer.returncode == 0, said
+        assert "Ray: 3 nodes" in said
+    finally:
+        nodes.kill(joined)
+    local = _command(other, nodes, *asked, "--workers", "1", "--trials", "14")
+    said, _ = local.communicate(timeout=280)
+    assert local.returncode == 0, said
+    pd.testing.assert_frame_equal(_values(home, "s"), _values(other, "s"))
+    runs = mlflow_client(home).search_runs(["1"], max_results=1000)
+    keys = [run.data.tags["run_key"] for run in runs]
+    assert len(keys) == len(set(keys))
+    trials = [run for run in runs if "trial" in run.data.tags]
+    assert len(trials) == 14
+    assert all(run.data.tags["cpu"] for run in trials)
+    assert {run.info.status for run in trials} <= {"FINISHED", "KILLED"}
