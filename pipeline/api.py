@@ -324,7 +324,13 @@ def sweep(
     kind = executor_kind(study.base, executor)
     n_workers = min(_workers(None), study.window) if workers is None else workers
     if kind == "ray":
-        placement = on_cluster(ctx, cluster or Cluster(), workers=workers, most=study.window)
+        placement = on_cluster(
+            ctx,
+            cluster or Cluster(),
+            workers=workers,
+            most=study.window,
+            why=f"the study's window being {study.window}",
+        )
     else:
         placement = place(kind, workers=n_workers, at_once=min(study.window, trials))
     result = drive(
@@ -396,7 +402,7 @@ def ablate(
     kind, n_workers, cells = executor_kind(grid.base, executor), _workers(workers), len(grid.cells())
     ctx = open_context(grid.base, home, say=say, progress=progress)
     if kind == "ray":
-        placement = on_cluster(ctx, cluster or Cluster(), workers=workers, most=cells)
+        placement = on_cluster(ctx, cluster or Cluster(), workers=workers, most=cells, why=f"there being {cells} cells")
     else:
         placement = place(kind, workers=n_workers, at_once=cells)
     return drive(

@@ -23,21 +23,30 @@ Results = list[tuple[str, str]]
 """(stage, key) of results in a store."""
 
 
-def shared_results(ctx: Context, split: str) -> Results:
-    """What every run of this data set on a split rests on, built if it is missing: images, judges, references."""
-    config = ctx.config
-    prepare(ctx)
-    found = [(PREPARE.name, PREPARE.key(config))]
-    if SURROUNDINGS.when(config, split):
-        held_out_surroundings(ctx, split)
-        found.append((SURROUNDINGS.name, SURROUNDINGS.key(config, split)))
+def shared_results(config: RunConfig, split: str) -> Results:
+    """What every run of this data set on a split rests on: images, judges, references."""
+    stages = [s for s in (PREPARE, SURROUNDINGS, CALIBRATION) if s.when(config, split)]
+    found = [(stage.name, stage.key(config, split)) for stage in stages]
     if REFERENCE.when(config, split):
-        calibration(ctx, split)
-        found.append((CALIBRATION.name, CALIBRATION.key(config, split)))
-        for judged_by in (config, *(panel_configs(config) if PANEL.when(config, split) else ())):
-            reference(replace(ctx, config=judged_by), split)
+        for judged_by in _judged_by(config, split):
             found += [(JUDGE.name, JUDGE.key(judged_by)), (REFERENCE.name, REFERENCE.key(judged_by, split))]
     return found
+
+
+def build_shared(ctx: Context, split: str) -> None:
+    """Build what is missing of that."""
+    prepare(ctx)
+    if SURROUNDINGS.when(ctx.config, split):
+        held_out_surroundings(ctx, split)
+    if REFERENCE.when(ctx.config, split):
+        calibration(ctx, split)
+        for judged_by in _judged_by(ctx.config, split):
+            reference(replace(ctx, config=judged_by), split)
+
+
+def _judged_by(config: RunConfig, split: str) -> list[RunConfig]:
+    """The configuration, and those of the other judges of a panel."""
+    return [config, *(panel_configs(config) if PANEL.when(config, split) else ())]
 
 
 def own_results(ctx: Context, split: str, rungs: Sequence[int], objectives: Sequence[str]) -> Results:
@@ -54,5 +63,5 @@ def own_results(ctx: Context, split: str, rungs: Sequence[int], objectives: Sequ
 
 def judges_are_there(ctx: Context) -> bool:
     """Whether a run needs to train no judge."""
-    config: RunConfig = ctx.config
+    config = ctx.config
     return not JUDGE.when(config, "val") or ctx.home.store.has(JUDGE.name, JUDGE.key(config))

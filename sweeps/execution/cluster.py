@@ -15,11 +15,13 @@ from typing import Any
 
 from pipeline.errors import StudyError, cause
 
-log = logging.getLogger("cvae-pipe")
-
 INSTALL = "pip install 'cvae-pipe[ray]'"
 OBJECT_STORE = 2**29
 """Bytes, of a cluster that is started here for one command: images, judges, and results on their way."""
+
+
+_joined = False
+"""Whether this module has joined the cluster that this process is in; a program may have, and then it stays."""
 
 
 @dataclass(frozen=True)
@@ -80,10 +82,12 @@ def ray_module() -> ModuleType:
 
 def connect(cluster: Cluster) -> str:
     """Join the cluster, or start one; what it is, in words. StudyError if it cannot be reached or fits no worker."""
+    global _joined
     ray = ray_module()
     if not ray.is_initialized():
         with _handlers_kept():
             _join(ray, cluster.address)
+        _joined = True
     nodes, room = living_nodes(), cluster.room()
     cpus, gpus = (sum(node["Resources"].get(kind, 0.0) for node in nodes) for kind in ("CPU", "GPU"))
     what = f"{len(nodes)} node{'s' if len(nodes) > 1 else ''}, {cpus:g} CPUs, {gpus:g} GPUs"
@@ -116,10 +120,12 @@ def _join(ray: ModuleType, address: str | None) -> None:
 
 
 def disconnect() -> None:
-    """Leave the cluster; one that was started here ends."""
-    ray = ray_module()
-    with _handlers_kept():
-        ray.shutdown()
+    """Leave the cluster, if `connect` joined it; one that was started here ends."""
+    global _joined
+    if _joined:
+        with _handlers_kept():
+            ray_module().shutdown()
+    _joined = False
 
 
 @contextlib.contextmanager

@@ -48,14 +48,13 @@ def default_window(kind: str, cluster: Cluster | None = None) -> int:
     return max(WINDOW["local"], cluster.room() * cluster.at_once)
 
 
-def on_cluster(base: Context, cluster: Cluster, *, workers: int | None, most: int) -> Placement:
-    """Workers on a Ray cluster, joined now: as many trials at once as it has room for and was asked for, and not more
-    than `most`; said, with what the cluster is."""
+def on_cluster(base: Context, cluster: Cluster, *, workers: int | None, most: int, why: str) -> Placement:
+    """Workers on a Ray cluster, joined now: as many trials at once as it has room for, but not more than `workers`, nor
+    than `most`, which is so for the reason `why`; said, with what the cluster is."""
     what = connect(cluster)
     limit = most if workers is None else workers
     room = cluster.room() * cluster.at_once
-    less = f"; {limit} of them are used, as many as the study's window allows" if limit < room else ""
-    base.say(f"{what}{less}")
+    base.say(f"{what}; {min(limit, room)} are used, {why if workers is None else f'--workers being {workers}'}")
 
     def made(home: Home) -> Executor:
         from sweeps.execution.ray import RayExecutor

@@ -16,7 +16,7 @@ from typing import Any
 
 from pipeline.environment import cpu_model
 from pipeline.errors import StudyError
-from pipeline.runs.sending import judges_are_there, own_results, shared_results
+from pipeline.runs.sending import build_shared, judges_are_there, own_results, shared_results
 from pipeline.stages.context import Context
 from pipeline.stages.graph import TRAIN
 from pipeline.store.transfer import Packed, packed, unpack
@@ -66,6 +66,7 @@ class RayExecutor:
         self._base, self._home, self._cluster, self._limit = base, base.home, cluster, limit
         self._ray = ray_module()
         connect(cluster)
+        self._actor_class = self._ray.remote(NodeWorker)
         self._workers: list[_Worker] = []  # started when first needed
         self._waiting: deque[Job] = deque()
         self._restarts: dict[str, int] = {}
@@ -75,6 +76,7 @@ class RayExecutor:
         self._room, self._counted = 0, float("-inf")
         self._waiting_since: float | None = None
         self._machines: dict[str, str] = {}
+        self._failed_starts = 0
 
     # ---- jobs in ----------------------------------------------------------------------------------------------------
 
@@ -101,12 +103,12 @@ class RayExecutor:
 
     def _share(self, job: Job) -> None:
         """Put what the job rests on into the object store, unless it is there."""
-        results = shared_results(self._context(job), job.split)
-        self._shared[job.id] = {}
-        for stage, key in results:
-            if (stage, key) not in self._in_store:
-                self._in_store[stage, key] = self._ray.put(packed(self._home.store.path(stage, key)))
-            self._shared[job.id][stage, key] = self._in_store[stage, key]
+        results = shared_results(job.config, job.split)
+        missing = [result for result in results if result not in self._in_store]
+        if missing:
+            build_shared(self._context(job), job.split)
+            self._in_store |= {result: self._ray.put(packed(self._home.store.path(*result))) for result in missing}
+        self._shared[job.id] = {result: self._in_store[result] for result in results}
 
     def _context(self, job: Job) -> Context:
         return replace(self._base, config=job.config)
@@ -139,14 +141,15 @@ class RayExecutor:
             machine: Machine = self._ray.get(worker.hello)
         except self._ray.exceptions.RayError as error:
             self._workers.remove(worker)
-            if isinstance(error, self._ray.exceptions.RayTaskError) or getattr(error, "actor_init_failed", False):
-                said = str(error).strip().splitlines()[-1]
+            self._failed_starts += 1
+            ours = isinstance(error, self._ray.exceptions.RayTaskError) or getattr(error, "actor_init_failed", False)
+            if ours or self._failed_starts > MAX_RESTARTS:
                 raise StudyError(
-                    f"a worker on the Ray cluster cannot start: {said}; every node needs this version of cvae-pipe "
-                    f"with Ray: {INSTALL}"
+                    f"a worker on the Ray cluster cannot start: {cause_of(error)}; every node needs this version of "
+                    f"cvae-pipe with Ray: {INSTALL}"
                 ) from None
             return ()  # its node is gone: another is started where there is room
-        worker.machine = machine
+        worker.machine, self._failed_starts = machine, 0
         if machine.host not in self._machines:
             self._machines[machine.host] = machine.cpu
             self._compare(machine)
@@ -184,12 +187,11 @@ class RayExecutor:
             self._waiting_since = now
 
     def _start(self) -> None:
-        actor_class = self._ray.remote(NodeWorker)
         options = self._cluster.resources | {
             "max_concurrency": 2,  # an answer comes while `run` streams
             "scheduling_strategy": "SPREAD",
         }
-        actor = actor_class.options(**options).remote(self._cluster.at_once)
+        actor = self._actor_class.options(**options).remote(self._cluster.at_once)
         self._workers.append(_Worker(actor, actor.machine.remote()))
 
     def _give(self, worker: _Worker, jobs: list[Job]) -> None:

@@ -149,7 +149,6 @@ def nodes(tmp_path_factory) -> Iterator[TwoNodes]:
         made = TwoNodes(tmp_path_factory.mktemp("nodes"))
         patch.setenv("RAY_ADDRESS", made.cluster.address)
         yield made
-        clusters.disconnect()
         made.cluster.shutdown()
 
 
