@@ -18,7 +18,7 @@ DEFAULT_SAMPLER = "tpe"
 """See benchmarks/RESULTS.md for how it was chosen."""
 SAMPLER_BEFORE = "tpe"
 """Of a study from before there was a choice."""
-MEMORY = 1000
+MEMORY = 400
 """Trials that the sampler of a new study knows at most; one of before knows all of them."""
 PRUNERS = ("pareto", "none")
 
