@@ -15,7 +15,7 @@ from pathlib import Path
 from pipeline.environment import cpu_model
 from pipeline.store.home import Home
 from sweeps.execution.jobs import EpochDone, Event, Job, JobDone, JobFailed, JobStopped
-from sweeps.execution.worker import Stopped, die_with_driver, epoch_done, failure, start_worker
+from sweeps.execution.worker import Line, Stopped, die_with_driver, epoch_done, failure, start_worker
 
 MAX_RESTARTS = 2
 """How often one job may kill its worker before it counts as failed: one that exhausts the memory always would."""
@@ -121,7 +121,7 @@ def _work(connection: Connection, home: Home) -> None:
         connection.send(replace(_do(job, home, connection), cpu=cpu_model()))
 
 
-def _do(job: Job, home: Home, connection: Connection) -> JobDone | JobStopped | JobFailed:
+def _do(job: Job, home: Home, connection: Line) -> JobDone | JobStopped | JobFailed:
     from pipeline.models.architecture import Architecture
     from pipeline.runs.execute import execute
     from pipeline.stages.context import Context

@@ -15,7 +15,7 @@ from pipeline.environment import cpu_model
 from pipeline.store.home import Home
 from sweeps.execution.jobs import EpochDone, Event, Job, JobDone, JobFailed, JobStopped
 from sweeps.execution.local import MAX_RESTARTS
-from sweeps.execution.worker import Stopped, die_with_driver, epoch_done, failure, start_worker
+from sweeps.execution.worker import Line, Stopped, die_with_driver, epoch_done, failure, start_worker
 
 if TYPE_CHECKING:
     from pipeline.models.architecture import Architecture
@@ -121,7 +121,7 @@ def _work(connection: Connection, home: Home, at_once: int) -> None:
         _do(jobs, home, connection, at_once)
 
 
-def _do(jobs: list[Job], home: Home, connection: Connection, at_once: int) -> None:
+def _do(jobs: list[Job], home: Home, connection: Line, at_once: int) -> None:
     """Train the jobs together, then evaluate and score each."""
     from pipeline.stages.context import Context
     from pipeline.stages.populations import EpochEnd, StoppedError, train_population
@@ -159,7 +159,7 @@ def _do(jobs: list[Job], home: Home, connection: Connection, at_once: int) -> No
         connection.send(replace(event, cpu=cpu_model()))
 
 
-def _scored(job: Job, ctx: "Context", heard: int, connection: Connection) -> JobDone | JobStopped | JobFailed:
+def _scored(job: Job, ctx: "Context", heard: int, connection: Line) -> JobDone | JobStopped | JobFailed:
     """The job's stored outcome; epochs that nobody has heard yet, of a training that was in the store, are replayed."""
     from pipeline.runs.execute import execute
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.errors import CvaePipeError
 from sweeps.execution.jobs import EpochDone, Job, JobFailed
@@ -72,6 +72,14 @@ def die_with_driver() -> None:
             os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+class Line(Protocol):
+    """What a job speaks to: a pipe to the driver, or what stands for one."""
+
+    def send(self, obj: Any, /) -> None: ...
+
+    def recv(self) -> Any: ...
 
 
 class Stopped(Exception):

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from functools import partial
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -62,14 +63,14 @@ def sheets(summary: Summary) -> Beside:
     )
 
 
-def _sheets(summary: Summary, pictures: list[tuple[int, Path]], values: dict[int, object]) -> Iterator[Enclosed]:
+def _sheets(summary: Summary, pictures: list[tuple[int, Path]], values: dict[int, Any]) -> Iterator[Enclosed]:
     for start in range(0, len(pictures), PER_SHEET):
         part = pictures[start : start + PER_SHEET]
         low, high = (_shown(summary, values[n]) for n in (part[0][0], part[-1][0]))
         yield Enclosed(f"images/sheet-{start // PER_SHEET:03d}.png", f"{low} to {high}", partial(_sheet, part))
 
 
-def _shown(summary: Summary, value: object) -> str:
+def _shown(summary: Summary, value: Any) -> str:
     return summary.config.space[0].show(value) if summary.config.space else str(value)
 
 
