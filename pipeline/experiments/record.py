@@ -59,9 +59,8 @@ def run_spec(
 
 def log_outcome(tracked: TrackedRun, outcome: Outcome) -> None:
     """Everything a finished run shows in MLflow; replaying it adds nothing twice."""
-    for row in outcome.history:
-        record = EpochRecord.from_row(row)
-        tracked.log_epoch(record.epoch, record.metrics)
+    records = map(EpochRecord.from_row, outcome.history)
+    tracked.log_epochs({record.epoch: record.metrics for record in records})
     log_epoch_grids(tracked, outcome.epoch_grids)
     tracked.log_metrics(outcome.metrics)
     tracked.set_description(describe(outcome))

@@ -18,6 +18,8 @@ DEFAULT_SAMPLER = "tpe"
 """See benchmarks/RESULTS.md for how it was chosen."""
 SAMPLER_BEFORE = "tpe"
 """Of a study from before there was a choice."""
+MEMORY = 400
+"""Trials that the sampler of a new study knows at most; one of before knows all of them."""
 PRUNERS = ("pareto", "none")
 
 SPEC, DEFINITION = "spec", "definition"
@@ -43,6 +45,10 @@ class StudyConfig:
     """At a rung the best 1/eta go on, and a rung has eta times the epochs of the one before."""
     first_rung: int | None = None
     """Epochs of the first rung; None: so that there are two, at 1/eta^2 and 1/eta of the epochs."""
+
+    memory: int | None = None
+    """Trials over that the sampler knows at most: at so many it goes on with half of them, of the front and the latest.
+    None: all, and a proposal takes longer with each."""
 
     def __post_init__(self) -> None:
         if self.window < 1:
@@ -91,6 +97,7 @@ class StudyConfig:
             "window": self.window,
             "sampler": self.sampler,
             "pruner": self.pruner,
+            **({} if self.memory is None else {"memory": self.memory}),
             **({} if self.pruner == "none" else {"eta": self.eta, "rungs": ", ".join(map(str, self.rungs))}),
         }
 
@@ -110,6 +117,7 @@ class StudyConfig:
             "pruner": self.pruner,
             "eta": self.eta,
             "first_rung": self.first_rung,
+            "memory": self.memory,
         }
 
     @property
@@ -132,6 +140,7 @@ def stored_config(study: optuna.Study) -> StudyConfig:
         seed=held["seed"],
         window=held["window"],
         sampler=held.get("sampler", SAMPLER_BEFORE),
+        memory=held.get("memory"),
         # One that knows no eta is from before there were rungs: what it called a pruner depended on timing.
         **({name: held[name] for name in ("pruner", "eta", "first_rung")} if "eta" in held else {"pruner": "none"}),
     )

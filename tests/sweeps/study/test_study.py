@@ -73,7 +73,11 @@ class Simulation:
                 return
 
 
-@pytest.fixture(scope="module", params=[TWO, ONE], ids=["two objectives", "one objective"])
+@pytest.fixture(
+    scope="module",
+    params=[TWO, ONE, dataclasses.replace(TWO, memory=12)],
+    ids=["two objectives", "one objective", "two objectives and a short memory"],
+)
 def alone(request):
     """30 trials by one worker, one after the other."""
     simulation = Simulation(request.param)
@@ -124,6 +128,31 @@ def test_proposals_depend_on_results_and_on_the_study_seed(alone):
     proposals = [moved.propose(n, results) for n in range(30)]
     assert proposals[:10] == alone.asked[:10]
     assert proposals != alone.asked
+
+
+def test_a_memory_changes_no_proposal_before_it_is_full_and_keeps_what_it_holds_small():
+    whole, short = Simulation(TWO), Simulation(dataclasses.replace(TWO, memory=16))
+    for simulation in (whole, short):
+        simulation.go(60, 1, random.Random(0))
+    first = 16 + TWO.window - 1
+    assert short.asked[:first] == whole.asked[:first]
+    assert short.asked != whole.asked
+    proposals = Proposals(short.config)
+    for n, params in enumerate(short.asked):
+        proposals.replay(n, params, short.results)
+        assert len(proposals._study.get_trials(deepcopy=False)) < 16 + TWO.window
+
+
+def test_what_is_remembered_is_the_front_and_the_latest():
+    config = dataclasses.replace(ONE, memory=8, window=1)
+    proposals, results = Proposals(config), {}
+    for n in range(9):
+        params = proposals.propose(n, results)
+        results[n] = create_trial(
+            values=[50.0 if n == 1 else 100.0 + n], params=params, distributions=config.distributions
+        )
+    known = [trial.values[0] for trial in proposals._study.get_trials(deepcopy=False) if trial.values]
+    assert known == [50.0, 105.0, 106.0, 107.0]
 
 
 @pytest.mark.parametrize("config", [TWO, ONE])
