@@ -25,8 +25,8 @@ def run_report(outcome: Outcome) -> Report:
     return Report(
         title=outcome.name,
         subtitle=(
-            f"{config.model.kind} on {config.data.dataset}: {images['train']:,} training, {images['val']:,} validation "
-            f"and {images['test']:,} test images; every number is of the {outcome.split} split"
+            f"{config.model.title} on {config.data.dataset}: {images['train']:,} training, {images['val']:,} "
+            f"validation and {images['test']:,} test images; every number is of the {outcome.split} split"
         ),
         sections=(
             result_section(outcome),

@@ -16,7 +16,8 @@ from pipeline.store.store import KEY_LENGTH
 def run_name(config: RunConfig, key: str) -> str:
     """What people call a run: its data set, model, the two settings that matter most, and the start of its key."""
     beta = "" if config.model.kind == "ae" else f"-beta{config.train.beta:.3g}"
-    return f"{config.data.dataset}-{config.model.kind}{beta}-z{config.model.latent_dim}-{key[:8]}"
+    kind = config.model.title.replace(" ", "-")
+    return f"{config.data.dataset}-{kind}{beta}-z{config.model.latent_dim}-{key[:8]}"
 
 
 def stored_config(folder: Path) -> RunConfig:

@@ -39,7 +39,7 @@ def image_wall(summary: Summary) -> tuple[Block, ...]:
 def _tile(summary: Summary, number: int) -> Tile:
     config, row = summary.config, summary.row(number)
     outcome = summary.outcomes.get(number)
-    names = dict.fromkeys([*(o.name for o in config.objectives), "kl", "bce"])
+    names = dict.fromkeys([*(o.name for o in config.objectives), "kl", "bce", "distortion"])
     note = ""
     path: Path | None = None
     if outcome is not None:

@@ -16,7 +16,7 @@ from pipeline.data.splits import Split
 from pipeline.errors import ConfigError, JudgeError
 from pipeline.evaluation.bounds import label_only_bce
 from pipeline.grids import read_grid
-from pipeline.models.losses import pixel_entropy
+from pipeline.models.likelihoods import pixel_entropy
 from pipeline.stages.context import Context
 from pipeline.stages.evaluate import evaluate
 from pipeline.stages.graph import EVALUATE, TRAIN
