@@ -310,12 +310,14 @@ def sweep(
     what is left of it. `workers` is by default one per core; `timeout` is in minutes.
     """
     from sweeps.driver import sweep as drive
-    from sweeps.execution.placement import executor_kind, place
+    from sweeps.execution.placement import executor_kind, place, trained_alone
     from sweeps.study.closing import Closing, preferences
 
     ctx = open_context(study.base, home, say=say, progress=progress)
     kind = executor_kind(study.base, executor)
     n_workers = min(_workers(None), study.window) if workers is None else workers
+    if said := trained_alone(kind, study.base, study.space):
+        say(said)
     placement = place(kind, workers=n_workers, at_once=min(study.window, trials))
     result = drive(
         ctx,
@@ -379,9 +381,11 @@ def ablate(
 ) -> "tuple[Ablation, Path]":
     """Every cell of the grid trained and opened on test, and the report; repeating the call does what is left."""
     from sweeps.ablation import ablate as drive
-    from sweeps.execution.placement import executor_kind, place
+    from sweeps.execution.placement import executor_kind, place, trained_alone
 
     kind, n_workers = executor_kind(grid.base, executor), _workers(workers)
+    if said := trained_alone(kind, grid.base):
+        say(said)
     ctx = open_context(grid.base, home, say=say, progress=progress)
     return drive(
         ctx,

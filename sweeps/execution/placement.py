@@ -10,6 +10,7 @@ from pipeline.store.home import Home
 from sweeps.execution.jobs import Executor
 from sweeps.execution.local import LocalExecutor
 from sweeps.execution.population import PopulationExecutor
+from sweeps.study.space import Searched
 
 EXECUTORS = ("auto", "local", "population")
 WINDOW = {"local": 4, "population": 16}
@@ -36,6 +37,21 @@ def executor_kind(config: RunConfig, name: str) -> str:
     if name == "auto":
         return "population" if device_of(config.runtime).type == "cuda" else "local"
     return name
+
+
+def trained_alone(kind: str, config: RunConfig, space: tuple[Searched, ...] = ()) -> str:
+    """What is to be said of trials that a population cannot stack; "" where it stacks all of them, or there is none."""
+    if kind != "population":
+        return ""
+    from pipeline.training.population import not_stacked
+
+    variants = [config, *(config.with_settings({d.setting: end}) for d in space for end in d.ends)]
+    why = next((found for variant in variants if (found := not_stacked(variant.model))), "")
+    if not why:
+        return ""
+    return (
+        f"executor population: it stacks plain multilayer perceptrons; with {why} a trial is trained alone, after them"
+    )
 
 
 def place(kind: str, *, workers: int, at_once: int) -> Placement:

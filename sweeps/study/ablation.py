@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipeline.config.digests import digest
-from pipeline.config.settings import RunConfig
+from pipeline.config.settings import RunConfig, keyed
 from pipeline.errors import ConfigError
 from pipeline.store.files import read_json, write_json
 from pipeline.store.home import Home
@@ -72,7 +72,7 @@ def keep_definition(home: Home, config: AblationConfig) -> None:
     def make(work: Path) -> None:
         write_json(work / "definition.json", held)
 
-    home.store.build("ablation", digest("ablation", held), make)
+    home.store.build("ablation", digest("ablation", held | {"base": keyed(held["base"])}), make)
 
 
 def stored_ablations(home: Home) -> dict[str, AblationConfig]:

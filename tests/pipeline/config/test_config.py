@@ -20,7 +20,7 @@ from pipeline.config.sections import (
     PRIORS,
     SCHEDULES,
 )
-from pipeline.config.settings import SECTIONS, RunConfig
+from pipeline.config.settings import SECTIONS, RunConfig, keyed
 from pipeline.config.values import added
 from pipeline.errors import ConfigError
 from pipeline.stages.graph import AUDIT, EVALUATE, EXPOST, JUDGE, PANEL, PREPARE, REFERENCE, SCORE, TRAIN, run_key
@@ -437,3 +437,13 @@ def test_a_derived_seed_fits_every_generator_and_depends_on_every_part():
     assert len(seeds) == 400
     assert all(0 <= s < 2**31 for s in seeds)
     assert derive_seed("z", 0, 1) == derive_seed("z", 0, 1)
+
+
+def test_keys_of_plain_settings_leave_out_what_was_added_and_is_as_before():
+    now = RunConfig().flat()
+    added_later = {"model.arch", "model.conv_channels", "model.likelihood", "model.learned_prior", "train.free_bits"}
+    assert set(now) - set(keyed(now)) == added_later
+    changed_ = RunConfig().with_settings({"model.arch": "conv", "model.conv_channels": [8], "train.free_bits": 0.1})
+    assert added_later - set(keyed(changed_.flat())) == {"model.likelihood", "model.learned_prior"}
+    before = RunConfig().with_settings({"train.schedule": "constant"})
+    assert keyed(before.flat())["train.schedule"] == "constant", "which was in such keys from the first"

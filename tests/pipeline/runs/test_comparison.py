@@ -36,6 +36,30 @@ def row(comparison, key):
     return next(r for r in comparison.rows if r.key == key)
 
 
+def test_nats_of_another_likelihood_are_left_out_and_everything_else_is_compared(outcome, warm_home):
+    runs = [outcome(train__epochs=1), outcome(train__epochs=1, model__likelihood="gaussian")]
+    comparison = compare_runs(warm_home, runs)
+    for key in ("test/neg_elbo", "test/neg_elbo_expost", "test/bce", "test/distortion", "test/distortion_floor"):
+        assert row(comparison, key).values[1] is None, key
+        assert row(comparison, key).differences == (None,), key
+    assert row(comparison, "test/neg_elbo").values[0] == runs[0].metrics["test/neg_elbo"]
+    accuracy = row(comparison, "test/conditional_accuracy")
+    assert None not in (*accuracy.values, *accuracy.differences)
+    assert "nats of another likelihood" in comparison.caveat
+    assert runs[1].name in comparison.caveat
+    same = compare_runs(warm_home, [runs[1], runs[1]])
+    assert row(same, "test/distortion").differences[0].mean == 0
+    assert same.caveat == CAVEAT
+
+    # The numbers of a density have names and a floor of their own.
+    own = runs[1].metrics
+    assert not {key for key in own if "bce" in key or "entropy" in key}
+    assert own["test/distortion"] > own["test/distortion_floor"]
+    assert own["test/excess_distortion"] == pytest.approx(own["test/distortion"] - own["test/distortion_floor"])
+    assert "val/distortion" in runs[1].history[-1]
+    assert "gaussian" in runs[1].name
+
+
 # ---- one difference
 
 
