@@ -16,7 +16,7 @@ from pipeline.config.settings import RunConfig
     "cvae-pipe sweep --trials 40 --prefer 'accuracy>=.99' --prefer 'coverage_relative>=.95'",
     "cvae-pipe sweep --objective neg_elbo --trials 40 --eta 4",
     "cvae-pipe sweep --space beta=0.5:8 --space latent_dim=off --set model.latent_dim=10",
-    "cvae-pipe sweep --space 'hidden=400|600,400'",
+    "cvae-pipe sweep --space 'hidden=400|600,400' --space 'arch=mlp|conv'",
 )
 @configured(leave_out=("train.beta", "model.latent_dim", "train.learning_rate", "train.seed"))
 def sweep(

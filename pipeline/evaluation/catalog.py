@@ -142,7 +142,7 @@ METRICS = {
             "neg_elbo_expost",
             "nats/image",
             "lower",
-            "bce + kl_expost: the bound of the decoder with its fitted prior",
+            "distortion + kl_expost: the bound of the decoder with its fitted prior",
             "neg_elbo_expost",
         ),
         Metric("neg_elbo_sem_expost", "nats/image", "", "standard error of neg_elbo_expost over images"),

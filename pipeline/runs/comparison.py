@@ -119,6 +119,8 @@ def compare_runs(home: Home, runs: list[Outcome]) -> Comparison:
         metric = METRICS[key.partition("/")[2]]
         left_out = (others if metric.name in SIZED else []) + (unlike if metric.name in OF_THE_LIKELIHOOD else [])
         values = tuple(None if run in left_out else run.metrics.get(key) for run in runs)
+        if all(value is None for value in values):
+            continue  # of another likelihood than the first
         differences = tuple(
             difference(items[0][metric.paired], other[metric.paired], metric.better)
             if key in first.metrics and key in run.metrics and metric.paired in paired_names(first, run)
