@@ -442,11 +442,13 @@ def sweep(
     with _busy(progress, LOADING):
         from sweeps.driver import sweep as drive
         from sweeps.execution.cluster import Cluster
-        from sweeps.execution.placement import executor_kind, on_cluster, place
+        from sweeps.execution.placement import executor_kind, on_cluster, place, trained_alone
 
         ctx = open_context(study.base, home, say=say, progress=progress)
     kind = executor_kind(study.base, executor)
     n_workers = min(_workers(None), study.window) if workers is None else workers
+    if said := trained_alone(kind, study.base, study.space):
+        say(said)
     if kind == "ray":
         placement = on_cluster(
             ctx,
@@ -592,9 +594,11 @@ def ablate(
     """Every cell of the grid trained and opened on test, and the report; repeating the call does what is left."""
     from sweeps.ablation import ablate as drive
     from sweeps.execution.cluster import Cluster
-    from sweeps.execution.placement import executor_kind, on_cluster, place
+    from sweeps.execution.placement import executor_kind, on_cluster, place, trained_alone
 
     kind, n_workers, cells = executor_kind(grid.base, executor), _workers(workers), len(grid.cells())
+    if said := trained_alone(kind, grid.base):
+        say(said)
     ctx = open_context(grid.base, home, say=say, progress=progress)
     if kind == "ray":
         placement = on_cluster(ctx, cluster or Cluster(), workers=workers, most=cells, why=f"there being {cells} cells")

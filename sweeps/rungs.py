@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from optuna.trial import FrozenTrial
 
-from pipeline.evaluation.bounds import bce_bounds
+from pipeline.evaluation.bounds import distortion_bounds
 from pipeline.stages.context import Context
 from pipeline.stages.prepare import prepare
 from pipeline.stages.reference import reference
@@ -75,7 +75,8 @@ class Rungs:
 def data_ranges(ctx: Context, config: StudyConfig) -> list[tuple[float, float]]:
     """Worst and best value of each objective that mean something on the validation images: no trial is needed."""
     data = prepare(ctx)
-    facts = {f"val/{name}": value for name, value in bce_bounds(data, "val").items()}
+    bounds = distortion_bounds(data, "val", config.base.model.likelihood)
+    facts = {f"val/{name}": value for name, value in bounds.items()}
     if any(objective.needs_labels for objective in config.objectives):
         facts["val/judge_accuracy"] = reference(ctx, "val").judge_accuracy
     return [physical_range(objective, facts, classes=data.classes) for objective in config.objectives]

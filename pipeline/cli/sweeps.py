@@ -46,7 +46,7 @@ SEARCHED = {
     "cvae-pipe sweep --name strict --trials 40 --prefer 'accuracy>=.99' --prefer 'coverage_relative>=.95'",
     "cvae-pipe sweep --name likely --objective neg_elbo --trials 40 --eta 4",
     "cvae-pipe sweep --name ten-latents --space beta=0.5:8 --space latent_dim=off --set model.latent_dim=10",
-    "cvae-pipe sweep --name widths --space 'hidden=400|600,400'",
+    "cvae-pipe sweep --name widths --space 'hidden=400|600,400' --space 'arch=mlp|conv'",
     "cvae-pipe sweep --name large --trials 400 --executor ray --ray-address 10.0.0.1:6379",
 )
 @configured(leave_out=(*SEARCHED, "train.seed"), instead=SEARCHED)

@@ -141,7 +141,7 @@ def describe(outcome: Outcome) -> str:
     ]
     written = {key.partition("/")[2]: show(value) for key, value in outcome.metrics.items()}
     columns, rows = headline_rows(written, split, "value")
-    head = f"**{config.model.kind} {' '.join(settings)}**, {config.train.epochs} epochs, seed {config.train.seed}"
+    head = f"**{config.model.title} {' '.join(settings)}**, {config.train.epochs} epochs, seed {config.train.seed}"
     note = ["", outcome.label.note] if outcome.label.note else []
     return "\n".join([head, *note, "", *note_table(columns, rows)])
 

@@ -11,6 +11,7 @@ from sweeps.execution.cluster import Cluster, connect
 from sweeps.execution.jobs import Executor
 from sweeps.execution.local import LocalExecutor
 from sweeps.execution.population import PopulationExecutor
+from sweeps.study.space import Searched
 
 EXECUTORS = ("auto", "local", "population", "ray")
 WINDOW = {"local": 4, "population": 16}
@@ -62,6 +63,21 @@ def on_cluster(base: Context, cluster: Cluster, *, workers: int | None, most: in
         return RayExecutor(base, cluster, limit)
 
     return Placement("ray", min(limit, room), made)
+
+
+def trained_alone(kind: str, config: RunConfig, space: tuple[Searched, ...] = ()) -> str:
+    """What is to be said of trials that a population cannot stack; "" where it stacks all of them, or there is none."""
+    if kind != "population":
+        return ""
+    from pipeline.training.population import not_stacked
+
+    variants = [config, *(config.with_settings({d.setting: end}) for d in space for end in d.ends)]
+    why = next((found for variant in variants if (found := not_stacked(variant.model))), "")
+    if not why:
+        return ""
+    return (
+        f"executor population: it stacks plain multilayer perceptrons; with {why} a trial is trained alone, after them"
+    )
 
 
 def place(kind: str, *, workers: int, at_once: int) -> Placement:

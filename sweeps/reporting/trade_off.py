@@ -28,12 +28,13 @@ def trade_off(summary: Summary) -> tuple[Block, ...]:
 
 def _front_table(summary: Summary) -> Table:
     config = summary.config
-    columns = ("trial", *(d.name for d in config.space), *(o.name for o in config.objectives), "kl", "bce")
+    distortions = [name for name in ("bce", "distortion") if name in summary.frame]
+    columns = ("trial", *(d.name for d in config.space), *(o.name for o in config.objectives), "kl", *distortions)
     rows = []
     shown = [n for n in summary.front if n in set(shown_trials(summary))]
     for number in shown:
         row = summary.row(number)
-        rows.append((trial_link(number), *cells(config, row), metric_cell(row, "kl"), metric_cell(row, "bce")))
+        rows.append((trial_link(number), *cells(config, row), *(metric_cell(row, n) for n in ("kl", *distortions))))
     highlight = frozenset(i for i, n in enumerate(shown) if n == summary.chosen)
     caption = "The Pareto front on validation images; the chosen trial stands out."
     if len(shown) < len(summary.front):

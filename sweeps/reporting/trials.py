@@ -48,7 +48,7 @@ def _some(summary: Summary) -> str:
 def _tile(summary: Summary, number: int) -> Tile:
     config, row = summary.config, summary.row(number)
     outcome = summary.outcomes.get(number)
-    names = dict.fromkeys([*(o.name for o in config.objectives), "kl", "bce"])
+    names = dict.fromkeys([*(o.name for o in config.objectives), "kl", "bce", "distortion"])
     path = picture_of(summary, number)
     if outcome is not None:
         note = "chosen" if number == summary.chosen else ""

@@ -57,6 +57,12 @@ class StudyConfig:
             raise StudyError(f"unknown pruner {self.pruner}; pruners are {', '.join(PRUNERS)}")
         if self.sampler not in SAMPLERS:
             raise StudyError(f"unknown sampler {self.sampler}; samplers are {', '.join(SAMPLERS)}")
+        if likelihood_searched(self) and (nats := [o.name for o in self.objectives if o.unit == "nats"]):
+            raise StudyError(
+                f"--space likelihood cannot be searched for objective {nats[0]}: nats of two likelihoods are never "
+                "compared; set one by --likelihood, or choose objectives without nats, e.g. --objective "
+                "conditional_accuracy --objective coverage_relative"
+            )
         if self.eta < 2:
             raise StudyError(f"--eta is {self.eta}; it must be 2 or more")
         if self.first_rung is not None and not 1 <= self.first_rung < self.epochs:
@@ -127,6 +133,11 @@ class StudyConfig:
     @property
     def directions(self) -> list[Direction]:
         return [o.direction for o in self.objectives]
+
+
+def likelihood_searched(config: StudyConfig) -> bool:
+    """Whether trials differ in what their nats are of."""
+    return any(d.setting == "model.likelihood" for d in config.space)
 
 
 def stored_config(study: optuna.Study) -> StudyConfig:

@@ -8,7 +8,7 @@ import sys
 
 import optuna
 import pytest
-from optuna.trial import TrialState, create_trial
+from optuna.trial import FixedTrial, TrialState, create_trial
 
 from pipeline.config.reading import build_config
 from pipeline.config.settings import RunConfig
@@ -371,12 +371,29 @@ def test_a_trial_is_written_whole_or_not_at_all(home):
         ({"eta": 1}, "--eta is 1; it must be 2 or more"),
         ({"first_rung": 0}, "--first-rung is 0; it must be 1 or more and below the 5 epochs of a trial"),
         ({"first_rung": 5}, "--first-rung is 5; it must be 1 or more and below the 5 epochs of a trial"),
+        (
+            {"space": build_space({}, ["likelihood=bernoulli|gaussian"])},
+            "--space likelihood cannot be searched for objective .*neg_elbo.*: nats of two likelihoods",
+        ),
     ],
 )
 def test_a_study_that_cannot_be_is_refused_with_one_clear_line(change, message):
     with pytest.raises(StudyError, match=message) as error:
         dataclasses.replace(TWO, **change)
     assert "\n" not in str(error.value)
+
+
+def test_architectures_priors_and_likelihoods_are_searched_as_values():
+    entries = ["arch=mlp|conv", "conv_channels=8|8,16", "learned_prior=false|true", "likelihood=bernoulli|gaussian"]
+    free = chosen(("conditional_accuracy", "coverage_relative"), "cvae", "standard")
+    study = dataclasses.replace(TWO, space=build_space({}, entries), objectives=free)
+    values = {"arch": "conv", "conv_channels": "8,16", "learned_prior": "true", "likelihood": "gaussian"}
+    trial = create_trial(
+        params=values | {d.name: d.at(0.5) for d in DEFAULT_SPACE}, distributions=study.distributions, values=[0, 0]
+    )
+    model = study.trial_config(0, FixedTrial(trial.params)).model
+    assert (model.arch, model.conv_channels) == ("conv", (8, 16))
+    assert (model.learned_prior, model.likelihood) == (True, "gaussian")
 
 
 @pytest.mark.parametrize("pruner", ["none", "median"])
