@@ -63,7 +63,7 @@ def main() -> None:
         if signal.getsignal(polite) is not signal.SIG_IGN:
             signal.signal(polite, _terminate)
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="cvae-pipe", standalone_mode=False)
     except CvaePipeError as error:
         say(f"error: {error}")
         sys.exit(error.exit_code)
