@@ -1,7 +1,10 @@
 """Commands of single stages: prepare, train, evaluate, score, audit. Each builds what is missing before it."""
 
+import shlex
+
 from pipeline.cli.options import Force, Json, SplitName, checked_split, configured, examples
 from pipeline.cli.session import say, show_metrics, stage_session, suggest
+from pipeline.config.flags import flags
 from pipeline.config.settings import RunConfig
 
 
@@ -15,7 +18,7 @@ def prepare(config: RunConfig, *, force: Force = False) -> None:
         data = build(ctx)
         say(f"{data.name}: {len(data.train):,} train, {len(data.val):,} val, {len(data.test):,} test images")
         say(f"{data.height} x {data.width} pixels, {data.classes} classes; data SHA-256 {data.source_sha256[:16]}")
-        suggest(f"cvae-pipe run --dataset {data.name}")
+        suggest(f"cvae-pipe run --dataset {shlex.quote(config.data.dataset)}")
 
 
 @examples("cvae-pipe train --dataset digits", "cvae-pipe train --model vae --latent-dim 2 --epochs 10")
@@ -29,7 +32,7 @@ def train(config: RunConfig, *, force: Force = False) -> None:
         last = trained.history[-1]
         say(", ".join(f"{key} {value:.2f}" for key, value in last.metrics.items() if key.startswith("val/")))
         say(f"model: {trained.folder / 'model.safetensors'}")
-        suggest("the same options with `cvae-pipe run` evaluate, score, report and record it")
+        suggest(f"cvae-pipe run {flags(config)}")
 
 
 @examples("cvae-pipe evaluate --dataset digits", "cvae-pipe evaluate --split val --json")
