@@ -11,7 +11,7 @@ import typer
 
 from pipeline.cli import listing, reports, runs, settings, stages, status, sweeps, ui
 from pipeline.cli.options import Command
-from pipeline.cli.session import say
+from pipeline.cli.session import print_json, say
 from pipeline.errors import CvaePipeError
 
 INTERRUPTED = 130
@@ -66,6 +66,8 @@ def main() -> None:
         code = app(prog_name="cvae-pipe", standalone_mode=False)
     except CvaePipeError as error:
         say(f"error: {error}")
+        if "--json" in sys.argv:  # who reads stdout as a document gets one
+            print_json({"kind": "error", "error": str(error), "exit_code": error.exit_code})
         sys.exit(error.exit_code)
     except typer.TyperException as error:  # an unknown flag, a value of the wrong type
         if message := error.format_message():  # none where the help was shown, for want of arguments

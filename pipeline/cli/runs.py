@@ -92,8 +92,7 @@ def baselines(config: RunConfig, *, dry_run: DryRun = False, json_: Json = False
     from pipeline import api
 
     if dry_run:
-        for plan in api.plan_baselines(config):
-            show_plan(plan, json_=json_)
+        show_plan(*api.plan_baselines(config), json_=json_)
         return
     from pipeline.cli.terminal.tables import show_table
     from pipeline.experiments.baselines import baseline_table

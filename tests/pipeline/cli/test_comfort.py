@@ -227,7 +227,8 @@ def test_a_finished_run_takes_a_name_and_its_report_goes_along(warm_home, comman
 )
 def test_what_would_have_no_say_is_refused_in_one_line(command, home, arguments, words):
     code, out, err = command(*arguments)
-    assert (code, out) == (2, "")
+    assert code == 2
+    assert json.loads(out)["error"] == err.removeprefix("error: ").strip() if "--json" in arguments else out == ""
     assert err.count("\n") == 1
     for word in words:
         assert word in err
