@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test test-fast check format rooms sweep reference ui browser bench bench-gpu clean
+.PHONY: help demo test test-fast soak audit check format rooms sweep reference ui browser bench bench-gpu clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -27,6 +27,14 @@ test: $(READY)  ## The whole test suite
 
 test-fast: $(READY)  ## The tests that take seconds
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m 'not slow and not mnist'
+
+soak: $(READY)  ## The long form of the fault-injection suite and of others: hours (docs/RELIABILITY.md)
+	CVAE_PIPE_SOAK_MINUTES=$${CVAE_PIPE_SOAK_MINUTES:-60} $(BIN)/python -m pytest -m soak -s
+
+audit: $(READY)  ## Ask an advisory database about the pinned version of every dependency (needs the network)
+	@test -x .venv/audit/bin/pip-audit || { $(PYTHON) -m venv .venv/audit && \
+		.venv/audit/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.9,<3'; }
+	.venv/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict --progress-spinner off
 
 check: $(READY)  ## Lint, format, types, import directions
 	$(BIN)/ruff check .

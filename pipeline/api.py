@@ -22,7 +22,7 @@ from pipeline.config.flags import DAILY
 from pipeline.config.reading import build_config
 from pipeline.config.sections import JUDGES
 from pipeline.config.settings import RunConfig
-from pipeline.errors import ConfigError, StudyError
+from pipeline.errors import ConfigError, StudyError, TrackingError
 from pipeline.store.home import Home
 
 if TYPE_CHECKING:
@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from pipeline.tracking import MlflowTracker
     from sweeps.analysis.summary import Summary
     from sweeps.analysis.trends import Ablation
+    from sweeps.keeping.doctor import Diagnosis
+    from sweeps.keeping.packing import Packed
+    from sweeps.keeping.removal import RemovalPlan
+    from sweeps.keeping.unpacking import Unpacked
     from sweeps.progress import SweepView
     from sweeps.study.ablation import AblationConfig
     from sweeps.study.closing import Closing
@@ -73,7 +77,14 @@ def configure(dataset: str = "mnist", settings: Mapping[str, Any] | None = None,
             f"unknown setting {unknown[0]}; there are {', '.join(names)}, and settings={{...}} for others"
         )
     flags = {names[name]: value for name, value in daily.items()} | dict(settings or {})
-    return build_config(flags={"data.dataset": dataset} | flags)
+    return build_config(flags={"data.dataset": dataset} | flags, look=look)
+
+
+def look(path: str) -> tuple[str, str, int]:
+    """The whole path of images of one's own, the SHA-256 of what is there, and how many there are to train on."""
+    from pipeline.data.sources.own import look as look_at
+
+    return look_at(path, cache=Home.from_environment().root / ".cache" / "looked")
 
 
 @dataclass(frozen=True)
@@ -174,7 +185,8 @@ def run(
 
     ctx = open_context(config, home, say=say, progress=progress)
     ctx.force.update(s.name for s in STAGES if force and not s.shared)
-    result = experiments.run(ctx, lambda: connect(ctx.home, say=say), label)
+    with working(ctx.home, "run"):
+        result = experiments.run(ctx, lambda: connect(ctx.home, say=say), label)
     return Run(result.outcome, ctx.home, result.run_id)
 
 
@@ -199,7 +211,8 @@ def baselines(
     from pipeline.experiments.baselines import baselines as train_all
 
     ctx = open_context(config, home, say=say, progress=progress)
-    return train_all(ctx, lambda: connect(ctx.home, say=say))
+    with working(ctx.home, "baselines"):
+        return train_all(ctx, lambda: connect(ctx.home, say=say))
 
 
 def load_run(name: str, *, home: Home | None = None) -> Run:
@@ -215,13 +228,15 @@ def load_run(name: str, *, home: Home | None = None) -> Run:
 
 
 def samples(run: Run, label: int | str, n: int, *, seed: int = 0) -> "np.ndarray[tuple[int, ...], Any]":
-    """`n` images of a class (its index or name): Bernoulli means in [0, 1], (n, H, W) float32.
+    """`n` images of a class (its index or name): Bernoulli means in [0, 1], float32: (n, H, W), or (n, H, W, 3) of
+    colour.
 
     z is drawn from the prior that the run is scored under, by noise that depends on `seed` alone: the same for every
     class and model. ConfigError for a label there is none of.
     """
     import torch
 
+    from pipeline.grids import as_pictures
     from pipeline.models.sampling import decode_means, draw_z, fixed_noise
 
     classes = _class_names(run)
@@ -231,8 +246,7 @@ def samples(run: Run, label: int | str, n: int, *, seed: int = 0) -> "np.ndarray
         raise ConfigError(f"label is {label!r}; it must be 0 to {len(classes) - 1}, or one of {', '.join(classes)}")
     y = torch.full((n,), label)
     z = draw_z(y, fixed_noise(n, run.model.latent_dim, seed=seed), run.prior, seed=seed)
-    height, width = run.outcome.facts["shape"]
-    return decode_means(run.model, z, y).view(n, height, width).cpu().numpy()
+    return as_pictures(decode_means(run.model, z, y), tuple(run.outcome.facts["shape"])).cpu().numpy()
 
 
 def _class_names(run: Run) -> list[str]:
@@ -307,7 +321,7 @@ def study(
     from sweeps.study.objective import chosen
     from sweeps.study.space import build_space
 
-    name = checked_name(name or config.data.dataset)
+    name = checked_name(name or config.data.name)
     held = held_config(home or Home.from_environment(), name)
     made = StudyConfig(
         name=name,
@@ -395,6 +409,7 @@ def sweep(
     workers: int | None = None,
     executor: str = "auto",
     timeout: float | None = None,
+    retry_failed: bool = False,
     home: Home | None = None,
     say: Say = _silent,
     progress: Progress = _silent,
@@ -406,7 +421,8 @@ def sweep(
     `prefer` holds bounds that the choice keeps where a trial of the front does, such as "accuracy>=.99": then it is the
     likeliest that does. The choice is read on test by judges of as many seeds as `judges` says. These three are by
     default what the study was last closed with; of a new one 3 seeds, no bounds, 3 judges. A repeated call does what is
-    left of it. `workers` is by default one per core; `timeout` is in minutes.
+    left of it. `workers` is by default one per core; `timeout` is in minutes. `retry_failed` trains trials again that
+    failed through no fault of their settings.
     """
     from sweeps.finished import finished
     from sweeps.study.config import check_amounts
@@ -415,7 +431,7 @@ def sweep(
     seconds = timeout * 60 if timeout is not None else None
     check_amounts(study, trials=trials, workers=workers, timeout=seconds)
     closing = _closing(home, study, final_seeds, prefer, judges)
-    if there := finished(home, study, trials=trials, closing=closing, experiment=EXPERIMENT):
+    if not retry_failed and (there := finished(home, study, trials=trials, closing=closing, experiment=EXPERIMENT)):
         say(f"{there.summary.finished} finished, {trials} asked: nothing to do")
         return Study(there.summary, there.report, there.best, there.run_id)
     with _busy(progress, LOADING):
@@ -426,17 +442,19 @@ def sweep(
     kind = executor_kind(study.base, executor)
     n_workers = min(_workers(None), study.window) if workers is None else workers
     placement = place(kind, workers=n_workers, at_once=min(study.window, trials))
-    result = drive(
-        ctx,
-        study,
-        trials=trials,
-        closing=closing,
-        connect=lambda: connect(ctx.home, say=say),
-        make_executor=placement.make,
-        workers=placement.workers,
-        timeout=seconds,
-        on_update=on_update,
-    )
+    with working(ctx.home, f"sweep {study.name}"):
+        result = drive(
+            ctx,
+            study,
+            trials=trials,
+            closing=closing,
+            connect=lambda: connect(ctx.home, say=say),
+            make_executor=placement.make,
+            workers=placement.workers,
+            timeout=seconds,
+            retry_failed=retry_failed,
+            on_update=on_update,
+        )
     if result.summary.finished > trials:
         say(f"{result.summary.finished} finished, {trials} asked: nothing to train")
     return Study(result.summary, result.report, result.best, result.run_id)
@@ -537,7 +555,7 @@ def grid(
     setting = numeric_setting(param, option="--param")
     short = setting.partition(".")[2].replace("_", "-")
     return AblationConfig(
-        name=checked_name(name or f"ablation-{config.data.dataset}-{short}"),
+        name=checked_name(name or f"ablation-{config.data.name}-{short}"),
         base=config.with_settings({"panel.judges": max(judges, config.panel.judges)}),
         setting=setting,
         values=parse_values(values) if isinstance(values, str) else tuple(values),
@@ -561,13 +579,14 @@ def ablate(
 
     kind, n_workers = executor_kind(grid.base, executor), _workers(workers)
     ctx = open_context(grid.base, home, say=say, progress=progress)
-    return drive(
-        ctx,
-        grid,
-        connect=lambda: connect(ctx.home, say=say),
-        make_executor=place(kind, workers=n_workers, at_once=len(grid.cells())).make,
-        on_state=on_state,
-    )
+    with working(ctx.home, f"ablate {grid.name}"):
+        return drive(
+            ctx,
+            grid,
+            connect=lambda: connect(ctx.home, say=say),
+            make_executor=place(kind, workers=n_workers, at_once=len(grid.cells())).make,
+            on_state=on_state,
+        )
 
 
 def rebuild_report(name: str, *, home: Home | None = None) -> Path:
@@ -593,27 +612,102 @@ def rebuild_report(name: str, *, home: Home | None = None) -> Path:
 
 
 def home_status(home: Home | None = None) -> dict[str, Any]:
-    """What is in a home: studies, ablations, runs (newest first), damage, how often test was opened, bytes by place."""
+    """What is in a home, newest first: studies, ablations, runs; what is unfinished and what goes on with it, who is at
+    work, damage, how often test was opened, bytes by place."""
     from pipeline.runs import listing
+    from pipeline.store.use import users
     from sweeps.listing import ablations, studies
 
     home = home or Home.from_environment()
-    unreadable, found = [], []
+    unreadable, found, left = [], [], []
     try:
         found = studies(home)
     except StudyError as error:
+        unreadable.append(str(error))
+    try:
+        left = listing.unfinished_runs(home)
+    except TrackingError as error:
         unreadable.append(str(error))
     return {
         "home": str(home.root),
         "studies": found,
         "ablations": ablations(home),
         "runs": listing.opened_runs(home),
+        "unfinished_runs": left,
+        "at_work": users(home),
         "unreadable": unreadable,
         "set_aside": listing.set_aside(home),
         "damaged_at": str(home.store.root / "damaged"),
         "opened": listing.times_opened(home),
         "bytes": listing.disk_used(home),
     }
+
+
+# ---- house-keeping -------------------------------------------------------------------------------------------------
+
+
+def remove(names: Iterable[str], *, dry_run: bool = True, home: Home | None = None) -> "RemovalPlan":
+    """Studies, ablations, runs or comparisons, with what nobody else needs of them; a plan alone until `dry_run` is
+    False. HomeError while a sweep or a run is at work in the home."""
+    from sweeps.keeping.removal import finish_pending, plan_removal
+
+    home = home or Home.from_environment()
+    finish_pending(home)
+    plan = plan_removal(home, tuple(names))
+    if not dry_run:
+        plan.carry_out()
+        _write_index(home)
+    return plan
+
+
+def collect(*, days: float = 7, dry_run: bool = True, home: Home | None = None) -> "RemovalPlan":
+    """What no study, run or report of the home needs and is older than `days`; a plan alone until `dry_run` is
+    False."""
+    from sweeps.keeping.removal import finish_pending, plan_collection
+
+    home = home or Home.from_environment()
+    finish_pending(home)
+    plan = plan_collection(home, days=days)
+    if not dry_run:
+        plan.carry_out()
+    return plan
+
+
+def doctor(*, thoroughly: bool = False, home: Home | None = None) -> "Diagnosis":
+    """What is wrong with the installation and the home, and what mends it; `thoroughly`: every stored hash, too."""
+    from sweeps.keeping.doctor import diagnose
+
+    return diagnose(home or Home.from_environment(), thoroughly=thoroughly)
+
+
+def pack(name: str, out: Path, *, data: bool = True, home: Home | None = None) -> "Packed":
+    """A study in one zip file: results, ledger, report, MLflow's runs; without `data`, less the prepared images."""
+    from sweeps.keeping.packing import pack as write
+
+    home = home or Home.from_environment()
+    with working(home, f"pack {name}"):
+        return write(home, name, out, data=data)
+
+
+def unpack(path: Path, *, most_gb: float = 20, home: Home | None = None, say: Say = _silent) -> "Unpacked":
+    """Take a packed study into the home: it verifies, reports and continues there. PackError for a file that does not
+    keep to the rules; nothing in it is run."""
+    from sweeps.keeping.unpacking import unpack as take_in
+
+    home = home or Home.from_environment()
+    home.check_writable()
+    with working(home, f"unpack {path.name}"):
+        found = take_in(home, path, connect=lambda: connect(home, say=say), most_gb=most_gb, say=say)
+        _write_index(home)
+        return found
+
+
+def _write_index(home: Home) -> None:
+    """The page over all reports, where there are any."""
+    from pipeline.reporting.index import INDEX, write_index
+
+    if (home.reports / INDEX).exists() or any(home.reports.glob("*/report.html")):
+        write_index(home.reports)
 
 
 # ---- what they share -----------------------------------------------------------------------------------------------
@@ -630,11 +724,27 @@ def open_context(
     """What stages are given; HomeError if the home cannot be written. Sets this process's threads."""
     home = home or Home.from_environment()
     home.check_writable()
+    home.tidy()
     from pipeline.runs.execute import set_up_process
     from pipeline.stages.context import Context
 
     set_up_process(config.runtime.threads)
     return Context(config, home, say=say, progress=progress, force=force or set())
+
+
+@contextmanager
+def working(home: Home, what: str) -> Iterator[None]:
+    """Results are made inside, beside others and never beside a removal; one that a kill cut short is finished
+    first."""
+    from pipeline.store.trash import pending
+    from pipeline.store.use import at_work
+
+    if any(pending(home)):
+        from sweeps.keeping.removal import finish_pending
+
+        finish_pending(home)
+    with at_work(home, what):
+        yield
 
 
 def connect(home: Home, *, say: Say = _silent) -> "MlflowTracker":

@@ -25,7 +25,7 @@ from pipeline.stages.context import Context
 from pipeline.stages.judge import judge
 from pipeline.stages.prepare import prepare, result_facts
 from pipeline.store.home import Home
-from pipeline.tracking import RunSpec, Status, TrackedRun, Tracker
+from pipeline.tracking import TRACEBACK, RunSpec, Status, TrackedRun, Tracker
 from sweeps.analysis.summary import Summary, SweepResult, summarise, write_best
 from sweeps.execution.jobs import EpochDone, Event, Executor, Job, JobDone, JobFailed, JobStopped
 from sweeps.finals import retrain
@@ -37,7 +37,7 @@ from sweeps.reporting.study import write_sweep_report
 from sweeps.rungs import Rungs
 from sweeps.study.closing import Closing
 from sweeps.study.config import StudyConfig, check_amounts, stored_config
-from sweeps.study.ledger import FINISHED, RUNGS, Ledger, load_study
+from sweeps.study.ledger import AGAIN, FINISHED, RUNGS, Ledger, load_study, may_go_through
 from sweeps.study.objective import values
 from sweeps.study.proposals import Proposals
 from sweeps.study.storage import writable
@@ -72,10 +72,14 @@ class _Sweep:
         for trial in self.ledger.trials:
             proposals.replay(trial.number, trial.params, results)
         waiting = [t for t in self.ledger.trials if t.state == TrialState.RUNNING]  # of a driver that was killed
+        waiting.sort(key=lambda t: (t.number not in self.ledger.reopened, t.number))
         running: dict[str, FrozenTrial] = {}
-        while _finished(results) < self.view.target:
+        again = self.ledger.reopened
+        while _finished(results) < self.view.target or not again.issubset(results):
             self._refuse_hopeless(results)
-            while self.jobs.executor.free and _finished(results) + len(running) < self.view.target:
+            while self.jobs.executor.free and (
+                _finished(results) + len(running) < self.view.target or (waiting and waiting[0].number in again)
+            ):
                 following = waiting.pop(0) if waiting else self._next(proposals, results)
                 if following is None:
                     break
@@ -104,8 +108,9 @@ class _Sweep:
         failed = [t for t in results.values() if t.state == TrialState.FAIL]
         if len(failed) >= max(self.config.window, self.view.target):
             reason = failed[-1].user_attrs.get("reason", "unknown")
+            hint = "; once that is mended, --retry-failed trains them again" if may_go_through(failed[-1]) else ""
             raise StudyError(
-                f"{len(failed)} trials of study {self.config.name} have failed, the last because: {reason}"
+                f"{len(failed)} trials of study {self.config.name} have failed, the last because: {reason}{hint}"
             )
 
     def _submit(self, trial: FrozenTrial) -> str:
@@ -152,10 +157,10 @@ class _Sweep:
         elif isinstance(event, JobFailed):
             refuse_environment(event)
             if event.details:
-                run.log_text(event.details, "traceback.txt")
+                run.log_text(event.details, TRACEBACK)
             run.close("FAILED", event.reason)
             del self.jobs.runs[event.job]
-            self.ledger.note(trial, run_id=run.id, reason=event.reason, missed=run.incomplete)
+            self.ledger.note(trial, run_id=run.id, reason=event.reason, missed=run.incomplete, **{AGAIN: event.again})
             view.state, view.note = "failed", event.reason
             self.ledger.tell(trial, state=TrialState.FAIL)
 
@@ -226,16 +231,18 @@ def sweep(
     make_executor: Callable[[Home], Executor],
     workers: int,
     timeout: float | None = None,
+    retry_failed: bool = False,
     on_update: OnUpdate = lambda view: None,
 ) -> SweepResult:
     """`trials` finished trials in all, then the candidates re-trained and the choice opened on test, then the report.
 
     Repeating the call does what is left of it. `timeout` is in seconds; when it is up, what is finished is reported.
+    `retry_failed` trains trials again that failed through no fault of their settings, under their old numbers.
     """
     check_amounts(config, trials=trials, workers=workers, timeout=timeout)
     deadline = time.time() + timeout if timeout is not None else float("inf")
     set_up_process(config.base.runtime.threads)
-    ledger = Ledger(ctx.home, config)
+    ledger = Ledger(ctx.home, config, retry_failed=retry_failed)
     try:
         tracker = connect()  # before the judges are trained, which takes minutes: a server away is known at once
         prerequisites(ctx, ())
@@ -248,10 +255,11 @@ def sweep(
         try:
             if judges.done:
                 prerequisites(ctx, opened)
-            closing.record(ledger.study)
+            with writable(ctx.home):
+                closing.record(ledger.study)
             view = first_view(ledger, trials, workers)
             parent = tracker.open_run(parent_spec(ctx, config), reopen=True)
-            jobs = TrackedJobs(ctx, tracker, executor, parent, config.name, deadline)
+            jobs = TrackedJobs(ctx, tracker, executor, parent, config.name, deadline, (judges, panel))
             this = _Sweep(ledger, jobs, judges, view, on_update)
             with closing_run(parent) as ending, writable(ctx.home):
                 this.replay_missed()
@@ -326,7 +334,7 @@ def parent_spec(ctx: Context, config: StudyConfig) -> RunSpec:
         tags={
             "kind": "study",
             "study": config.name,
-            "dataset": config.base.data.dataset,
+            "dataset": config.base.data.name,
             "model": config.base.model.kind,
         },
         dataset=data_info(ctx.config, result_facts(ctx)),

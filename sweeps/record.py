@@ -175,12 +175,13 @@ def register_champion(jobs: TrackedJobs, summary: Summary, champion: Outcome) ->
 
 def served_model(outcome: Outcome, home: Home) -> ServedModel:
     """The generator of a stored run, with the prior that is scored, for the registry."""
-    model, (height, width) = outcome.config.model, outcome.facts["shape"]
+    model, (channels, height, width) = outcome.config.model, outcome.facts["shape"]
     return ServedModel(
         weights=home.store.path("train", TRAIN.key(outcome.config)) / "model.safetensors",
-        architecture={"kind": model.kind, "pixels": height * width, "classes": outcome.facts["classes"]}
+        architecture={"kind": model.kind, "pixels": channels * height * width, "classes": outcome.facts["classes"]}
         | asdict(model),
         height=height,
         width=width,
+        channels=channels,
         prior=home.store.path("prior", PRIOR.key(outcome.config)) / DENSITY if outcome.fitted else None,
     )

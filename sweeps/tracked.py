@@ -4,8 +4,9 @@ What a sweep's trials, its finals and the cells of an ablation have in common.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from pipeline.config.settings import RunConfig
 from pipeline.errors import StudyError
@@ -14,7 +15,7 @@ from pipeline.runs.outcome import Outcome, load_outcome
 from pipeline.runs.stored import is_whole
 from pipeline.stages.context import Context
 from pipeline.stages.graph import run_key
-from pipeline.tracking import TrackedRun, Tracker
+from pipeline.tracking import TRACEBACK, TrackedRun, Tracker
 from sweeps.execution.jobs import EpochDone, Event, Executor, Job, JobDone, JobFailed
 
 OnState = Callable[[str, str], None]
@@ -33,14 +34,29 @@ def refuse_environment(event: JobFailed) -> None:
         )
 
 
+class Beside(Protocol):
+    """Processes that train what jobs wait for."""
+
+    def watch(self) -> None:
+        """End those that hang."""
+        ...
+
+
 class TrackedJobs:
     """The jobs of one study: what is open, what happens to it, and how it ends if the study is interrupted."""
 
     def __init__(
-        self, ctx: Context, tracker: Tracker, executor: Executor, parent: TrackedRun, study: str, deadline: float
+        self,
+        ctx: Context,
+        tracker: Tracker,
+        executor: Executor,
+        parent: TrackedRun,
+        study: str,
+        deadline: float,
+        beside: Sequence[Beside] = (),
     ) -> None:
         self.ctx, self.tracker, self.executor, self.parent, self.study = ctx, tracker, executor, parent, study
-        self.deadline = deadline
+        self.deadline, self._beside = deadline, beside
         self.runs: dict[str, TrackedRun] = {}
         """What is open now, by job."""
 
@@ -61,6 +77,8 @@ class TrackedJobs:
         """What happened within half a second; epochs are logged on the way. TimeUp after the deadline."""
         if time.time() > self.deadline:
             raise TimeUp
+        for processes in self._beside:
+            processes.watch()
         happened = self.executor.events(timeout=0.5)
         for event in happened:
             if isinstance(event, EpochDone) and not self.runs[event.job].finished:
@@ -101,7 +119,7 @@ class TrackedJobs:
                 elif isinstance(event, JobFailed):
                     refuse_environment(event)
                     if event.details:
-                        self.runs[event.job].log_text(event.details, "traceback.txt")
+                        self.runs[event.job].log_text(event.details, TRACEBACK)
                     self.runs[event.job].close("FAILED", event.reason)
                     del self.runs[event.job]
                     raise StudyError(f"{event.job} failed: {event.reason}")

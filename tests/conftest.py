@@ -106,6 +106,30 @@ def warm_home(home, warm_root):
 
 
 @pytest.fixture(scope="session")
+def kept_root(warm_root, tmp_path_factory) -> Path:
+    """A home with two studies of two trials and a run of its own; read only: copy it (`kept`) to write."""
+    from helpers import copy_of
+    from keeping import swept
+
+    from pipeline import api
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        home = copy_of(warm_root, tmp_path_factory.mktemp("kept") / "home")
+        swept(home, "first")
+        swept(home, "second", seed=1)
+        api.run(quick_config(train__epochs=1), home=home)
+    return home.root
+
+
+@pytest.fixture
+def kept(home, kept_root):
+    """`home`, with a copy of everything in `kept_root`."""
+    shutil.copytree(kept_root, home.root)
+    return home
+
+
+@pytest.fixture(scope="session")
 def digits(warm_root):
     """scikit-learn's digits, prepared and split."""
     from pipeline.runs.execute import set_up_process

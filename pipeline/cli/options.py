@@ -110,7 +110,9 @@ def configured(
                 options["given"] = found
             if "space_table" in own:
                 options["space_table"] = _table(tables, "space")
-            command(config=_checked(config_of(found)), **options)
+            from pipeline.api import look
+
+            command(config=_checked(config_of(found, look)), **options)
 
         parameters = [
             inspect.Parameter(
@@ -176,7 +178,7 @@ def examples(*lines: str) -> Callable[[Callable[..., None]], Callable[..., None]
 class Command(TyperCommand):
     """A command whose help ends with its examples: as they are, since what is wrapped, or padded, cannot be pasted."""
 
-    def format_help(self, ctx: typer.Context, formatter: Any) -> None:
+    def format_help(self, ctx: Any, formatter: Any) -> None:  # Typer's own contexts: click's, or its copy of it
         super().format_help(ctx, formatter)
         width = max(40, shutil.get_terminal_size().columns - 2)
         print("Examples:\n")

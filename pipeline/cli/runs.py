@@ -109,12 +109,13 @@ def baselines(config: RunConfig, *, dry_run: DryRun = False, json_: Json = False
     "cvae-pipe compare mnist-cvae-beta1 mnist-cvae-beta4",
     "cvae-pipe compare A B C --json",
     "cvae-pipe compare A B --html",
+    "cvae-pipe compare demo demo-wide --html",
 )
 def compare(
     runs: Annotated[
         list[str],
         typer.Argument(
-            help="Runs: names, beginnings, keys, folders of reports, @last, @best; of a study, its choice.",
+            help="Runs: names, beginnings, keys, folders of reports, @last, @best; or studies.",
             autocompletion=completion.runs,
         ),
     ],
@@ -122,12 +123,16 @@ def compare(
     html: Annotated[bool, typer.Option("--html", help="A report with the images side by side.")] = False,
     json_: Json = False,
 ) -> None:
-    """Compare finished runs on the same noise, as pairs: better, worse or undecided."""
-    from sweeps.finding import find_run_key
+    """Compare finished runs on the same noise, as pairs; or studies: fronts, hypervolume, choices, what differs."""
+    from sweeps.finding import find_run_key, study_names
 
     home = Home.from_environment()
     if json_ and markdown_:
         raise ConfigError("--json and --markdown are two forms of one answer; give one of them")
+    if set(runs) <= set(study_names(home)):
+        with refusals_in_one_line():
+            _compare_studies(home, runs, markdown_=markdown_, html=html, json_=json_)
+        return
     keys = [find_run_key(home, name) for name in runs]  # known at once; what follows loads for seconds
     from pipeline.cli.terminal.tables import show_comparison
     from pipeline.runs.comparison import compare_runs, markdown
@@ -149,3 +154,29 @@ def compare(
             show_comparison(comparison)
         if path:
             say(f"report: {path}")
+
+
+def _compare_studies(home: Home, names: list[str], *, markdown_: bool, html: bool, json_: bool) -> None:
+    from pipeline.cli.terminal.tables import show_comparison, show_table
+    from pipeline.runs.comparison import markdown
+    from sweeps.analysis.comparison import compare_studies
+
+    comparison = compare_studies(home, names)
+    path = None
+    if html:
+        from sweeps.reporting.comparison import write_study_comparison
+
+        path = write_study_comparison(home, comparison)
+    if json_:
+        print_json(comparison.document() | ({"report": str(path)} if path else {}))
+    elif markdown_:
+        print(markdown(comparison.pairs))
+    else:
+        from sweeps.reporting.comparison import answer, differences, reached
+
+        print(answer(comparison))
+        show_table(reached(comparison))
+        show_table(differences(comparison))
+        show_comparison(comparison.pairs)
+    if path:
+        say(f"report: {path}")

@@ -24,11 +24,11 @@ def config(
 ) -> None:
     """Show the configuration that flags and files give, each value with its source; the output is a --config file."""
     from pipeline.config.documented import documented
-    from pipeline.config.reading import build_config, sources
+    from pipeline.config.reading import IDENTITY, sources, usual_config
 
     found, values = sources(config, given), config.flat()
-    usual = build_config(flags={"data.dataset": config.data.dataset}).flat()
-    shown = {name: v for name, v in values.items() if not diff or v != usual[name] or name == "data.dataset"}
+    usual = usual_config(config).flat()
+    shown = {name: v for name, v in values.items() if not diff or v != usual[name] or name in IDENTITY}
     if json_:
         print_json(
             {"kind": "config", "settings": {name: {"value": v, "source": found[name]} for name, v in shown.items()}}

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pipeline.runs.listing import ListedRun
     from sweeps.listing import ListedAblation, ListedStudy
 
+LISTS = ("studies", "ablations", "runs", "unfinished_runs")
 SHOWN = 10
 """Runs that are listed unless all are asked for."""
 
@@ -30,7 +31,7 @@ def status(
     with refusals_in_one_line():
         found = home_status(Home.from_environment())
     if json_:
-        print_json(found | {kind: [asdict(row) for row in found[kind]] for kind in ("studies", "ablations", "runs")})
+        print_json(found | {kind: [asdict(row) for row in found[kind]] for kind in LISTS})
         return
     runs = found["runs"] if all_ else found["runs"][:SHOWN]
     parts = (_studies(found["studies"]), _ablations(found["ablations"]), _runs(runs))
@@ -99,7 +100,13 @@ def _short(value: Any) -> str:
 
 def _notes(found: dict[str, Any]) -> list[str]:
     """What else is to be known, a line each."""
-    lines = [f"failed: {s.name}: {s.failed}" for s in found["studies"] if s.failed]
+    lines = [f"at work: {user}" for user in found["at_work"]]
+    lines += [f"failed: {s.name}: {s.failed}" for s in found["studies"] if s.failed]
+    lines += [
+        f"{run.status.lower()}: run {run.name}{f': {run.reason}' if run.reason else ''}; its command goes on"
+        for run in found["unfinished_runs"][:SHOWN]
+    ]
+    lines += [f"next: {row.command}  would {row.next}" for row in (*found["studies"], *found["ablations"]) if row.next]
     lines += [f"damaged: {s}; `cvae-pipe verify` checks what a report rests on" for s in found["unreadable"]]
     if found["set_aside"]:
         lines.append(f"set aside: {len(found['set_aside'])} damaged results, built anew: {found['damaged_at']}")

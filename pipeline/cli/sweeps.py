@@ -67,6 +67,12 @@ def sweep(
     ] = None,
     workers: Workers = None,
     timeout: Annotated[float | None, typer.Option(help="Minutes after which it stops, resumable, and reports.")] = None,
+    retry_failed: Annotated[
+        bool,
+        typer.Option(
+            "--retry-failed", help="Train failed trials again, unless their loss diverged: it would once more."
+        ),
+    ] = False,
     sampler: Annotated[
         str | None,
         typer.Option(help="tpe, tpe-joint, sobol-tpe, sobol-gp or random; by default tpe."),
@@ -118,7 +124,7 @@ def sweep(
     """Search beta, latent size and learning rate; re-train the best balance; report on it."""
     from pipeline import api
 
-    called = name or config.data.dataset
+    called = name or config.data.name
     asked: dict[str, Any] = {"seed": sweep_seed, "window": window, "sampler": sampler, "pruner": pruner, "eta": eta}
     asked |= {"first_rung": first_rung}
     if held := api.held_study(called):
@@ -155,6 +161,7 @@ def sweep(
             workers=workers,
             executor=executor,
             timeout=timeout,
+            retry_failed=retry_failed,
             say=progress.say,
             progress=progress.update,
             on_update=display.update,

@@ -3,7 +3,7 @@
 import shlex
 from dataclasses import dataclass
 
-from pipeline.config.reading import PRESETS
+from pipeline.config.reading import FOUND, usual_config
 from pipeline.config.sections import DATASETS, DEVICES, MODELS, PRIORS, SCHEDULES
 from pipeline.config.settings import RunConfig
 
@@ -33,7 +33,13 @@ class Flag:
 
 
 DAILY = (
-    Flag("--dataset", "data.dataset", str, DATA, f"Data set: {', '.join(DATASETS)}."),
+    Flag(
+        "--dataset",
+        "data.dataset",
+        str,
+        DATA,
+        f"Data set: {', '.join(DATASETS)}; or your own images: a folder with a sub-folder per class, or an .npz file.",
+    ),
     Flag("--model", "model.kind", str, MODEL, f"Model: {', '.join(MODELS)}."),
     Flag("--beta", "train.beta", float, TRAINING, "Weight of the KL term."),
     Flag("--latent-dim", "model.latent_dim", int, MODEL, "Number of latent dimensions."),
@@ -58,10 +64,10 @@ OPTIONS = {flag.setting: flag.option for flag in DAILY}
 
 def flags(config: RunConfig, *, leave_out: frozenset[str] = frozenset()) -> str:
     """The command-line options that give this configuration: whatever differs from the defaults of its data set."""
-    defaults = RunConfig().with_settings(PRESETS.get(config.data.dataset, {})).flat()
+    defaults = usual_config(config).flat()
     words = []
     for name, value in config.flat().items():
-        if name in leave_out or (value == defaults[name] and name != "data.dataset"):
+        if name in leave_out or (value == defaults[name] and name != "data.dataset") or name in FOUND:
             continue
         word = shlex.quote(as_word(value))
         words.append(f"{OPTIONS[name]} {word}" if name in OPTIONS else f"--set {name}={word}")
@@ -72,4 +78,4 @@ def as_word(value: object) -> str:
     """A setting's value as it is typed."""
     if isinstance(value, list):
         return ",".join(map(str, value))
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return str(value).lower() if isinstance(value, bool) else shlex.quote(str(value))

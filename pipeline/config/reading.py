@@ -2,15 +2,15 @@
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from pipeline.config.sections import DataConfig
+from pipeline.config.sections import DATASETS, DataConfig
 from pipeline.config.settings import RETIRED, SECTIONS, RunConfig, suggestion
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, DataError
 
 PRESETS: dict[str, dict[str, Any]] = {
     # 1,797 images: keep enough of them in val and test for per-class statistics, and let the judges see more epochs.
@@ -25,6 +25,41 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 """Per data set, the settings whose defaults differ from the MNIST ones."""
+
+
+FOUND = frozenset({"data.content", "data.images"})
+"""What is found by looking at images of one's own, never typed."""
+IDENTITY = FOUND | {"data.dataset"}
+"""Which images a configuration is of."""
+
+
+def own_preset(images: int) -> dict[str, Any]:
+    """What so many images of one's own, to train and validate on, ask for instead of the defaults, which are MNIST's.
+
+    About as many steps of a training, and images enough to validate on and to judge by; gates that are relative.
+    """
+    fewer: dict[str, Any] = {"gates.relative": True, "gates.enforce": False}
+    if images < 20_000:
+        fewer |= {"judge.batch_size": 64, "judge.epochs": 10, "judge.mlp_epochs": 20}
+        fewer |= {"data.val_fraction": 0.15, "train.epochs": 40}
+    if images < 5_000:
+        fewer |= {"judge.epochs": 40, "judge.mlp_epochs": 60, "data.val_fraction": 0.25, "train.epochs": 60}
+    if images < 500:
+        fewer |= {"judge.batch_size": 16, "train.batch_size": 16, "train.epochs": 100}
+    return fewer
+
+
+def usual_config(config: RunConfig) -> RunConfig:
+    """The defaults for the images of a configuration."""
+    data = config.data
+    if not data.own:
+        return RunConfig().with_settings(PRESETS.get(data.dataset, {}))
+    own = {"data.content": data.content, "data.images": data.images, "data.dataset": data.dataset}
+    return RunConfig().with_settings({**own_preset(data.images), **own})
+
+
+Look = Callable[[str], tuple[str, str, int]]
+"""Images of one's own: the path as typed -> the whole path, the SHA-256 of the content, images to train on."""
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -103,20 +138,43 @@ def build_config(
     sets: Iterable[str] = (),
     flags: Mapping[str, Any] | None = None,
     other_tables: Iterable[str] = ("space",),
+    look: Look | None = None,
 ) -> RunConfig:
     """One RunConfig from defaults < data set preset < TOML tables < flags and --set entries; see `given_settings`."""
-    return config_of(given_settings(tables, sets=sets, flags=flags, other_tables=other_tables))
+    return config_of(given_settings(tables, sets=sets, flags=flags, other_tables=other_tables), look)
 
 
-def config_of(given: Mapping[str, Given]) -> RunConfig:
-    """The defaults, the data set's preset, and what was given over them."""
+def config_of(given: Mapping[str, Given], look: Look | None = None) -> RunConfig:
+    """The defaults, the data set's preset, and what was given over them.
+
+    A `data.dataset` that is no known name is a path, which `look` looks at; ConfigError where a file names other images
+    (`data.content`) than are there now.
+    """
     settings = {name: one.value for name, one in given.items()}
-    dataset = RunConfig().with_settings({"data.dataset": settings.get("data.dataset", DataConfig.dataset)}).data.dataset
-    return RunConfig().with_settings({**PRESETS.get(dataset, {}), **settings})
+    dataset = settings.get("data.dataset", DataConfig.dataset)
+    if not isinstance(dataset, str) or dataset in DATASETS or look is None:
+        found = {name: settings[name] for name in IDENTITY if name in settings}
+        usual = usual_config(RunConfig().with_settings({"data.dataset": dataset} | found))
+        return usual.with_settings(settings)
+    try:
+        path, content, images = look(dataset)
+    except DataError:
+        if not settings.get("data.content"):
+            raise
+        # They are gone, and what they were is named: all may be in the store.
+        return config_of(given)
+    if settings.get("data.content", content) not in (content, ""):
+        raise ConfigError(
+            f"{dataset} no longer holds the images that this configuration is of (data.content); bring them back, "
+            "or take data.content and data.images out of the file to use those that are there"
+        )
+    own = {"data.content": content, "data.images": images, "data.dataset": path}
+    others = {name: value for name, value in settings.items() if name not in IDENTITY}
+    return RunConfig().with_settings(own_preset(images)).with_settings({**own, **others})
 
 
 def sources(config: RunConfig, given: Mapping[str, Given]) -> dict[str, str]:
     """Where each setting of that configuration comes from: default, preset of the data set, a file, a flag."""
-    usual = dict.fromkeys(config.flat(), "default")
-    preset = dict.fromkeys(PRESETS.get(config.data.dataset, {}), f"preset of {config.data.dataset}")
-    return usual | preset | {name: one.source for name, one in given.items()}
+    defaults, usual = RunConfig().flat(), usual_config(config).flat()
+    preset = {name: f"preset of {config.data.name}" for name, value in usual.items() if value != defaults[name]}
+    return dict.fromkeys(defaults, "default") | preset | {name: one.source for name, one in given.items()}

@@ -18,10 +18,37 @@ SCHEDULES = ("constant", "cosine")
 
 DEVICES = ("auto", "cpu", "cuda")
 
+FITS = ("crop", "pad")
+
+CHANNELS = ("auto", "1", "3")
+
+LARGEST_SIDE = 1024
+"""Pixels of a side that images may have."""
+
+NAME_LENGTH = 40
+"""Characters of a path's end that are a data set's name, at most."""
+
 JUDGES = 3
 """Seeds of the judges that read the choice of a sweep, and every model of an ablation."""
 MOST_JUDGES = 5
 """In a panel, with the one that a search uses."""
+
+
+def is_path(dataset: str) -> bool:
+    """Whether this can only be a path to images of one's own."""
+    return "/" in dataset or "\\" in dataset or dataset.lower().endswith(".npz")
+
+
+def image_size(text: str) -> tuple[int, int] | tuple[()] | None:
+    """(height, width) of a `data.size`; () for auto, None for what is neither."""
+    if text == "auto":
+        return ()
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(
+        side.isascii() and side.isdigit() and 1 <= int(side) <= LARGEST_SIDE for side in sides
+    ):
+        return None
+    return int(sides[0]), int(sides[-1])
 
 
 @dataclass(frozen=True)
@@ -29,7 +56,8 @@ class DataConfig:
     """Which images, and how they are split. Read by `prepare`."""
 
     dataset: str = "mnist"
-    """Name of the data set; `digits` ships with scikit-learn, the others are torchvision's."""
+    """Name of the data set; `digits` ships with scikit-learn, the others are torchvision's. Or the path to images of
+    one's own: a folder with a sub-folder per class, or an .npz file."""
     val_fraction: float = 1 / 12
     """Share of the official training images held out for validation, stratified; 1/12 is 5,000 of MNIST's 60,000."""
     train_limit: int = 0
@@ -38,9 +66,48 @@ class DataConfig:
     """Keep only this many test images, stratified; 0 keeps all."""
     split_seed: int = 0
     """Seed of the split. Kept apart from the training seed, so that runs over seeds share one split."""
+    size: str = added("auto", before="auto")
+    """Pixels that one's own images are brought to: one number, or HEIGHTxWIDTH; auto: as they are, all of one size."""
+    fit: str = added("crop", before="crop")
+    """How, where the shape differs: crop: scaled to cover the size, the rest cut off on both sides; pad: scaled to fit
+    into it, the rest filled with the colour of their border."""
+    channels: str = added("auto", before="auto")
+    """Of one's own images: 1 is grey, 3 is colour; auto: grey if every image is."""
+    skip_broken: bool = added(False, before=False)
+    """Whether files of one's own that cannot be decoded are left out and counted; otherwise the first one stops."""
+    content: str = added("", before="")
+    """SHA-256 of one's own images, labels and class names, found by looking: it stands for them, whatever the path."""
+    images: int = added(0, before=0)
+    """How many images of one's own there are to train and validate on, found by looking: it sets the defaults."""
+
+    @property
+    def own(self) -> bool:
+        """Whether these are somebody's own images, not a published data set."""
+        return self.dataset not in DATASETS
+
+    @property
+    def name(self) -> str:
+        """What people call the data set: its name, or the end of the path to one's own."""
+        if not self.own:
+            return self.dataset
+        end = self.dataset.replace("\\", "/").rstrip("/").rpartition("/")[2]
+        return end.removesuffix(".npz")[:NAME_LENGTH] or "images"
 
     def __post_init__(self) -> None:
-        require(self.dataset in DATASETS, "data.dataset", self.dataset, f"one of {', '.join(DATASETS)}")
+        allowed = f"one of {', '.join(DATASETS)}, or the path to a folder of images or an .npz file"
+        require(not self.own or bool(self.content) or is_path(self.dataset), "data.dataset", self.dataset, allowed)
+        require(image_size(self.size) is not None, "data.size", self.size, "auto, one number, or HEIGHTxWIDTH")
+        require(self.fit in FITS, "data.fit", self.fit, f"one of {', '.join(FITS)}")
+        require(self.channels in CHANNELS, "data.channels", self.channels, f"one of {', '.join(CHANNELS)}")
+        if not self.own:
+            for key, usual in (("size", "auto"), ("fit", "crop"), ("channels", "auto"), ("skip_broken", False)):
+                value = getattr(self, key)
+                require(
+                    value == usual,
+                    f"data.{key}",
+                    value,
+                    f"{str(usual).lower()} for {self.dataset}: it is for images of your own",
+                )
         require(0 < self.val_fraction <= 0.5, "data.val_fraction", self.val_fraction, "above 0 and at most 0.5")
         require(self.train_limit >= 0, "data.train_limit", self.train_limit, "0 (all) or a number of images")
         require_seed(self.split_seed, "data.split_seed")
@@ -167,6 +234,10 @@ class GateConfig:
     """Least accuracy of judge B at sigma 1.5."""
     enforce: bool = True
     """Whether a judge below its gate is refused. Off for data sets too small to reach the gates, which flag it."""
+    relative: bool = False
+    """Whether a judge is held against its own ceiling, for images whose best accuracy nobody knows: on blurred images
+    against as large a share of what it reads of clean ones as `blur_1` is of `clean`, and so on; on clean ones half way
+    from chance to all. The mean images of classes then need not be readable. Of one's own images this is so."""
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):

@@ -2,17 +2,22 @@
 
 from functools import lru_cache
 
+import torch
+
 from pipeline.data.splits import PreparedData, Split
 from pipeline.evaluation.reference import class_means
 from pipeline.models.losses import bernoulli_bce, pixel_entropy
+
+BATCH = 2000
+"""Images taken into float64 at once."""
 
 
 @lru_cache(maxsize=4)
 def bce_bounds(data: PreparedData, split: str) -> dict[str, float]:
     """Pixel entropy of a split and bce of a decoder that ignores z, nats per image: facts that no model changes."""
     part = data.split(split)
-    floor = float(pixel_entropy(part.as_float(slice(None)).double()).mean())
-    return {"entropy_floor": floor, "label_only_bce": label_only_bce(data, part)}
+    entropies = torch.cat([pixel_entropy(x.double()) for x, _ in part.batches(BATCH)])
+    return {"entropy_floor": float(entropies.mean()), "label_only_bce": label_only_bce(data, part)}
 
 
 def label_only_bce(data: PreparedData, part: Split) -> float:
@@ -20,6 +25,5 @@ def label_only_bce(data: PreparedData, part: Split) -> float:
 
     Means are kept away from 0 and 1 by 1e-6, since a pixel that never lit in training may light here.
     """
-    means = class_means(data.train, data.classes).double().clamp(1e-6, 1 - 1e-6)
-    logits = means.logit()[part.labels]
-    return float(bernoulli_bce(logits, part.as_float(slice(None)).double()).mean())
+    logits = class_means(data.train, data.classes).double().clamp(1e-6, 1 - 1e-6).logit()
+    return float(torch.cat([bernoulli_bce(logits[y], x.double()) for x, y in part.batches(BATCH)]).mean())

@@ -147,7 +147,8 @@ METRICS = {
             "data_copying_flagged",
             "0 or 1",
             "lower",
-            "one of these shares is above .03, beyond chance: the model may copy training images",
+            "one of these shares is above .03, beyond chance, and held-out images are not as near: the model may copy "
+            "training images",
         ),
         Metric("nll_iw", "nats/image", "lower", "importance-weighted bound on -log p(x|c), tighter than neg_elbo"),
         Metric("nll_iw_sem", "nats/image", "", "standard error of nll_iw over images"),
@@ -180,6 +181,7 @@ METRICS = {
             "label_leak_mlp", "share", "lower", "accuracy of a one-hidden-layer probe reading the label from sampled z"
         ),
         Metric("label_information", "nats", "lower", "lower bound on I(z;c), which the model assumes to be 0"),
+        Metric("label_information_floor", "nats", "", "leaks below it are read as 0: the probe has too few images"),
         Metric(
             "swap_accuracy", "share", "higher", "share of images encoded with one label, decoded and read as another"
         ),

@@ -50,7 +50,7 @@ class Plane:
 class Inside:
     """What `look_inside` found: sheets of images, the map, and the facts that say what is where in them."""
 
-    sheets: dict[str, UInt8[np.ndarray, "H W"]]
+    sheets: dict[str, UInt8[np.ndarray, "H W *C"]]
     facts: dict[str, Any]
     """JSON: under each sheet's name what its rows are; per latent dimension its use. Classes are indices."""
     points: Float[Tensor, "N 2"] | None
@@ -114,7 +114,7 @@ def look_inside(
     some = torch.arange(0, len(part), -(-len(part) // MAP_POINTS))  # evenly spread over the split
     return Inside(
         sheets={
-            name: tile(sheet.images, columns=sheet.columns, height=data.height, width=data.width).numpy()
+            name: tile(sheet.images, columns=sheet.columns, shape=data.shape).numpy()
             for name, sheet in sheets.items()
             if len(sheet.images)
         },

@@ -9,7 +9,7 @@ from pipeline.data.sources.table import SOURCES
 from pipeline.environment import environment_text
 from pipeline.errors import CvaePipeError
 from pipeline.evaluation.catalog import METRICS, headlines, show
-from pipeline.grids import read_grid
+from pipeline.grids import shown_grid
 from pipeline.runs.names import name_for
 from pipeline.runs.outcome import Outcome
 from pipeline.stages.context import Context
@@ -26,11 +26,11 @@ INTERRUPTED = "interrupted; repeat the command to go on"
 def data_info(config: RunConfig, facts: dict[str, Any]) -> DatasetInfo:
     """The data set as a tracker shows it."""
     return DatasetInfo(
-        name=config.data.dataset,
+        name=config.data.name,
         digest=facts["source_sha256"][:16],
         context="training",
-        source=SOURCES[config.data.dataset].origin,
-        shape=(facts["images"]["train"], *facts["shape"]),
+        source=config.data.dataset if config.data.own else SOURCES[config.data.dataset].origin,
+        shape=(facts["images"]["train"], *(n for i, n in enumerate(facts["shape"]) if i or n > 1)),
         classes=facts["classes"],
     )
 
@@ -47,7 +47,7 @@ def run_spec(
         params=config.flat(),
         tags={
             "kind": "run",
-            "dataset": config.data.dataset,
+            "dataset": config.data.name,
             "model": config.model.kind,
             "split": split,
             **(tags or {}),
@@ -66,7 +66,7 @@ def log_outcome(tracked: TrackedRun, outcome: Outcome) -> None:
     tracked.log_metrics(outcome.metrics)
     tracked.set_description(describe(outcome))
     for kind, path in outcome.grids.items():
-        tracked.log_image(f"final/{kind}", read_grid(path), step=0)
+        tracked.log_image(f"final/{kind}", shown_grid(path), step=0)
     if outcome.per_class:
         tracked.log_table("per_class.json", outcome.per_class["table"])
         tracked.log_table("judge_gates.json", gate_columns(outcome))
@@ -84,7 +84,7 @@ def gate_columns(outcome: Outcome) -> dict[str, list[Any]]:
 
 def log_epoch_grids(tracked: TrackedRun, grids: dict[int, Path]) -> None:
     for epoch, path in grids.items():
-        tracked.log_image("generated", read_grid(path), step=epoch)
+        tracked.log_image("generated", shown_grid(path), step=epoch)
 
 
 def history_csv(history: list[dict[str, float]]) -> str:

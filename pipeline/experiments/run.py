@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.experiments.record import INTERRUPTED, closing, describe, log_outcome, run_spec
-from pipeline.grids import read_grid
+from pipeline.grids import shown_grid
 from pipeline.models.architecture import Architecture
 from pipeline.reporting.document import run_document
 from pipeline.reporting.run import run_report_path, write_run_report
@@ -81,7 +81,7 @@ def run(ctx: Context, connect: Callable[[], Tracker], label: Label | None = None
                 tracked.log_epoch(record.epoch, record.metrics)
                 grid = epoch_grid_path(folder, record.epoch)
                 if grid.exists():
-                    tracked.log_image("generated", read_grid(grid), step=record.epoch)
+                    tracked.log_image("generated", shown_grid(grid), step=record.epoch)
 
     with closing(tracked):
         outcome = execute(ctx, "test", on_epoch)

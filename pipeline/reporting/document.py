@@ -21,7 +21,7 @@ def run_document(outcome: Outcome, run_id: str, report: Path) -> dict[str, Any]:
         "run_id": run_id,
         "report": str(report),
         "split": outcome.split,
-        "data": {"dataset": config.data.dataset, **{k: outcome.facts[k] for k in ("source_sha256", "images")}},
+        "data": {"dataset": config.data.name, **{k: outcome.facts[k] for k in ("source_sha256", "images")}},
         "seed": config.train.seed,
         "differs": differences(config),
         "settings": config.flat(),

@@ -41,16 +41,16 @@ def render_html(report: Report, beside: Mapping[str, str] = MappingProxyType({})
     Its content security policy forbids every request, and every script but ours (known by its hash), so that a
     report can be opened without a second thought.
     """
-    script = _asset("report.js") + _asset("wall.js")
+    script = asset("report.js") + asset("wall.js")
     page = (
-        _templates()
+        templates()
         .get_template("report.html.j2")
         .render(
             seal=Markup(SEAL.format("")),
             beside=beside,
             report=report,
             sections=[(anchor, section) for anchor, section in _anchored(report)],
-            style=Markup(_asset("report.css")),
+            style=Markup(asset("report.css")),
             script=Markup(script),
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         )
@@ -59,7 +59,7 @@ def render_html(report: Report, beside: Mapping[str, str] = MappingProxyType({})
 
 
 @cache
-def _templates() -> Environment:
+def templates() -> Environment:
     environment = Environment(
         loader=PackageLoader("pipeline.reporting"),
         autoescape=True,
@@ -106,7 +106,7 @@ def _glossary(page: str) -> str:
     return f'<section id="words"><h2>Words</h2>\n<dl class="words">\n{body}\n</dl></section>'
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
     return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
 
 

@@ -5,14 +5,16 @@ from pathlib import Path
 
 from pipeline.reporting.blocks import File, Report
 from pipeline.reporting.html import render_html
+from pipeline.reporting.index import Card, write_card, write_index
 from pipeline.reporting.markdown import render_markdown
 from pipeline.store.files import write_atomically
 
 
-def write_report(report: Report, folder: Path) -> tuple[Path, Path]:
+def write_report(report: Report, folder: Path, card: Card | None = None) -> tuple[Path, Path]:
     """Write report.md, images/*.png, report.html and the files among the blocks, each atomically; the documents' paths.
 
-    Pictures first and removals last, so that at no moment does a document refer to an image that is not there.
+    Pictures first and removals last, so that at no moment does a document refer to an image that is not there. With a
+    card the report stands in the index of the folder that it is in, which is written anew.
     """
     images = folder / "images"
     images.mkdir(parents=True, exist_ok=True)
@@ -31,4 +33,7 @@ def write_report(report: Report, folder: Path) -> tuple[Path, Path]:
     for path in images.glob("*.png"):
         if path.stem not in pictures:
             path.unlink()
+    if card is not None:
+        write_card(report, folder, card)
+        write_index(folder.parent)
     return markdown, html

@@ -95,8 +95,8 @@ def compare_runs(home: Home, runs: list[Outcome]) -> Comparison:
     for other in runs[1:]:
         if PREPARE.key(other.config) != PREPARE.key(first.config) or other.split != first.split:
             raise ConfigError(
-                f"{other.name} ({other.config.data.dataset}, {other.split}) and {first.name} "
-                f"({first.config.data.dataset}, {first.split}) were not opened on the same images"
+                f"{other.name} ({other.config.data.name}, {other.split}) and {first.name} "
+                f"({first.config.data.name}, {first.split}) were not opened on the same images"
             )
     items = [paired_items(home, run) for run in runs]
     sized = f"{first.split}/coverage_images"

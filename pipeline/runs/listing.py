@@ -1,5 +1,6 @@
 """The runs of a home, newest first, and what the home holds besides. Reads the store; needs no torch."""
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from pipeline.stages.graph import PREPARE
 from pipeline.store.files import read_json
 from pipeline.store.home import Home
 from pipeline.store.store import KEY_LENGTH, MANIFEST
+from pipeline.tracking.rows import recorded_runs, sqlite_file
 
 OBJECTIVES = ("conditional_accuracy", "coverage_relative", "neg_elbo")
 """What a run is known by in a list, under the prior that is scored."""
@@ -54,7 +56,7 @@ def opened_runs(home: Home) -> list[ListedRun]:
             ListedRun(
                 key[:KEY_LENGTH],
                 label.name or own_name(home, key, config),
-                config.data.dataset,
+                config.data.name,
                 differences(config),
                 scored,
                 read_json(folder / MANIFEST)["finished_at"],
@@ -77,12 +79,42 @@ def _seconds(home: Home, stages: dict[str, str]) -> float:
     return round(total, 1)
 
 
+@dataclass(frozen=True)
+class UnfinishedRun:
+    """A run of its own that was begun and has no result."""
+
+    name: str
+    status: str
+    """FAILED, KILLED, or RUNNING for one that is at work or was cut off."""
+    reason: str
+    begun: str
+    """UTC, ISO 8601."""
+
+
+def unfinished_runs(home: Home) -> list[UnfinishedRun]:
+    """Runs that MLflow's file has as begun and not as finished, the latest first; a server is not asked."""
+    database = sqlite_file(home)
+    found = [run for run in recorded_runs(database) if not run.deleted] if database else []
+    done = {run.key for run in found if run.status == "FINISHED"}
+    left = {
+        run.key: UnfinishedRun(
+            run.name,
+            run.status,
+            run.tags.get("reason", ""),
+            time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(run.started / 1000)),
+        )
+        for run in found
+        if run.tags.get("kind") == "run" and not run.parent and run.key not in done
+    }
+    return sorted(left.values(), key=lambda run: run.begun, reverse=True)
+
+
 def times_opened(home: Home) -> dict[str, int]:
     """How many trained models were opened on test, by data set; a data set that was split in two ways counts twice."""
     names = {}
     for key in home.store.keys("run"):
         config = stored_config(home.store.path("run", key))
-        names[PREPARE.key(config)] = config.data.dataset
+        names[PREPARE.key(config)] = config.data.name
     records = [read_json(home.store.path("opened", key) / "opened.json") for key in home.store.keys("opened")]
     counts = Counter(record["data"] for record in records)
     return {f"{names.get(data, 'unknown')} ({data[:8]})": n for data, n in sorted(counts.items())}

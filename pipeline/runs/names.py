@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline.config.digests import digest
 from pipeline.config.flags import DAILY
-from pipeline.config.reading import build_config, read_toml
+from pipeline.config.reading import IDENTITY, build_config, read_toml, usual_config
 from pipeline.config.settings import RunConfig
 from pipeline.errors import ConfigError, CvaePipeError
 from pipeline.stages.graph import run_key
@@ -105,11 +105,11 @@ def parse_tags(entries: list[str] | None) -> dict[str, str]:
 
 def differences(config: RunConfig) -> dict[str, Any]:
     """The settings that are not what the data set's defaults are; how things run is none of them."""
-    usual = build_config(flags={"data.dataset": config.data.dataset}).flat()
+    usual = usual_config(config).flat()
     return {
         name: value
         for name, value in config.flat().items()
-        if value != usual[name] and name.partition(".")[0] not in ("runtime", "gates") and name != "data.dataset"
+        if value != usual[name] and name.partition(".")[0] not in ("runtime", "gates") and name not in IDENTITY
     }
 
 
@@ -122,7 +122,7 @@ def described(config: RunConfig, split: str) -> str:
     if config.model.kind == "ae":
         own.pop("train.beta", None)
     own.pop("model.kind", None)
-    data = _word(Path(config.data.dataset).name) or "data"
+    data = _word(config.data.name) or "data"
     parts = [data, config.model.kind]
     parts += [f"{letters}{_word(_text(own.pop(name)))}" for name, letters in LETTERS.items() if name in own]
     if config.audit.enabled and own.pop("audit.enabled", None):
@@ -130,8 +130,8 @@ def described(config: RunConfig, split: str) -> str:
     if split != "test":
         parts.append(split)
     hidden: dict[str, Any] = dict(own)
-    if data != config.data.dataset:
-        hidden["data.dataset"] = config.data.dataset
+    if config.data.own:
+        hidden["data.content"] = config.data.content
     name = "-".join(parts)
     if len(name) > LONGEST:
         hidden["name"] = name
@@ -155,7 +155,7 @@ def _word(text: str) -> str:
 def run_name(config: RunConfig, key: str) -> str:
     """What a run was called before names were written down: data set, model, two settings, the start of its key."""
     beta = "" if config.model.kind == "ae" else f"-beta{config.train.beta:.3g}"
-    return f"{config.data.dataset}-{config.model.kind}{beta}-z{config.model.latent_dim}-{key[:8]}"
+    return f"{config.data.name}-{config.model.kind}{beta}-z{config.model.latent_dim}-{key[:8]}"
 
 
 def name_for(home: Home, config: RunConfig, split: str) -> str:

@@ -98,7 +98,7 @@ def load_outcome(home: Home, key: str) -> Outcome:
         split=stored["split"],
         config=config,
         metrics=in_order(stored["metrics"]),
-        facts=stored["facts"],
+        facts=stored["facts"] | {"shape": _shape(stored["facts"]["shape"])},
         history=read_json(paths["train"] / "history.json"),
         per_class=read_json(table) if table else None,
         grids=grids,
@@ -109,6 +109,11 @@ def load_outcome(home: Home, key: str) -> Outcome:
         made_as=own_name(home, key, config),
         label=label_of(home, key),
     )
+
+
+def _shape(stored: list[int]) -> list[int]:
+    """(channels, height, width) of an image; runs that are older than colour have (height, width)."""
+    return stored if len(stored) == 3 else [1, *stored]
 
 
 def _in(paths: dict[str, Path], stage: str, file: str) -> Path | None:

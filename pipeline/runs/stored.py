@@ -26,6 +26,11 @@ def stored_config(folder: Path) -> RunConfig:
     )
 
 
+def finished_at(home: Home, keys: Iterable[str]) -> str:
+    """When the last of these stored runs was finished: UTC, ISO 8601; "" for none."""
+    return max((str(read_json(home.store.path("run", key) / MANIFEST)["finished_at"]) for key in keys), default="")
+
+
 def is_whole(home: Home, key: str) -> bool:
     """Whether a run is in the store with everything that it consists of, as it was written."""
     return home.store.has("run", key) and not damage(home, run_parts(home, key))

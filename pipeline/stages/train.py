@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from pipeline.config.settings import RunConfig
 from pipeline.data.splits import PreparedData
@@ -17,6 +17,7 @@ from pipeline.stages.context import Context
 from pipeline.stages.graph import TRAIN
 from pipeline.stages.prepare import prepare
 from pipeline.store.files import read_json, write_json
+from pipeline.store.tensors import save_tensors
 from pipeline.training.fit import build_model, fit, start
 from pipeline.training.state import EpochRecord, Training, load_training, save_training
 
@@ -108,7 +109,7 @@ def save_epoch_grid(training: Training, epoch: int, config: RunConfig, data: Pre
 def save_trained(training: Training, config: RunConfig, work: Path) -> None:
     """What a finished training keeps: weights, history, configuration, and no checkpoint."""
     weights = {k: v.contiguous().cpu() for k, v in training.model.state_dict().items()}
-    save_file(weights, work / "model.safetensors")
+    save_tensors(weights, work / "model.safetensors")
     write_json(work / "history.json", [record.row() for record in training.history])
     write_json(work / "config.json", config.flat())
     (work / CHECKPOINT).unlink(missing_ok=True)

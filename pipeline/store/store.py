@@ -117,6 +117,19 @@ class Store:
             raise
         return Building(stage, key, inputs, work, self.path(stage, key), lock)
 
+    def adopt(self, stage: str, key: str, folder: Path) -> bool:
+        """Move a finished result of elsewhere in as it is, manifest and all, unless a whole one is there; whether it
+        was. On the same file system, in one rename."""
+        with self.lock(f"{stage}-{key[:KEY_LENGTH]}"):
+            if self._usable(stage, key):
+                return False
+            self._set_aside(stage, key)
+            final = self.path(stage, key)
+            final.parent.mkdir(parents=True, exist_ok=True)
+            os.rename(folder, final)
+            sync(final.parent)
+        return True
+
     def _usable(self, stage: str, key: str) -> bool:
         return (self.path(stage, key) / MANIFEST).exists() and not self.damaged(stage, key, thoroughly=True)
 

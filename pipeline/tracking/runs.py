@@ -61,7 +61,7 @@ class MlflowRun:
 
         self._send(log)
 
-    def log_image(self, key: str, image: 'UInt8[np.ndarray, "H W"]', step: int) -> None:
+    def log_image(self, key: str, image: 'UInt8[np.ndarray, "H W *C"]', step: int) -> None:
         from PIL import Image, ImageOps
 
         # What MLflow's own log_image writes, but under a name that is the same every time: there, two files of one

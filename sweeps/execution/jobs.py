@@ -56,6 +56,9 @@ class JobFailed:
     environment: bool = False
     """Whether it is not the job's fault but the machine's: no space, no memory, a file that cannot be read. Then it is
     no result; the same job may go through another time."""
+    again: bool = False
+    """Whether it may go through another time although this counts as a result: its worker died or hung too often, or
+    the bug is mended. A loss that diverges does so every time."""
 
 
 Event = EpochDone | JobDone | JobStopped | JobFailed

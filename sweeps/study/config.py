@@ -79,7 +79,9 @@ class StudyConfig:
         settings = {
             name: value
             for name, value in self.base.flat().items()
-            if name not in swept and not name.startswith(("runtime.", "gates."))
+            if name not in swept
+            and not name.startswith(("runtime.", "gates."))
+            and not (name == "data.dataset" and self.base.data.own)  # its content is what it is, wherever it lies
         }
         return {
             **settings,

@@ -50,6 +50,9 @@ class LabelLeak:
     """The same for one hidden layer."""
     information_nats: float
     """Lower bound on the mutual information I(z;c) in nats, 0 .. H(c): H(c) less the smaller cross-entropy of them."""
+    floor_nats: float
+    """What the logistic regression loses of it by being fitted to no more than N images: p / 2N for its p parameters
+    (Akaike 1974). A smaller leak is read as none."""
     linear_converged: bool
     """Whether the logistic regression reached its optimum; if not, its two numbers may be a little low."""
 
@@ -92,6 +95,7 @@ def label_leak(
         linear_accuracy=scores[0][0],
         mlp_accuracy=scores[1][0],
         information_nats=min(max(entropy - min(ce for _, ce in scores), 0.0), entropy),
+        floor_nats=(classes - 1) * (fit.shape[1] + 1) / (2 * len(fit)),
         linear_converged=bool(linear.n_iter_.max() < max_iterations),
     )
 

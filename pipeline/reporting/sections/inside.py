@@ -31,7 +31,7 @@ def inside_section(outcome: Outcome) -> Section:
     return Section("Inside the model", tuple(blocks))
 
 
-def _sheet(folder: Path, name: str) -> UInt8[np.ndarray, "H W"]:
+def _sheet(folder: Path, name: str) -> UInt8[np.ndarray, "H W *C"]:
     with Image.open(folder / f"{name}.png") as image:
         return np.asarray(image)
 

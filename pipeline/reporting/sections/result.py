@@ -83,8 +83,8 @@ def _verdict(outcome: Outcome) -> tuple[Text, ...]:
             Text(
                 Phrase(
                     read,
-                    f"There are fewer than {FEWEST_IMAGES} real images of a class in one of the splits, too few for a "
-                    "score of coverage or diversity.",
+                    f"There are fewer than {FEWEST_IMAGES} real images of every class in one of the splits, too few "
+                    "for a score of coverage or diversity.",
                 )
             ),
             *prior_lines(outcome),

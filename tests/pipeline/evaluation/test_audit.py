@@ -45,7 +45,7 @@ SECONDARY = {
     *("pairwise_l2", "pairwise_l2_real", "pairwise_ssim", "pairwise_ssim_real"),
     *("classification_accuracy_score", "classification_accuracy_score_real"),
     *("frechet_intra", "frechet_intra_real", "frechet_pooled", "precision", "recall", "density"),
-    *("label_leak_linear", "label_leak_mlp", "label_information", "swap_accuracy"),
+    *("label_leak_linear", "label_leak_mlp", "label_information", "label_information_floor", "swap_accuracy"),
     *("active_units", "collapsed"),
     *(f"{name}_expost" for name in ("nll_iw", "nll_iw_sem", "pairwise_l2", "pairwise_ssim")),
 }

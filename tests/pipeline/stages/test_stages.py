@@ -302,5 +302,5 @@ def test_the_constants_of_the_real_mnist_test_set_are_the_known_ones(home):
 def test_result_facts_describe_the_data(context, digits):
     facts = result_facts(context())
     assert facts["images"] == {"train": len(digits.train), "val": len(digits.val), "test": len(digits.test)}
-    assert (facts["shape"], facts["classes"]) == ([8, 8], 10)
+    assert (facts["shape"], facts["classes"]) == ([1, 8, 8], 10)
     json.dumps(facts)
