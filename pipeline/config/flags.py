@@ -3,7 +3,7 @@
 import shlex
 from dataclasses import dataclass
 
-from pipeline.config.reading import FOUND, usual_config
+from pipeline.config.reading import FOUND, PRESETS, usual_config
 from pipeline.config.sections import DATASETS, DEVICES, MODELS, PRIORS, SCHEDULES
 from pipeline.config.settings import RunConfig
 
