@@ -60,7 +60,7 @@ def find(home: Home, text: str, kinds: Sequence[str] = KINDS) -> Found:
     if not begun and not others:
         if "study" in kinds:
             _read_thoroughly(home)
-        raise ConfigError(_none(name, named, runs, kinds))
+        raise (StudyError if tuple(kinds) == ("study",) else ConfigError)(_none(name, named, runs, kinds))
     told = [*(f"{found.kind} {found.name}" for found in others[:NAMED]), *([candidates(begun)] if begun else ())]
     more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
     what = "runs" if not others else "things"

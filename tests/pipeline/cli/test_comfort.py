@@ -330,7 +330,7 @@ def completed(home, line: str) -> list[str]:
             f"COMP_WORDS=({' '.join(map(shlex.quote, words))})",
             f"COMP_CWORD={len(words) - 1}",
             "function_name=$(complete -p cvae-pipe | sed -E 's/.*-F ([^ ]+).*/\\1/')",
-            "$function_name",
+            "$function_name cvae-pipe",
             'printf "%s\\n" "${COMPREPLY[@]}"',
         ]
     )
