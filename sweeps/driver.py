@@ -127,6 +127,7 @@ class _Sweep:
     def _handle(self, event: Event, trial: FrozenTrial) -> bool:
         """Write an event of a trial into the ledgers; whether the trial is over."""
         view, run = self.view.trials[trial.number], self.jobs.runs[event.job]
+        self.view.doing = ""
         if isinstance(event, EpochDone):
             view.epoch = event.epoch
             if event.rung:
@@ -278,6 +279,7 @@ def sweep(
             this = _Sweep(ledger, jobs, judges, view, on_update)
             with closing_run(parent) as ending, writable(ctx.home):
                 this.replay_missed()
+                view.doing = f"starting {workers} worker{'s' if workers > 1 else ''}" if view.missing else ""
                 on_update(view)
                 try:
                     this.heal()

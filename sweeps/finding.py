@@ -59,8 +59,8 @@ def find(home: Home, text: str, kinds: Sequence[str] = KINDS) -> Found:
         return others[0] if others else _run(home, begun[0])
     if not begun and not others:
         if "study" in kinds:
-            study_names(home)  # one that cannot be read says so now: it may hold what was meant
-        raise ConfigError(_none(name, named, runs, kinds))
+            _read_thoroughly(home)
+        raise (StudyError if tuple(kinds) == ("study",) else ConfigError)(_none(name, named, runs, kinds))
     told = [*(f"{found.kind} {found.name}" for found in others[:NAMED]), *([candidates(begun)] if begun else ())]
     more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
     what = "runs" if not others else "things"
@@ -125,6 +125,14 @@ def ablation_names(home: Home) -> list[str]:
     folders = [home.store.path("ablation", key) for key in home.store.keys("ablation")]
     newest = sorted(folders, key=lambda folder: (folder / MANIFEST).stat().st_mtime_ns, reverse=True)
     return list(dict.fromkeys(str(read_json(folder / "definition.json")["name"]) for folder in newest))
+
+
+def _read_thoroughly(home: Home) -> None:
+    """StudyError where Optuna itself cannot read the database: it may hold what was meant."""
+    if (home.mlruns / "optuna.db").exists():
+        from sweeps.study.ledger import study_names as read_by_optuna
+
+        read_by_optuna(home)
 
 
 def named_things(home: Home, kinds: Iterable[str]) -> list[Found]:

@@ -41,6 +41,11 @@ class SweepView:
         return sum(t.state in ("complete", "pruned") for t in self.trials.values())
 
     @property
+    def missing(self) -> int:
+        """Trials that are still to be finished."""
+        return max(0, self.target - self.finished)
+
+    @property
     def eta_seconds(self) -> float | None:
         """Time left at the pace of this invocation; None before its first finished trial."""
         here = self.finished - self.finished_before

@@ -59,8 +59,8 @@ def runs(incomplete: str) -> list[str]:
 
 
 def studies(incomplete: str) -> list[str]:
-    """Names of studies."""
-    return _held(incomplete, ("study",))
+    """Names of studies, which go on under them."""
+    return [name for name in _held(incomplete, ("study",)) if not name.startswith("@")]
 
 
 def _held(incomplete: str, kinds: tuple[str, ...]) -> list[str]:

@@ -12,7 +12,7 @@ import typer
 from pipeline.cli import keeping, listing, reports, runs, settings, stages, status, sweeps, ui
 from pipeline.cli.interruptions import hearing_interruptions, ignore_interruptions, interruptions_first
 from pipeline.cli.options import Command
-from pipeline.cli.session import refusals_in_one_line, say
+from pipeline.cli.session import print_json, refusals_in_one_line, say
 from pipeline.errors import CvaePipeError
 
 INTERRUPTED = 130
@@ -75,9 +75,11 @@ def _run() -> int | None:
     """The command, to its end; its exit code."""
     try:
         with interruptions_first(), refusals_in_one_line():
-            return app(standalone_mode=False)
+            return app(prog_name="cvae-pipe", standalone_mode=False)
     except CvaePipeError as error:
         say(f"error: {error}")
+        if "--json" in sys.argv:  # who reads stdout as a document gets one
+            print_json({"kind": "error", "error": str(error), "exit_code": error.exit_code})
         return error.exit_code
     except typer.TyperException as error:  # an unknown flag, a value of the wrong type
         if message := error.format_message():  # none where the help was shown, for want of arguments

@@ -9,10 +9,11 @@ if TYPE_CHECKING:
     from pipeline.runs.planning import Plan
 
 
-def show_plan(plan: "Plan", *, json_: bool = False) -> None:
-    """The plan on stdout; nothing was written to make it."""
+def show_plan(*plans: "Plan", json_: bool = False) -> None:
+    """Plans on stdout; nothing was written to make them."""
     if json_:
-        print_json({"kind": "plan", **asdict(plan)})
+        print_json({"kind": "plan", "plans": [{**asdict(plan), "seconds": plan.seconds} for plan in plans]})
         return
-    for line in plan.lines():
-        print(line)
+    for plan in plans:
+        for line in plan.lines():
+            print(line)

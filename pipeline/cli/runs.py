@@ -8,7 +8,7 @@ import typer
 from pipeline.cli import completion
 from pipeline.cli.options import Audit, DryRun, Force, Json, configured, examples
 from pipeline.cli.plans import show_plan
-from pipeline.cli.session import print_json, refusals_in_one_line, say, session, show_metrics, suggest
+from pipeline.cli.session import print_json, refusals_in_one_line, say, session, short, suggest
 from pipeline.config.settings import RunConfig
 from pipeline.errors import ConfigError
 from pipeline.runs.names import parse_tags
@@ -38,6 +38,7 @@ def run(
     audit: Audit = None,
     force: Force = False,
     dry_run: DryRun = False,
+    all_: Annotated[bool, typer.Option("--all", help="Print every metric, not the objectives alone.")] = False,
     json_: Json = False,
 ) -> None:
     """All stages for one configuration, recorded in MLflow, with a report."""
@@ -60,11 +61,15 @@ def run(
             print_json(result.document())
             return
         from pipeline.cli.terminal.preview import show_preview
+        from pipeline.cli.terminal.tables import print_metrics
+        from pipeline.reporting.brief import brief
 
         show_preview(result.outcome)
-        for sentence in result.document()["cautions"]:
-            say(f"beware: {sentence}")
-        show_metrics(result.metrics, {"report": str(result.report)})
+        for line in brief(result.outcome):
+            print(line)
+        if all_:
+            print_metrics(result.metrics)
+        say(f"report: {short(result.report)}")
         suggest("cvae-pipe ui", *_next(result))
 
 
@@ -88,8 +93,7 @@ def baselines(config: RunConfig, *, dry_run: DryRun = False, json_: Json = False
     from pipeline import api
 
     if dry_run:
-        for plan in api.plan_baselines(config):
-            show_plan(plan, json_=json_)
+        show_plan(*api.plan_baselines(config), json_=json_)
         return
     from pipeline.cli.terminal.tables import show_table
     from pipeline.experiments.baselines import baseline_table

@@ -39,7 +39,7 @@ def train(config: RunConfig, *, force: Force = False) -> None:
         last = trained.history[-1]
         say(", ".join(f"{key} {value:.2f}" for key, value in last.metrics.items() if key.startswith("val/")))
         say(f"model: {trained.folder / 'model.safetensors'}")
-        suggest("the same options with `cvae-pipe run` evaluate, score, report and record it")
+        suggest(f"cvae-pipe run {flags(config)}")
 
 
 @examples("cvae-pipe evaluate --dataset digits", "cvae-pipe evaluate --split val --json")

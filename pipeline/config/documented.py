@@ -46,7 +46,8 @@ def documented() -> dict[str, Documented]:
         for key in [name.partition(".")[2] for name in defaults if name.startswith(f"{section}.")]:
             name = f"{section}.{key}"
             presets = {data: preset[name] for data, preset in PRESETS.items() if name in preset}
-            allowed = ranges.get(name) or describe(setting_type(name))
+            kind = setting_type(name)
+            allowed = describe(kind) if kind is bool or name not in ranges else ranges[name]
             sentence = sentences.get(key, "")
             found[name] = Documented(name, sentence, defaults[name], presets, allowed, OPTIONS.get(name, ""))
     return found
@@ -75,12 +76,21 @@ def _ranges(node: ast.ClassDef, section: str) -> Iterator[tuple[str, str]]:
     """Each checked setting with what is allowed."""
     functions = [part for part in node.body if isinstance(part, ast.FunctionDef)]
     checks = next((part for part in functions if part.name == "__post_init__"), None)
+    local = {
+        statement.targets[0].id: statement.value
+        for statement in (checks.body if checks else ())
+        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name)
+    }
     for statement in checks.body if checks else ():
+        if isinstance(statement, ast.If):  # what holds in some cases alone is no range
+            continue
         loop = statement if isinstance(statement, ast.For) else None
         for call in (n for n in ast.walk(statement) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)):
             if call.func.id == "require":  # type: ignore[attr-defined]
+                allowed = call.args[3]
+                said = _value(local.get(allowed.id, allowed) if isinstance(allowed, ast.Name) else allowed)
                 for name in _names(call.args[1], loop, node, section):
-                    yield name, str(_value(call.args[3]))
+                    yield name, str(said)
             elif call.func.id == "require_seed":  # type: ignore[attr-defined]
                 yield str(_value(call.args[1])), SEED_RANGE
 

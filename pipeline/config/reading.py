@@ -91,7 +91,7 @@ def given_settings(
     sets: Iterable[str] = (),
     flags: Mapping[str, Any] | None = None,
     other_tables: Iterable[str] = ("space",),
-    file: str = "the file",
+    file: str = "",
     options: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Given]:
     """What was given, by setting: TOML tables < flags and --set entries ("section.key=value").
@@ -108,9 +108,8 @@ def given_settings(
             near = suggestion(section)
             under, _, key = near.partition(".")
             hint = f"; did you mean {near}? Write {key} = .. under [{under}]" if near else ""
-            raise ConfigError(
-                f"unknown table [{section}] in {file}; tables are {', '.join([*SECTIONS, *other_tables])}{hint}"
-            )
+            where, known = f" in {file}" if file else "", ", ".join([*SECTIONS, *other_tables])
+            raise ConfigError(f"unknown table [{section}]{where}; tables are {known}{hint}")
         if not isinstance(table, Mapping):
             raise ConfigError(f"{section} is {table!r}; it must be a table: [{section}]")
         named = {f"{section}.{key}": Given(value, file) for key, value in table.items()}
@@ -123,7 +122,8 @@ def given_settings(
             raise ConfigError(f"--set {entry} has no value; write --set section.key=value, e.g. --set train.beta=4")
         if name in typed and _parsed(name, typed[name].value) != _parsed(name, value):
             other = typed[name]
-            raise ConfigError(f"{name} is given twice: {other.source} {other.value} and --set {entry}; give it once")
+            how = f"--set {name}={other.value}" if other.source == "--set" else f"{other.source} {other.value}"
+            raise ConfigError(f"{name} is given twice: {how} and --set {entry}; give it once")
         typed[name] = Given(value, "--set")
     return given | typed
 

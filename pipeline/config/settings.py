@@ -184,5 +184,5 @@ def _typed(name: str, value: Any) -> Any:
 
 def describe(kind: Any) -> str:
     """What a value of that type is, in words."""
-    names = {int: "a whole number", float: "a number", bool: "true or false"}
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
     return names.get(kind, "a list of whole numbers, e.g. 512,256")

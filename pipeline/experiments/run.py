@@ -22,6 +22,9 @@ from pipeline.tracking import Tracker, uninterrupted
 from pipeline.training.fit import check_batch_size
 from pipeline.training.state import EpochRecord
 
+WRITING = "drawing and writing the report"
+"""Said for the seconds that it takes."""
+
 
 @dataclass(frozen=True)
 class RunResult:
@@ -84,7 +87,9 @@ def run(ctx: Context, connect: Callable[[], Tracker], label: Label | None = None
         outcome = execute(ctx, "test", on_epoch)
         report = run_report_path(outcome, ctx.home)
         if not (tracked.finished and report.exists()) or label:
+            ctx.progress(WRITING, 0, 1, "")
             report = write_run_report(outcome, ctx.home)
+            ctx.progress(WRITING, 1, 1, "")
         if not tracked.finished:
             with uninterrupted():
                 log_outcome(tracked, outcome)

@@ -11,6 +11,7 @@ from pathlib import Path
 from pipeline.config.settings import RunConfig
 from pipeline.errors import ConfigError
 from pipeline.runs.names import differences, label_of, own_name, run_name, setting_words
+from pipeline.stages.graph import run_key
 from pipeline.store.files import read_json
 from pipeline.store.home import Home
 from pipeline.store.store import KEY_LENGTH, MANIFEST
@@ -118,7 +119,10 @@ def meant(runs: Iterable[Known], text: str) -> list[Known]:
     """The runs that a text may mean, newest first: those called exactly so, else those whose name or key begins so; of
     the latter the ones opened on test where there are any, since nobody named a sweep's trials."""
     runs = list(runs)
-    found = [run for run in runs if run.is_called(text)]
+    called = [run for run in runs if run.is_called(text)]
+    found = [run for run in called if run.name == text] or called
+    if len(found) > 1:  # of one configuration, made by several versions of a stage: the one that is found today
+        found = [run for run in found if run.key == run_key(run.config, run.split)] or found
     if not found:
         begun = [run for run in runs if run.begins(text)]
         found = [run for run in begun if run.split == "test"] or begun

@@ -14,7 +14,7 @@ import optuna
 
 from pipeline.errors import ConfigError, HomeError
 from pipeline.runs.needs import Entry
-from pipeline.runs.stored import find_run_key
+from pipeline.runs.stored import name_in
 from pipeline.stages.graph import STAGES, judge_part
 from pipeline.store.home import Home
 from pipeline.store.store import KEY_LENGTH
@@ -23,6 +23,7 @@ from pipeline.store.use import alone
 from pipeline.tracking import registered_name
 from pipeline.tracking.records import ablation_records, forget, records, single_records, study_records
 from pipeline.tracking.rows import Recorded, artifact_folders, orphaned_artifacts, sqlite_file
+from sweeps.finding import find
 from sweeps.keeping.holdings import RECORDS, Holding, Holdings
 from sweeps.study.ledger import UNPACKING, study_lock, study_names
 from sweeps.study.storage import quiet_optuna, readable, storage
@@ -119,14 +120,18 @@ def _finish(removal: Removal) -> None:
 
 def resolve(holdings: Holdings, name: str) -> Holding:
     """The study, ablation, run or report of that name; ConfigError with what there is."""
+    name = name_in(holdings.home, name)
     for group in (holdings.studies, holdings.ablations, holdings.reports):
         if name in group:
             return group[name]
     try:
-        key = find_run_key(holdings.home, name)
+        meant = find(holdings.home, name)
     except ConfigError as error:
-        known = ", ".join([*holdings.studies, *holdings.ablations, *holdings.reports]) or "none yet"
-        raise ConfigError(f"{error}; studies, ablations and comparisons are {known}") from None
+        known = ", ".join(holdings.reports) or "none yet"
+        raise ConfigError(f"{error}; comparisons are {known}") from None
+    if meant.kind != "run":
+        return (holdings.studies if meant.kind == "study" else holdings.ablations)[meant.name]
+    key = meant.key
     found = holdings.single_runs.get(key[:KEY_LENGTH])
     if found is None:
         owners = holdings.owners([("run", key[:KEY_LENGTH])])

@@ -173,6 +173,8 @@ def checked_name(name: str) -> str:
     """The name of a study or an ablation, which names a folder; StudyError if it can't."""
     # File names hold 255 bytes, and an emoji is four.
     fits = 1 <= len(name) <= 100 and len(name.encode()) <= 200
-    if not fits or name in (".", "..") or any(c in name for c in "/\\\0\n"):
-        raise StudyError(f"--name is {name!r}; it names a folder: 1 to 100 characters, no slash, no line break")
+    if not fits or name in (".", "..") or name.startswith("@") or any(c in name for c in "/\\\0\n"):
+        raise StudyError(
+            f"--name is {name!r}; it names a folder: 1 to 100 characters, no slash, no line break, no @ before it"
+        )
     return name

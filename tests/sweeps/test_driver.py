@@ -1168,6 +1168,6 @@ def test_a_bad_command_is_exit_code_2_and_one_line(arguments, message, warm_home
     out, errors = capfd.readouterr()
     assert ended.value.code == 2
     assert out == ""
-    [line] = [line for line in errors.splitlines() if not line.startswith(("prepare", "judge", "reference"))]
+    [line] = [line for line in errors.splitlines() if not line.startswith(("prepare", "judge", "reference", "note: "))]
     assert line.startswith("error: ")
     assert message in line

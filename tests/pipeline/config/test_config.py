@@ -103,14 +103,14 @@ def test_the_strategies_above_know_every_setting():
     assert set(VALUES) == set(RunConfig().flat())
 
 
-def test_a_preset_beats_a_default_a_file_a_preset_a_flag_a_file_and_set_a_flag(tmp_path):
+def test_a_preset_beats_a_default_a_file_a_preset_and_a_flag_or_set_a_file(tmp_path):
     file = write(tmp_path / "c.toml", '[data]\ndataset = "digits"\n[train]\nepochs = 7\nseed = 3\n')
     assert build_config().train.epochs == 20
     assert build_config(flags={"data.dataset": "digits"}).train.epochs == 60
     assert build_config(read_toml(file)).train.epochs == 7
     assert build_config(read_toml(file), flags={"train.epochs": 8}).train.epochs == 8
-    both = build_config(read_toml(file), flags={"train.epochs": 8}, sets=["train.epochs=9"])
-    assert (both.train.epochs, both.train.seed, both.data.dataset) == (9, 3, "digits")
+    both = build_config(read_toml(file), flags={"train.epochs": 8}, sets=["train.seed=9"])
+    assert (both.train.epochs, both.train.seed, both.data.dataset) == (8, 9, "digits")
 
 
 def test_the_preset_follows_the_data_set_wherever_that_was_named():
@@ -123,8 +123,12 @@ def test_a_flag_that_was_not_given_changes_nothing():
     assert build_config({"train": {"beta": 4}}, flags={"train.beta": None}).train.beta == 4
 
 
-def test_the_last_of_two_set_entries_wins():
-    assert build_config(sets=["train.beta=2", "train.beta=3"]).train.beta == 3
+def test_two_values_for_one_setting_are_refused_wherever_they_are_typed():
+    with pytest.raises(ConfigError, match=r"twice: --set train\.beta=2 and --set train\.beta=3"):
+        build_config(sets=["train.beta=2", "train.beta=3"])
+    with pytest.raises(ConfigError, match=r"given twice: train.beta 2 and --set train.beta=3"):
+        build_config(flags={"train.beta": 2}, sets=["train.beta=3"])
+    assert build_config(flags={"train.beta": 2}, sets=["train.beta=2.0"]).train.beta == 2
 
 
 def test_a_search_space_in_the_file_belongs_to_somebody_else():
@@ -226,7 +230,7 @@ def test_an_unknown_key_lists_the_keys_of_its_section():
     with pytest.raises(ConfigError) as error:
         build_config(sets=["train.betta=1"])
     keys = [f.name for f in dataclasses.fields(SECTIONS["train"])]
-    assert str(error.value) == f"unknown setting train.betta; train has {', '.join(keys)}"
+    assert str(error.value) == f"unknown setting train.betta; train has {', '.join(keys)}; did you mean train.beta?"
 
 
 @pytest.mark.parametrize("name", ["tarin.beta", "beta", "train", "train.", ".beta", ""])
