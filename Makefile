@@ -26,7 +26,7 @@ test: $(READY)  ## The whole test suite
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 test-fast: $(READY)  ## The tests that take seconds
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m 'not slow and not mnist'
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m 'not slow and not mnist and not soak'
 
 check: $(READY)  ## Lint, format, types, import directions
 	$(BIN)/ruff check .
