@@ -5,7 +5,7 @@ finishes what a kill has left of it.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ class Item:
 
     what: str
     path: str
-    """Below the home; "" for what is in a database."""
+    """Below the home."""
     bytes: int
 
 
@@ -78,14 +78,18 @@ class RemovalPlan:
             "bytes": self.bytes,
         }
 
-    def carry_out(self) -> None:
-        """Remove it: alone in the home, whole or, after a kill, finished by whoever comes next."""
-        with alone(self.home):
-            if sqlite_file(self.home) is None:  # a server may not answer: then nothing has happened yet
-                forget(self.home, self.records, self.models)
-            clear(self.home)
-            facts = {"studies": self.studies, "records": self.records, "models": self.models}
-            _finish(decide(self.home, [self.home.root / item.path for item in self.items if item.path], facts))
+
+def carried_out(home: Home, plan: Callable[[], Plan]) -> Plan:
+    """Make a plan and carry it out, alone in the home: what was planned before may be needed by now. Whole or, after a
+    kill, finished by whoever comes next; HomeError while somebody is at work."""
+    with alone(home):
+        made = plan()
+        if sqlite_file(home) is None:  # a server may not answer: then nothing has happened yet
+            forget(home, made.records, made.models)
+        clear(home)
+        facts = {"studies": made.studies, "records": made.records, "models": made.models}
+        _finish(decide(home, [home.root / item.path for item in made.items], facts))
+    return made
 
 
 def finish_pending(home: Home) -> int:
@@ -220,12 +224,12 @@ def plan_collection(home: Home, *, days: float = KEPT_DAYS) -> RemovalPlan:
         paths = [(what, path) for what, path in paths if _age(path) > days * DAY]
     paths += [(f"{path.name}: damaged, replaced", path) for path in sorted((home.store.root / "damaged").glob("*"))]
     paths += [("torn file", path) for path in _torn(home)]
-    database = sqlite_file(home)
     trashed: list[str] = []
-    if database is not None:
+    if (database := sqlite_file(home)) == home.mlruns / "mlflow.db":  # another one does not know all of this home's
         trashed = [run.id for run in records(home) if run.deleted]
-        gone = {*artifact_folders(home, trashed), *orphaned_artifacts(home, database)}
-        paths += [("MLflow's files of a run that is gone", folder) for folder in sorted(gone)]
+        gone = [folder for folder in orphaned_artifacts(home, database) if _age(folder) > days * DAY]
+        gone += artifact_folders(home, trashed)
+        paths += [("MLflow's files of a run that is gone", folder) for folder in sorted(set(gone))]
     notes = [f"run {key} is damaged: of the store nothing is collected until it is whole or removed" for key in unread]
     return RemovalPlan(
         home,

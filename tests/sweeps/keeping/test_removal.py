@@ -17,7 +17,7 @@ from pipeline.store.trash import decide, pending
 from pipeline.store.use import at_work, users
 from pipeline.tracking.rows import recorded_runs, sqlite_file
 from sweeps.keeping.holdings import Holdings
-from sweeps.keeping.removal import finish_pending, plan_collection, plan_removal
+from sweeps.keeping.removal import carried_out, finish_pending, plan_collection, plan_removal
 from sweeps.study.ledger import study_names
 
 
@@ -105,12 +105,14 @@ def test_garbage_is_what_nobody_needs_and_is_old(kept):
     (orphan / "artifacts").mkdir(parents=True)
     young = {item.path for item in plan_collection(kept).items}
     assert not any(path.startswith(".cache/store/train") for path in young), "it may be somebody's `train`"
+    assert str(orphan.relative_to(kept.root)) not in young
     plan = plan_collection(kept, days=0)
     going = {item.path for item in plan.items}
-    assert going == young | {".cache/store/train/" + "f" * 16, ".cache/store/partial/train-00000000deadbeef"}
-    assert {".cache/store/damaged/run-abc.1", str(orphan.relative_to(kept.root))} <= going
+    begun = {".cache/store/train/" + "f" * 16, ".cache/store/partial/train-00000000deadbeef"}
+    assert going == young | begun | {str(orphan.relative_to(kept.root))}
+    assert ".cache/store/damaged/run-abc.1" in young
     assert plan.records == (trashed,)
-    plan.carry_out()
+    carried_out(kept, lambda: plan)
     assert plan_collection(kept, days=0).empty
     assert rows_that_mention(database, [trashed]) == set()
 
@@ -165,6 +167,15 @@ def test_a_removal_that_is_killed_is_finished_by_the_next(kept, tmp_path, point)
     assert everything(kept).keys() == everything(done).keys()
 
 
+def test_files_of_runs_that_another_database_knows_are_no_orphans(kept, tmp_path, monkeypatch):
+    """Whatever database MLFLOW_TRACKING_URI names, files are kept below the home."""
+    shutil.copyfile(kept.mlruns / "mlflow.db", tmp_path / "other.db")
+    with sqlite3.connect(tmp_path / "other.db") as connection:
+        connection.execute("UPDATE runs SET run_uuid = 'x' || run_uuid")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'other.db'}")
+    assert plan_collection(kept, days=0).empty
+
+
 def test_nothing_outside_of_the_home_is_moved(home, tmp_path):
     home.check_writable()
     with pytest.raises(HomeError, match="not below"):
@@ -190,7 +201,7 @@ def test_a_server_keeps_what_is_removed_in_its_trash(kept, monkeypatch):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
         plan = plan_removal(kept, ["first"])
         assert len(plan.records) == 5
-        plan.carry_out()
+        carried_out(kept, lambda: plan)
         client = mlflow_client(kept)
         stages = [client.get_run(run_id).info.lifecycle_stage for run_id in plan.records]
         assert stages == ["deleted"] * 5
