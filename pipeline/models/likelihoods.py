@@ -132,6 +132,9 @@ class ContinuousBernoulli:
         return ((low + high) / 2).to(means.dtype)
 
 
+CONTINUOUS_BERNOULLI = ContinuousBernoulli()
+
+
 def log_normaliser(logits: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     """log C of a continuous Bernoulli; log 2 at 0, where l / tanh(l / 2) is 0 / 0."""
     size = logits.abs()
@@ -169,4 +172,6 @@ class Gaussian(nn.Module):
 
 def likelihood_of(name: str) -> Likelihood:
     """bernoulli, continuous_bernoulli or gaussian."""
-    return {"bernoulli": lambda: BERNOULLI, "continuous_bernoulli": ContinuousBernoulli, "gaussian": Gaussian}[name]()
+    if name == "gaussian":
+        return Gaussian()
+    return {likelihood.name: likelihood for likelihood in (BERNOULLI, CONTINUOUS_BERNOULLI)}[name]
