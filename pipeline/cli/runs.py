@@ -13,6 +13,7 @@ from pipeline.store.home import Home
 @examples(
     "cvae-pipe run --dataset digits",
     "cvae-pipe run --beta 4 --latent-dim 10 --epochs 20",
+    "cvae-pipe run --dataset path/to/letters --set data.size=32",
     "cvae-pipe run --config reports/demo/best.toml",
     "cvae-pipe run --set train.warmup_epochs=5 --json",
 )
