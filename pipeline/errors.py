@@ -10,6 +10,7 @@
     ├── ReportError          a file that is no report, or a number whose source makes no sense
     │   └── ElsewhereError   a report of which nothing is in this home; exit code 3
     ├── DamageError          a stored result whose bytes are not what was written
+    ├── PackError            a file that is no packed study, or one that nobody should unpack
     └── HomeError            a directory that cannot be written, or is in use by another process
 
 Everything else that escapes is a bug of ours and keeps its traceback.
@@ -58,6 +59,10 @@ class ElsewhereError(ReportError):
 
 class DamageError(CvaePipeError):
     """A stored result whose bytes are not what was written."""
+
+
+class PackError(CvaePipeError):
+    """A file that is no packed study, or one that nobody should unpack."""
 
 
 class HomeError(CvaePipeError):

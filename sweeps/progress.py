@@ -32,6 +32,8 @@ class SweepView:
     """Judges that are being trained, and how far each is: scores wait for them."""
     started: float = field(default_factory=time.time)
     finished_before: int = 0
+    doing: str = ""
+    """What is under way besides trials, e.g. writing the report."""
     workers: int = 1
 
     @property

@@ -10,10 +10,11 @@ import pytest
 from filelock import FileLock
 from helpers import CHROMIUM_FLAGS, mnist_root, quick_config
 
-# Before matplotlib, torch or mlflow are imported anywhere.
+# Before matplotlib, torch, mlflow or ray are imported anywhere.
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # nodes on 127.0.0.1 are taken at their word
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell lets its background jobs ignore Ctrl-C, and so would every command that a test starts and interrupts.
@@ -102,6 +103,30 @@ def warm_home(home, warm_root):
 
     set_up_process(1)
     shutil.copytree(warm_root, home.root)
+    return home
+
+
+@pytest.fixture(scope="session")
+def kept_root(warm_root, tmp_path_factory) -> Path:
+    """A home with two studies of two trials and a run of its own; read only: copy it (`kept`) to write."""
+    from helpers import copy_of
+    from keeping import swept
+
+    from pipeline import api
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        home = copy_of(warm_root, tmp_path_factory.mktemp("kept") / "home")
+        swept(home, "first")
+        swept(home, "second", seed=1)
+        api.run(quick_config(train__epochs=1), home=home)
+    return home.root
+
+
+@pytest.fixture
+def kept(home, kept_root):
+    """`home`, with a copy of everything in `kept_root`."""
+    shutil.copytree(kept_root, home.root)
     return home
 
 

@@ -1,29 +1,62 @@
 """Commands of whole runs: run, baselines, compare."""
 
-from typing import Annotated
+import shlex
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.options import Audit, Force, Json, configured, examples
+from pipeline.cli import completion
+from pipeline.cli.options import Audit, DryRun, Force, Json, configured, examples
+from pipeline.cli.plans import show_plan
 from pipeline.cli.session import print_json, refusals_in_one_line, say, session, show_metrics, suggest
 from pipeline.config.settings import RunConfig
+from pipeline.errors import ConfigError
+from pipeline.runs.names import parse_tags
 from pipeline.store.home import Home
+
+if TYPE_CHECKING:
+    from pipeline.api import Run
 
 
 @examples(
     "cvae-pipe run --dataset digits",
     "cvae-pipe run --beta 4 --latent-dim 10 --epochs 20",
     "cvae-pipe run --dataset path/to/letters --set data.size=32",
+    "cvae-pipe run --arch conv --latent-dim 16 --batch-size 128",
     "cvae-pipe run --config reports/demo/best.toml",
     "cvae-pipe run --set train.warmup_epochs=5 --json",
+    "cvae-pipe run --dataset digits --epochs 5 --name first-try --tag paper=no --note 'does it work at all'",
 )
 @configured()
-def run(config: RunConfig, *, audit: Audit = None, force: Force = False, json_: Json = False) -> None:
+def run(
+    name: Annotated[
+        str | None, typer.Option(help="What to call it; by default its data set, model and what is no default.")
+    ] = None,
+    tag: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A tag in MLflow; repeatable.")] = None,
+    note: Annotated[str | None, typer.Option(help="Why it is made: kept in MLflow, its report and lists.")] = None,
+    *,
+    config: RunConfig,
+    audit: Audit = None,
+    force: Force = False,
+    dry_run: DryRun = False,
+    json_: Json = False,
+) -> None:
     """All stages for one configuration, recorded in MLflow, with a report."""
     from pipeline import api
 
+    if dry_run:
+        show_plan(api.plan_run(config, force=force), json_=json_)
+        return
     with session() as progress:
-        result = api.run(config, force=force, say=progress.say, progress=progress.update)
+        result = api.run(
+            config,
+            force=force,
+            name=name,
+            tags=parse_tags(tag),
+            note=note,
+            say=progress.say,
+            progress=progress.update,
+        )
         if json_:
             print_json(result.document())
             return
@@ -33,14 +66,32 @@ def run(config: RunConfig, *, audit: Audit = None, force: Force = False, json_: 
         for sentence in result.document()["cautions"]:
             say(f"beware: {sentence}")
         show_metrics(result.metrics, {"report": str(result.report)})
-        suggest("cvae-pipe ui", "cvae-pipe compare RUN RUN", "cvae-pipe sweep --trials 40")
+        suggest("cvae-pipe ui", *_next(result))
+
+
+def _next(result: "Run") -> list[str]:
+    """What to do with a run, as it can be pasted: held against the run before it, searched around."""
+    from pipeline.runs.stored import known_runs
+
+    others = [run for run in known_runs(result.home) if run.split == "test" and run.key != result.outcome.key]
+    others = [run for run in others if run.config.data == result.config.data]
+    found = []
+    if others:
+        other = max(others, key=lambda run: run.finished)
+        found.append(f"cvae-pipe compare {shlex.quote(other.name)} {shlex.quote(result.name)}")
+    return [*found, f"cvae-pipe sweep --dataset {shlex.quote(result.config.data.dataset)} --trials 40"]
 
 
 @examples("cvae-pipe baselines", "cvae-pipe baselines --dataset digits --json")
 @configured(leave_out=("model.kind", "train.beta"))
-def baselines(config: RunConfig, *, json_: Json = False) -> None:
+def baselines(config: RunConfig, *, dry_run: DryRun = False, json_: Json = False) -> None:
     """Train ae, vae and cvae under one configuration; show them beside the MLP classifier."""
     from pipeline import api
+
+    if dry_run:
+        for plan in api.plan_baselines(config):
+            show_plan(plan, json_=json_)
+        return
     from pipeline.cli.terminal.tables import show_table
     from pipeline.experiments.baselines import baseline_table
 
@@ -56,21 +107,37 @@ def baselines(config: RunConfig, *, json_: Json = False) -> None:
     "cvae-pipe compare mnist-cvae-beta1 mnist-cvae-beta4",
     "cvae-pipe compare A B C --json",
     "cvae-pipe compare A B --html",
+    "cvae-pipe compare demo demo-wide --html",
 )
 def compare(
-    runs: Annotated[list[str], typer.Argument(help="Names or keys of runs (the beginning is enough).")],
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            help="Runs: names, beginnings, keys, folders of reports, @last, @best; or studies.",
+            autocompletion=completion.runs,
+        ),
+    ],
     markdown_: Annotated[bool, typer.Option("--markdown", help="A markdown table on stdout.")] = False,
     html: Annotated[bool, typer.Option("--html", help="A report with the images side by side.")] = False,
     json_: Json = False,
 ) -> None:
-    """Compare finished runs on the same noise, as pairs: better, worse or undecided."""
-    from pipeline.cli.terminal.tables import show_comparison
-    from pipeline.runs.comparison import compare_runs, markdown
-    from pipeline.runs.outcome import find_run
+    """Compare finished runs on the same noise, as pairs; or studies: fronts, hypervolume, choices, what differs."""
+    from sweeps.finding import find_run_key, study_names
 
     home = Home.from_environment()
+    if json_ and markdown_:
+        raise ConfigError("--json and --markdown are two forms of one answer; give one of them")
+    if set(runs) <= set(study_names(home)):
+        with refusals_in_one_line():
+            _compare_studies(home, runs, markdown_=markdown_, html=html, json_=json_)
+        return
+    keys = [find_run_key(home, name) for name in runs]  # known at once; what follows loads for seconds
+    from pipeline.cli.terminal.tables import show_comparison
+    from pipeline.runs.comparison import compare_runs, markdown
+    from pipeline.runs.outcome import load_outcome
+
     with refusals_in_one_line():
-        outcomes = [find_run(home, name) for name in runs]
+        outcomes = [load_outcome(home, key) for key in keys]
         comparison = compare_runs(home, outcomes)
         path = None
         if html:
@@ -85,3 +152,29 @@ def compare(
             show_comparison(comparison)
         if path:
             say(f"report: {path}")
+
+
+def _compare_studies(home: Home, names: list[str], *, markdown_: bool, html: bool, json_: bool) -> None:
+    from pipeline.cli.terminal.tables import show_comparison, show_table
+    from pipeline.runs.comparison import markdown
+    from sweeps.analysis.comparison import compare_studies
+
+    comparison = compare_studies(home, names)
+    path = None
+    if html:
+        from sweeps.reporting.comparison import write_study_comparison
+
+        path = write_study_comparison(home, comparison)
+    if json_:
+        print_json(comparison.document() | ({"report": str(path)} if path else {}))
+    elif markdown_:
+        print(markdown(comparison.pairs))
+    else:
+        from sweeps.reporting.comparison import answer, differences, reached
+
+        print(answer(comparison))
+        show_table(reached(comparison))
+        show_table(differences(comparison))
+        show_comparison(comparison.pairs)
+    if path:
+        say(f"report: {path}")

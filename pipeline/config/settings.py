@@ -1,11 +1,13 @@
 """RunConfig: every section together, and settings by name: "section.key" read, typed, replaced, written as TOML."""
 
 import dataclasses
+import difflib
 import tomllib
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from pipeline.config.sections import (
@@ -94,20 +96,65 @@ BEFORE_ADDED: dict[str, Any] = {
 """The settings that were added later, each at what was done before."""
 
 
+FIRST_KEYED = frozenset({"train.schedule"})
+"""Added before the first key was made of plain settings, and so always in such keys."""
+
+
+def keyed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain settings as a key is made of them: without those that were added later and are what was done before, which
+    `digest` leaves out of sections too."""
+    return {
+        name: value
+        for name, value in settings.items()
+        if name in FIRST_KEYED or name not in BEFORE_ADDED or _plain(value) != _plain(BEFORE_ADDED[name])
+    }
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
 def setting_type(name: str) -> Any:
     """The Python type of a setting, e.g. float for "train.beta"; ConfigError if there is none of that name."""
     section, key = _split_name(name)
-    return typing.get_type_hints(SECTIONS[section])[key]
+    return _types(section)[key]
+
+
+@cache
+def _types(section: str) -> dict[str, Any]:
+    """The types of a section's settings, resolved once: a home of a hundred runs reads ten thousand settings."""
+    return typing.get_type_hints(SECTIONS[section])
 
 
 def _split_name(name: str) -> tuple[str, str]:
     section, _, key = name.partition(".")
+    near = suggestion(name)
+    hint = f"; did you mean {near}?" if near else ""
     if section not in SECTIONS or not key:
-        raise ConfigError(f"unknown setting {name}; settings are section.key with section one of {', '.join(SECTIONS)}")
+        sections = ", ".join(SECTIONS)
+        raise ConfigError(f"unknown setting {name}; settings are section.key with section one of {sections}{hint}")
     keys = [f.name for f in dataclasses.fields(SECTIONS[section])]
     if key not in keys:
-        raise ConfigError(f"unknown setting {name}; {section} has {', '.join(keys)}")
+        raise ConfigError(f"unknown setting {name}; {section} has {', '.join(keys)}{hint}")
     return section, key
+
+
+ALSO_CALLED = {"lr": "train.learning_rate", "model": "model.kind", "limit": "data.train_limit"}
+"""What people call settings besides their names."""
+
+
+def suggestion(name: str) -> str:
+    """The setting that somebody may have meant by a name that is none; "" where nothing is near."""
+    names = [f"{section}.{f.name}" for section, cls in SECTIONS.items() for f in dataclasses.fields(cls)]
+    key = name.rpartition(".")[2].replace("-", "_")
+    if key in ALSO_CALLED:
+        return ALSO_CALLED[key]
+    if same := [full for full in names if full.partition(".")[2] == key]:
+        return same[0]
+    near = difflib.get_close_matches(name, names, 1) or difflib.get_close_matches(
+        key, [full.partition(".")[2] for full in names], 1, 0.75
+    )
+    return next((full for full in names if near and near[0] in (full, full.partition(".")[2])), "")
 
 
 def _typed(name: str, value: Any) -> Any:
@@ -127,7 +174,7 @@ def _typed(name: str, value: Any) -> Any:
             # .5 and 5. are numbers to everybody but TOML
             value = kind(text) if kind in (int, float) else tomllib.loads(f"value = {text}")["value"]
         except ValueError:  # a TOMLDecodeError too
-            raise ConfigError(f"{name} is {value!r}; it must be {_describe(kind)}") from None
+            raise ConfigError(f"{name} is {value!r}; it must be {describe(kind)}") from None
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(kind, types.GenericAlias):
@@ -136,9 +183,10 @@ def _typed(name: str, value: Any) -> Any:
             return tuple(widths)
     elif isinstance(value, kind) and not (kind is not bool and isinstance(value, bool)):
         return value
-    raise ConfigError(f"{name} is {value!r}; it must be {_describe(kind)}")
+    raise ConfigError(f"{name} is {value!r}; it must be {describe(kind)}")
 
 
-def _describe(kind: Any) -> str:
+def describe(kind: Any) -> str:
+    """What a value of that type is, in words."""
     names = {int: "a whole number", float: "a number", bool: "true or false"}
     return names.get(kind, "a list of whole numbers, e.g. 512,256")

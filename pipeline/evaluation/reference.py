@@ -14,15 +14,13 @@ from pipeline.data.splits import PreparedData, Split
 from pipeline.evaluation.judges.networks import Judge, Judges, judge_outputs, predict_logits
 from pipeline.evaluation.metrics.diversity import PixelPCA, vendi_score
 from pipeline.evaluation.metrics.neighbours import covered, growth_of_coverage, knn_radii
+from pipeline.evaluation.thresholds import FEWEST_IMAGES
 
 PCA_COMPONENTS = 50
 PCA_IMAGES, PCA_VALUES = 20_000, 2**26
 """Training images that they are fitted on, at most, and values of all these: 268 MB."""
 
 
-FEWEST_IMAGES = 10
-"""Images of a class below which there is no score of coverage and diversity: with two a class a model reaches 8 % of
-real images' coverage, or 80 %, by chance."""
 MOST_DRAWS = 5
 OVERLAP = 0.1
 """Of its images that two draws may share, at most."""

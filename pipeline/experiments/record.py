@@ -10,7 +10,8 @@ from pipeline.environment import environment_text
 from pipeline.errors import CvaePipeError
 from pipeline.evaluation.catalog import METRICS, headlines, show
 from pipeline.grids import shown_grid
-from pipeline.runs.outcome import Outcome, run_name
+from pipeline.runs.names import name_for
+from pipeline.runs.outcome import Outcome
 from pipeline.stages.context import Context
 from pipeline.stages.graph import run_key
 from pipeline.stages.prepare import result_facts
@@ -41,7 +42,7 @@ def run_spec(
     config = ctx.config
     key = run_key(config, split)
     return RunSpec(
-        name=name or run_name(config, key),
+        name=name or name_for(ctx.home, config, split),
         key=key[:KEY_LENGTH],
         params=config.flat(),
         tags={
@@ -58,9 +59,8 @@ def run_spec(
 
 def log_outcome(tracked: TrackedRun, outcome: Outcome) -> None:
     """Everything a finished run shows in MLflow; replaying it adds nothing twice."""
-    for row in outcome.history:
-        record = EpochRecord.from_row(row)
-        tracked.log_epoch(record.epoch, record.metrics)
+    records = map(EpochRecord.from_row, outcome.history)
+    tracked.log_epochs({record.epoch: record.metrics for record in records})
     log_epoch_grids(tracked, outcome.epoch_grids)
     tracked.log_metrics(outcome.metrics)
     tracked.set_description(describe(outcome))
@@ -141,8 +141,9 @@ def describe(outcome: Outcome) -> str:
     ]
     written = {key.partition("/")[2]: show(value) for key, value in outcome.metrics.items()}
     columns, rows = headline_rows(written, split, "value")
-    head = f"**{config.model.kind} {' '.join(settings)}**, {config.train.epochs} epochs, seed {config.train.seed}"
-    return "\n".join([head, "", *note_table(columns, rows)])
+    head = f"**{config.model.title} {' '.join(settings)}**, {config.train.epochs} epochs, seed {config.train.seed}"
+    note = ["", outcome.label.note] if outcome.label.note else []
+    return "\n".join([head, *note, "", *note_table(columns, rows)])
 
 
 def headline_rows(values: Mapping[str, str], split: str, what: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

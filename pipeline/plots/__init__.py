@@ -13,7 +13,13 @@ the whole process, so they are put in place for the drawing and back afterwards.
 from pipeline.plots.axes import Objective, Param
 from pipeline.plots.classes import class_heat, confusion_matrix, per_class_bars
 from pipeline.plots.curves import History, loss_curves, reference_curve
-from pipeline.plots.fronts import hypervolume_history, pareto, rate_distortion
+from pipeline.plots.fronts import (
+    fronts_together,
+    hypervolume_history,
+    hypervolumes_together,
+    pareto,
+    rate_distortion,
+)
 from pipeline.plots.latent import captioned_images, dimension_use, labelled_sheet, latent_map
 from pipeline.plots.search import contours, parallel_coordinates
 from pipeline.plots.settings import ablation, importances, parameter_slices
@@ -29,7 +35,9 @@ __all__ = [
     "confusion_matrix",
     "contours",
     "dimension_use",
+    "fronts_together",
     "hypervolume_history",
+    "hypervolumes_together",
     "image_png",
     "importances",
     "labelled_sheet",

@@ -1,5 +1,6 @@
 """Trials as points that trade one objective for another: the Pareto front, rate against distortion."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
@@ -20,6 +21,7 @@ from pipeline.plots.axes import (
     Objective,
     better,
     finish,
+    label_of,
     log_ticks,
     nothing,
     numbers_of,
@@ -27,7 +29,7 @@ from pipeline.plots.axes import (
     subplots,
     whole_numbers,
 )
-from pipeline.plots.theme import BETAS, BLUE, DPI, FAINT, GREY, INK, ORANGE, SOFT, themed
+from pipeline.plots.theme import BETAS, BLUE, DPI, FAINT, GREY, INK, ORANGE, SERIES, SOFT, themed
 
 
 @themed
@@ -72,26 +74,77 @@ def pareto(
 
 @themed
 def rate_distortion(frame: pd.DataFrame, front: AbstractSet[int] = frozenset(), chosen: int | None = None) -> Figure:
-    """Distortion `bce` against rate `kl`, nats per image, a point per trial (Alemi et al. 2018, figure 1).
+    """Distortion against rate `kl`, nats per image, a point per trial (Alemi et al. 2018, figure 1).
 
-    Dashed lines join points of equal neg_elbo = bce + kl.
+    Distortion is `bce`, or `distortion` of a density. Dashed lines join points of equal neg_elbo, their sum.
     """
     figure, panels = subplots(1, 1, height=3.9)
     ax = panels.flat[0]
-    numbers = numbers_of(frame, ["number", "beta", "kl", "bce"])
+    distortion = "bce" if "bce" in frame else "distortion"
+    numbers = numbers_of(frame, ["number", "beta", "kl", distortion])
     norm = _beta_norm(numbers["beta"])
-    rows = numbers.dropna(subset=["kl", "bce"])
-    named = _trials(ax, rows, "kl", "bce", front, chosen, norm)
+    rows = numbers.dropna(subset=["kl", distortion])
+    named = _trials(ax, rows, "kl", distortion, front, chosen, norm)
     if len(rows):
         _iso_elbo(ax)
-    finish(ax, "rate: kl, nats per image", "distortion: bce, nats per image")
+    finish(ax, "rate: kl, nats per image", f"distortion{': bce' if distortion == 'bce' else ''}, nats per image")
     _beta_bar(figure, norm, ax=panels)
     equal = Line2D([], [], color=SOFT, lw=0.8, ls=(0, (4, 3)), label="equal neg_elbo")
     figure.legend(
         handles=[*_marks(bool(front), chosen is not None), equal], loc="outside upper left", ncols=4, columnspacing=1.2
     )
     settle(figure)
-    _number_points(ax, named, "kl", "bce")
+    _number_points(ax, named, "kl", distortion)
+    return figure
+
+
+@themed
+def fronts_together(
+    studies: Sequence[tuple[str, pd.DataFrame, AbstractSet[int], int | None]], axes: Sequence[Objective]
+) -> Figure:
+    """Every pair of objectives, a colour a study (its name, trials, front, choice): trials faint, its front filled and
+    joined where there are two objectives, its choice a star."""
+    side = len(axes) - 1
+    figure, panels = subplots(side, side, height=2.5 if side > 1 else 3.4)
+    for row, y in enumerate(axes[1:]):
+        for column, x in enumerate(axes[: row + 1]):
+            ax = panels[row, column]
+            for (_, frame, front, chosen), colour in zip(studies, itertools.cycle(SERIES), strict=False):
+                rows = numbers_of(frame, ["number", x[0], y[0]]).dropna()
+                on = rows[rows["number"].isin(front)]
+                ax.plot(rows[x[0]], rows[y[0]], "o", ms=3.5, mfc="none", mec=colour, mew=0.8, alpha=0.6, zorder=2)
+                ax.plot(on[x[0]], on[y[0]], "o", ms=5.5, color=colour, mec="white", mew=0.5, zorder=3)
+                star = rows[rows["number"] == chosen]
+                ax.plot(star[x[0]], star[y[0]], "*", ms=14, color=colour, mec=INK, mew=0.9, zorder=4)
+                if side == 1:
+                    _stairs(ax, on, x, y, colour)
+            ax.xaxis.set_major_locator(MaxNLocator(5))
+            finish(ax, better(x), better(y))
+    for ax in panels[np.triu_indices(side, 1)]:
+        ax.set_axis_off()
+    named = [
+        Line2D([], [], ls="", marker="o", ms=6, color=colour, label=label_of(name, 30))
+        for (name, *_), colour in zip(studies, itertools.cycle(SERIES), strict=False)
+    ]
+    marks = [*named, Line2D([], [], ls="", marker="*", ms=12, mfc=GREY, mec=INK, mew=0.9, label="its choice")]
+    if side > 1:
+        panels[0, -1].legend(handles=marks, loc="upper left", labelspacing=0.9)
+    else:
+        figure.legend(handles=marks, loc="outside upper left", ncols=3)
+    return figure
+
+
+@themed
+def hypervolumes_together(studies: Sequence[tuple[str, Sequence[int], Sequence[float]]]) -> Figure:
+    """Hypervolume reached after each trial, a line a study (its name, trial numbers, volumes)."""
+    figure, panels = subplots(1, 1, height=2.6)
+    ax = panels.flat[0]
+    for (name, numbers, volumes), colour in zip(studies, itertools.cycle(SERIES), strict=False):
+        ax.step(numbers, volumes, where="post", color=colour, label=label_of(name, 30))
+        ax.plot(numbers[-1:], volumes[-1:], "o", color=colour, ms=5, mec="white")
+    finish(ax, "trial", "hypervolume, share")
+    whole_numbers(ax)
+    ax.legend(loc="lower right")
     return figure
 
 
@@ -144,11 +197,11 @@ def _intervals(ax: Axes, rows: pd.DataFrame, x: str, y: str) -> None:
         ax.errorbar(rows[x].astype(float), rows[y].astype(float), **style)
 
 
-def _stairs(ax: Axes, rows: pd.DataFrame, x: Objective, y: Objective) -> None:
+def _stairs(ax: Axes, rows: pd.DataFrame, x: Objective, y: Objective, colour: str = SOFT) -> None:
     """The border of what was reached: for every x, the best y of the trials of the front that are as good in x."""
     rows = rows.sort_values(x[0])
     ax.step(
-        rows[x[0]], rows[y[0]], where="pre" if x[2] == "maximize" else "post", color=SOFT, lw=1.1, ls="--", zorder=2
+        rows[x[0]], rows[y[0]], where="pre" if x[2] == "maximize" else "post", color=colour, lw=1.1, ls="--", zorder=2
     )
 
 

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from pipeline.evaluation.glossary import entry_of, words
 from pipeline.reporting.blocks import Report, Section
 
 SEAL = '<meta name="cvae-pipe-sha256" content="{}">'
@@ -40,24 +41,25 @@ def render_html(report: Report, beside: Mapping[str, str] = MappingProxyType({})
     Its content security policy forbids every request, and every script but ours (known by its hash), so that a
     report can be opened without a second thought.
     """
-    script = _asset("report.js") + _asset("wall.js")
-    return sealed(
-        _templates()
+    script = asset("report.js") + asset("wall.js")
+    page = (
+        templates()
         .get_template("report.html.j2")
         .render(
             seal=Markup(SEAL.format("")),
             beside=beside,
             report=report,
             sections=[(anchor, section) for anchor, section in _anchored(report)],
-            style=Markup(_asset("report.css")),
+            style=Markup(asset("report.css")),
             script=Markup(script),
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         )
     )
+    return sealed(page.replace(WORDS, _glossary(page), 1))
 
 
 @cache
-def _templates() -> Environment:
+def templates() -> Environment:
     environment = Environment(
         loader=PackageLoader("pipeline.reporting"),
         autoescape=True,
@@ -71,19 +73,46 @@ def _templates() -> Environment:
 
 
 def _breakable(name: str) -> Markup:
-    """Escaped, and with leave to go on to the next line inside val/conditional_accuracy; a page form stays as it is."""
+    """Escaped, and with leave to go on to the next line inside val/conditional_accuracy; a page form stays as it is. A
+    word of the glossary leads to its entry."""
     if hasattr(name, "__html__"):
         return escape(name)
-    return Markup("<wbr>").join(re.split(r"(?<=[/_])(?=\w)", name))
+    broken = Markup("<wbr>").join(re.split(r"(?<=[/_])(?=\w)", name))
+    word = entry_of(name)
+    if not word:
+        return broken
+    return Markup('<a class="word" href="#{}" title="{}">{}</a>').format(_word_anchor(word), words()[word], broken)
 
 
-def _asset(name: str) -> str:
+WORDS = "<!-- words -->"
+"""In the template, where the entries of the words go that a page has."""
+
+
+def _word_anchor(word: str) -> str:
+    return f"word-{list(words()).index(word)}"
+
+
+def _glossary(page: str) -> str:
+    """The entries of the glossary that a page leads to, as a section; nothing where it leads to none."""
+    entry = Markup('<div id="{}"><dt>{}</dt><dd>{}</dd></div>')
+    used = [
+        entry.format(anchor, word, text)
+        for word, text in words().items()
+        if f'href="#{(anchor := _word_anchor(word))}"' in page
+    ]
+    if not used:
+        return ""
+    body = "\n".join(used)
+    return f'<section id="words"><h2>Words</h2>\n<dl class="words">\n{body}\n</dl></section>'
+
+
+def asset(name: str) -> str:
     return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
 
 
 def _anchored(report: Report) -> Iterator[tuple[str, Section]]:
     """The sections that say something, each with an id of its own made from its title."""
-    taken: set[str] = {"top", "contents"}
+    taken: set[str] = {"top", "contents", "words"}
     for number, section in enumerate(report.sections, start=1):
         if section.blocks:
             slug = re.sub(r"[^a-z0-9]+", "-", section.title.lower()).strip("-")[:40]

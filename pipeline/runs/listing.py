@@ -1,16 +1,19 @@
 """The runs of a home, newest first, and what the home holds besides. Reads the store; needs no torch."""
 
+import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.runs.stored import differences, run_name, stored_config
+from pipeline.runs.names import differences, label_of, own_name
+from pipeline.runs.stored import stored_config
 from pipeline.stages.graph import PREPARE
 from pipeline.store.files import read_json
 from pipeline.store.home import Home
 from pipeline.store.store import KEY_LENGTH, MANIFEST
+from pipeline.tracking.rows import recorded_runs, sqlite_file
 
 OBJECTIVES = ("conditional_accuracy", "coverage_relative", "neg_elbo")
 """What a run is known by in a list, under the prior that is scored."""
@@ -28,6 +31,10 @@ class ListedRun:
     metrics: dict[str, float]
     finished: str
     """UTC, ISO 8601."""
+    seconds: float = 0.0
+    """That its stages took, trainings of judges and what else it shares with others apart."""
+    tags: dict[str, str] = field(default_factory=dict)
+    note: str = ""
 
 
 def opened_runs(home: Home) -> list[ListedRun]:
@@ -44,10 +51,62 @@ def opened_runs(home: Home) -> list[ListedRun]:
             for name in OBJECTIVES
             if (found_under := next((k for k in (f"test/{name}_expost", f"test/{name}") if k in metrics), None))
         }
-        finished = read_json(folder / MANIFEST)["finished_at"]
-        name = run_name(config, key)
-        found.append(ListedRun(key[:KEY_LENGTH], name, config.data.name, differences(config), scored, finished))
+        label = label_of(home, key)
+        found.append(
+            ListedRun(
+                key[:KEY_LENGTH],
+                label.name or own_name(home, key, config),
+                config.data.name,
+                differences(config),
+                scored,
+                read_json(folder / MANIFEST)["finished_at"],
+                _seconds(home, stored["stages"]),
+                label.tags,
+                label.note,
+            )
+        )
     return sorted(found, key=lambda run: run.finished, reverse=True)
+
+
+def _seconds(home: Home, stages: dict[str, str]) -> float:
+    """What the stages of a run took, by their manifests; those that are gone or damaged count nothing."""
+    total = 0.0
+    for stage, key in stages.items():
+        try:
+            total += float(read_json(home.store.path(stage, key) / MANIFEST)["seconds"])
+        except (OSError, ValueError, KeyError):
+            continue
+    return round(total, 1)
+
+
+@dataclass(frozen=True)
+class UnfinishedRun:
+    """A run of its own that was begun and has no result."""
+
+    name: str
+    status: str
+    """FAILED, KILLED, or RUNNING for one that is at work or was cut off."""
+    reason: str
+    begun: str
+    """UTC, ISO 8601."""
+
+
+def unfinished_runs(home: Home) -> list[UnfinishedRun]:
+    """Runs that MLflow's file has as begun and not as finished, the latest first; a server is not asked."""
+    database = sqlite_file(home)
+    found = [run for run in recorded_runs(database) if not run.deleted] if database else []
+    done = {run.key for run in found if run.status == "FINISHED"}
+    left = {
+        run.key: UnfinishedRun(
+            run.name,
+            run.status,
+            run.tags.get("reason", ""),
+            time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(run.started / 1000)),
+        )
+        for run in found
+        if run.tags.get("kind") == "run" and not run.parent and run.key not in done
+    }
+    return sorted(left.values(), key=lambda run: run.begun, reverse=True)
 
 
 def times_opened(home: Home) -> dict[str, int]:

@@ -14,7 +14,7 @@ function in a file of its own and a row here: a run, a sweep, `--force` and the 
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal
@@ -125,7 +125,7 @@ TRAIN = Stage(
     2,
     lambda c, s: (PREPARE.key(c), c.model, c.train),
     "pipeline.stages.train:train",
-    label=lambda c, s: f"{c.model.kind}, {c.train.epochs} epochs",
+    label=lambda c, s: f"{c.model.title}, {c.train.epochs} epochs",
     in_run=False,
     resumable=True,
 )
@@ -180,7 +180,7 @@ PANEL = Stage(
 )
 SURROUNDINGS = Stage(
     "surroundings",
-    1,
+    2,
     lambda c, s: (PREPARE.key(c), s),
     "pipeline.stages.copying:held_out_surroundings",
     when=_with_prior,
@@ -197,7 +197,7 @@ COPYING = Stage(
 )
 AUDIT = Stage(
     "audit",
-    2,
+    3,
     # The same suite whether asked for by `run` or by `audit`.
     lambda c, s: (TRAIN.key(c), REFERENCE.key(c, s), dataclasses.replace(c.audit, enabled=True), *_prior_key(c)),
     "pipeline.stages.audit:audit",
@@ -219,6 +219,9 @@ INSIDE = Stage(
     when=lambda c, s: s == "test",  # a sweep's trials are many, and nobody looks inside of each
 )
 
+REAL_GRID = "real.png"
+"""Where `calibration` keeps real images in the layout of the generated ones."""
+
 STAGES = (
     *(PREPARE, JUDGE, REFERENCE, SURROUNDINGS, TRAIN),
     *(EVALUATE, SCORE, PRIOR, EXPOST, PANEL, COPYING, AUDIT, CALIBRATION, INSIDE),
@@ -237,3 +240,23 @@ def run_key(config: RunConfig, split: str) -> str:
 def parts_of_run(config: RunConfig, split: str) -> list[Stage]:
     """What a run consists of beyond its training, in order."""
     return [s for s in STAGES if s.in_run and s.when(config, split)]
+
+
+RUNG_VERSION = 2
+RECORDED = ("neg_elbo",)
+"""Scores that the epoch's own record holds: at a rung, all others need the model."""
+FITTED = "_expost"
+"""Ends the names of scores under the prior fitted to the model's codes."""
+
+
+def rung_key(config: RunConfig, split: str, epoch: int, names: Sequence[str]) -> str:
+    """The key of the scores of these names at a rung, which is no row of the table: its key holds an epoch."""
+    sampled = [name for name in names if name not in RECORDED]
+    sampling = [config.sampling] if any(name.endswith(FITTED) for name in sampled) else []
+    judged_by = [REFERENCE.key(config, split)] if config.model.kind == "cvae" else []
+    return digest("rung", RUNG_VERSION, TRAIN.key(config), *judged_by, epoch, sampled, *sampling)
+
+
+def judge_part(kind: str) -> str:
+    """What one of the two judges is called in the store: a result of its own, under the key of both."""
+    return f"{JUDGE.name}_{kind}"

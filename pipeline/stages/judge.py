@@ -6,7 +6,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from pipeline.config.settings import RunConfig
 from pipeline.data.splits import PreparedData
@@ -16,9 +16,10 @@ from pipeline.evaluation.judges.networks import Judge, Judges, Kind, build_judge
 from pipeline.evaluation.reference import class_means
 from pipeline.grids import Shape
 from pipeline.stages.context import Context
-from pipeline.stages.graph import JUDGE
+from pipeline.stages.graph import JUDGE, judge_part
 from pipeline.stages.prepare import prepare
 from pipeline.store.files import read_json, sha256, write_json
+from pipeline.store.tensors import save_tensors
 
 JUDGE_KINDS: tuple[Kind, ...] = ("a", "b")
 WEIGHTS = "weights.safetensors"
@@ -69,14 +70,14 @@ def one_judge(ctx: Context, kind: Kind) -> Path:
     def make(work: Path) -> None:
         train, report = data.train, partial(_report_judge, ctx, kind)
         fitted = fit_judge(kind, train.images, train.labels, classes=data.classes, config=config.judge, on_epoch=report)
-        save_file({k: v.contiguous().cpu() for k, v in fitted.state_dict().items()}, work / WEIGHTS)
+        save_tensors({k: v.contiguous().cpu() for k, v in fitted.state_dict().items()}, work / WEIGHTS)
 
     return ctx.home.store.build(*part_of_judge(config, kind), make, force=JUDGE.name in ctx.force)[0]
 
 
 def part_of_judge(config: RunConfig, kind: Kind) -> tuple[str, str]:
     """The name and key of one judge's weights in the store."""
-    return f"{JUDGE.name}_{kind}", JUDGE.key(config)
+    return judge_part(kind), JUDGE.key(config)
 
 
 def _report_judge(ctx: Context, kind: str, epoch: int, epochs: int, loss: float) -> None:

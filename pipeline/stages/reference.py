@@ -5,18 +5,17 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from pipeline.evaluation.metrics.diversity import PixelPCA
 from pipeline.evaluation.reference import Reference, build_reference, drawn_of_each, reference_rows
 from pipeline.grids import GRID_COLUMNS, save_grid
 from pipeline.stages.context import Context, Result
-from pipeline.stages.graph import CALIBRATION, REFERENCE
+from pipeline.stages.graph import CALIBRATION, REAL_GRID, REFERENCE
 from pipeline.stages.judge import judge
 from pipeline.stages.prepare import prepare
 from pipeline.store.files import read_json, write_json
-
-REAL_GRID = "real.png"
+from pipeline.store.tensors import save_tensors
 
 
 def reference(ctx: Context, split: str) -> Reference:
@@ -27,7 +26,7 @@ def reference(ctx: Context, split: str) -> Reference:
 
     def make(work: Path) -> None:
         ref = build_reference(stage.judges, data, data.split(split), config.score)
-        save_file(
+        save_tensors(
             {
                 "features": ref.features.contiguous().cpu(),
                 "radii": ref.radii.contiguous().cpu(),

@@ -8,21 +8,16 @@ again, and what was not is trained again up to there, so that a rung's scores ne
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.config.digests import digest
-from pipeline.evaluation.rungs import EXPOST, rung_scores
+from pipeline.evaluation.rungs import rung_scores
 from pipeline.models.architecture import Architecture
 from pipeline.stages.context import Context
-from pipeline.stages.graph import REFERENCE, TRAIN
+from pipeline.stages.graph import RECORDED, rung_key
 from pipeline.stages.judge import judge
 from pipeline.stages.prepare import prepare
 from pipeline.stages.reference import reference
 from pipeline.stages.train import model_after
 from pipeline.store.files import read_json, write_json
 from pipeline.training.state import EpochRecord
-
-VERSION = 2
-RECORDED = ("neg_elbo",)
-"""Scores that the epoch's own record holds; all others need the model."""
 
 
 def rung(
@@ -34,9 +29,7 @@ def rung(
     recorded = {name: record.metrics[f"{split}/{name}"] for name in names if name in RECORDED}
     if not sampled:
         return recorded
-    sampling = [config.sampling] if any(name.endswith(EXPOST) for name in sampled) else []
-    judged_by = [REFERENCE.key(config, split)] if config.model.kind == "cvae" else []
-    key = digest("rung", VERSION, TRAIN.key(config), *judged_by, record.epoch, sampled, *sampling)
+    key = rung_key(config, split, record.epoch, names)
 
     def make(work: Path) -> None:
         judged = (judge(ctx).judges, reference(ctx, split)) if config.model.kind == "cvae" else None

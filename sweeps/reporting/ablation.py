@@ -1,24 +1,24 @@
 """The report of an ablation: verdicts, metrics by value, images."""
 
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline import plots
-from pipeline.config.flags import flags
 from pipeline.evaluation.catalog import METRICS
 from pipeline.evaluation.statistics import FEWEST_SEEDS
 from pipeline.reporting.blocks import Code, Figure, File, Report, Section, Table, Tile, Wall
 from pipeline.reporting.citation import Phrase, cited, cited_spread
+from pipeline.reporting.index import Card
 from pipeline.reporting.pictures import WALL_CAPTION, real_tile, tile_figure
 from pipeline.reporting.sections.calibration import calibration_section
 from pipeline.reporting.sections.reproduce import reproduce_section
 from pipeline.reporting.writing import write_report
 from pipeline.runs.outcome import Outcome
+from pipeline.runs.stored import finished_at
 from pipeline.store.files import write_json
 from pipeline.store.home import Home
 from sweeps.analysis.trends import Ablation, Trend
-from sweeps.study.space import number
+from sweeps.study.ablation import ablate_command
 
 ON_TILES = ("conditional_accuracy", "coverage_relative", "neg_elbo", "kl")
 """What is known of a picture on the wall, under the prior that is scored."""
@@ -29,7 +29,10 @@ def write_ablation(ablation: Ablation, home: Home) -> Path:
     folder = home.reports / ablation.config.name
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "ablation.json", ablation.document())
-    _, html = write_report(ablation_report(ablation), folder)
+    runs = list(ablation.outcomes.values())
+    date = finished_at(home, [outcome.key for outcome in runs])
+    card = Card("ablation", ablation.config.base.data.name, date, runs[0].picture)
+    _, html = write_report(ablation_report(ablation), folder, card)
     return html
 
 
@@ -38,15 +41,10 @@ def ablation_report(ablation: Ablation) -> Report:
     config = ablation.config
     first = next(iter(ablation.outcomes.values()))
     values = ", ".join(f"{v:g}" for v in config.values)
-    command = (
-        f"cvae-pipe ablate --param {config.setting} --values {','.join(map(number, config.values))} "
-        f"--seeds {config.seeds} --judges {config.base.panel.judges} --name {shlex.quote(config.name)} "
-        f"{flags(config.base, leave_out=frozenset({config.setting, 'panel.judges'}))}"
-    )
     return Report(
         title=f"Ablation of {config.key}",
         subtitle=(
-            f"{config.base.model.kind} on {config.base.data.name}, {config.base.train.epochs} epochs; "
+            f"{config.base.model.title} on {config.base.data.name}, {config.base.train.epochs} epochs; "
             f"{config.setting} in {values}, {config.seeds} training seeds each; every number is of the test split"
         ),
         sections=(
@@ -55,7 +53,7 @@ def ablation_report(ablation: Ablation) -> Report:
             images_section(ablation),
             calibration_section(first),
             reproduce_section(
-                command,
+                ablate_command(config),
                 first,
                 Code(config.base.to_toml(), "toml"),
                 File("cells.csv", ablation.frame.to_csv(index=False), "cells.csv: every metric of every training"),

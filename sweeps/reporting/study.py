@@ -7,11 +7,13 @@ from pathlib import Path
 
 from pipeline.config.flags import flags
 from pipeline.reporting.blocks import Block, Code, Report, Section, Text
+from pipeline.reporting.index import Card
 from pipeline.reporting.sections.calibration import calibration_section
 from pipeline.reporting.sections.copying import copying_section
 from pipeline.reporting.sections.inside import inside_section
 from pipeline.reporting.sections.reproduce import reproduce_section
 from pipeline.reporting.writing import write_report
+from pipeline.runs.stored import finished_at
 from pipeline.store.home import Home
 from sweeps.analysis.summary import Summary
 from sweeps.reporting.answer import answer
@@ -24,7 +26,10 @@ from sweeps.study.space import DEFAULT_SPACE
 
 def write_sweep_report(home: Home, summary: Summary, folder: Path) -> Path:
     """report.md, report.html and trials.csv; the path of the html."""
-    _, html = write_report(sweep_report(summary), folder)
+    shown = summary.champion
+    date = finished_at(home, [outcome.key for outcome in (*summary.outcomes.values(), *summary.finals)])
+    card = Card("study", summary.config.base.data.name, date, shown.picture if shown else None)
+    _, html = write_report(sweep_report(summary), folder, card)
     return html
 
 
@@ -46,7 +51,7 @@ def sweep_report(summary: Summary) -> Report:
     return Report(
         title=f"Sweep {config.name}",
         subtitle=(
-            f"{config.base.model.kind} on {config.base.data.name}, {config.base.train.epochs} epochs a trial; "
+            f"{config.base.model.title} on {config.base.data.name}, {config.base.train.epochs} epochs a trial; "
             f"searched: {space}; objectives: {', '.join(o.name for o in config.objectives)} on validation images"
         ),
         sections=tuple(sections),

@@ -1,10 +1,12 @@
 """What makes an ablation: one setting, its values, the training seeds; written down, and found again by name."""
 
+import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipeline.config.digests import digest
-from pipeline.config.settings import RunConfig
+from pipeline.config.flags import flags
+from pipeline.config.settings import RunConfig, keyed
 from pipeline.errors import ConfigError
 from pipeline.store.files import read_json, write_json
 from pipeline.store.home import Home
@@ -53,6 +55,15 @@ class AblationConfig:
         }
 
 
+def ablate_command(config: AblationConfig) -> str:
+    """The command that makes this grid anew, or goes on with it."""
+    return (
+        f"cvae-pipe ablate --param {config.setting} --values {','.join(map(number, config.values))} "
+        f"--seeds {config.seeds} --judges {config.base.panel.judges} --name {shlex.quote(config.name)} "
+        f"{flags(config.base, leave_out=frozenset({config.setting, 'panel.judges'}))}"
+    )
+
+
 def parse_values(text: str) -> tuple[float, ...]:
     """Numbers separated by commas."""
     try:
@@ -72,15 +83,27 @@ def keep_definition(home: Home, config: AblationConfig) -> None:
     def make(work: Path) -> None:
         write_json(work / "definition.json", held)
 
-    home.store.build("ablation", digest("ablation", held), make)
+    home.store.build("ablation", digest("ablation", held | {"base": keyed(held["base"])}), make)
+
+
+def every_ablation(home: Home) -> list[tuple[str, AblationConfig]]:
+    """Every grid that was begun, with its key in the store, the one begun last at the end."""
+    folders = [(key, home.store.path("ablation", key)) for key in home.store.keys("ablation")]
+    found = []
+    for key, folder in sorted(folders, key=lambda pair: (pair[1] / MANIFEST).stat().st_mtime_ns):
+        held = read_json(folder / "definition.json")
+        base = RunConfig.from_stored(held["base"])
+        found.append((key, AblationConfig(**held | {"base": base, "values": tuple(held["values"])})))
+    return found
+
+
+def begun(home: Home) -> dict[str, str]:
+    """When each ablation was begun, by name: UTC, ISO 8601; of two with one name, the later one."""
+    folders = [home.store.path("ablation", key) for key in home.store.keys("ablation")]
+    dates = sorted((str(read_json(f / MANIFEST)["finished_at"]), f) for f in folders)
+    return {str(read_json(folder / "definition.json")["name"]): date for date, folder in dates}
 
 
 def stored_ablations(home: Home) -> dict[str, AblationConfig]:
     """The grids that were begun, by name; of two with one name, the later one."""
-    folders = [home.store.path("ablation", key) for key in home.store.keys("ablation")]
-    found = {}
-    for folder in sorted(folders, key=lambda folder: (folder / MANIFEST).stat().st_mtime_ns):
-        held = read_json(folder / "definition.json")
-        base = RunConfig.from_stored(held["base"])
-        found[held["name"]] = AblationConfig(**held | {"base": base, "values": tuple(held["values"])})
-    return found
+    return {config.name: config for _, config in every_ablation(home)}

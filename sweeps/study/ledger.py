@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import optuna
+from filelock import FileLock
 from optuna.trial import FrozenTrial, TrialState
 
 from pipeline.config.settings import BEFORE_ADDED, RETIRED
@@ -11,25 +12,30 @@ from pipeline.errors import StudyError
 from pipeline.store.files import try_lock
 from pipeline.store.home import Home
 from sweeps.study.config import DEFINITION, SAMPLER_BEFORE, SPEC, StudyConfig, stored_config
-from sweeps.study.storage import open_study, quiet_optuna, readable, storage
+from sweeps.study.continuing import refusal
+from sweeps.study.storage import open_study, quiet_optuna, readable, set_running, storage, writable
 
 RUNGS = "rungs"
 """What a trial is worth at each rung that it has passed: {epoch: values of the objectives, in their order}."""
+AGAIN = "again"
+"""Whether a failed trial may go through another time: what failed was its worker, or a bug of ours."""
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 class Ledger:
     """The persistent study. One driver at a time: it holds the study's lock."""
 
-    def __init__(self, home: Home, config: StudyConfig) -> None:
+    def __init__(self, home: Home, config: StudyConfig, *, retry_failed: bool = False) -> None:
         self.config = config
-        self._lock = try_lock(
-            home.mlruns / f".study-{config.name}.lock",
-            f"study {config.name} is being driven by another process; wait for it, or choose another --name",
-        )
+        self.reopened: set[int] = set()
+        """Failed trials that were set running again."""
+        self._lock = study_lock(home, config.name)
         try:
             self.study = open_study(home, config)
-            self._check_spec()
+            with writable(home):
+                self._check_spec()
+            if retry_failed:
+                self._reopen(home)
             self._count = len(self.trials)
         except BaseException:
             self.close()
@@ -48,12 +54,15 @@ class Ledger:
         held = {k: v for k, v in before.items() if k in spec} | held
         changed = sorted(k for k in (spec.keys() | held.keys()) - RETIRED if spec.get(k) != held.get(k))
         if changed:
-            shown = "; ".join(f"{k} was {held.get(k, 'absent')}, now {spec.get(k, 'absent')}" for k in changed[:4])
-            more = f" (and {len(changed) - 4} more)" if len(changed) > 4 else ""
-            raise StudyError(
-                f"study {self.config.name} was started with other settings: {shown}{more}; "
-                "repeat the old ones to resume it, or choose another --name"
-            )
+            raise StudyError(refusal(self.config.name, held, spec, changed, ""))
+
+    def _reopen(self, home: Home) -> None:
+        """Set failed trials running again, under their numbers: a driver takes up what it finds running."""
+        failed = [t for t in self.trials if may_go_through(t)]
+        if failed:
+            set_running(home, [t._trial_id for t in failed], kept=RUNGS)
+            self.study = open_study(home, self.config)  # anew: Optuna keeps finished trials in memory
+            self.reopened = {t.number for t in failed}
 
     @property
     def trials(self) -> list[FrozenTrial]:
@@ -90,12 +99,40 @@ class Ledger:
             self.study.tell(trial.number, values, state=state)
 
 
-def study_names(home: Home) -> list[str]:
-    """The studies in this home's database."""
+def may_go_through(trial: FrozenTrial) -> bool:
+    """Whether a trial has failed and may not do so another time; older ledgers do not say."""
+    return trial.state == TrialState.FAIL and bool(trial.user_attrs.get(AGAIN, True))
+
+
+def study_lock(home: Home, name: str) -> FileLock:
+    """Held by the one process that writes a study; HomeError if another does."""
+    return try_lock(
+        home.mlruns / f".study-{name}.lock",
+        f"study {name} is being driven by another process; wait for it, or choose another --name",
+    )
+
+
+UNPACKING = ".unpacking-"
+"""Begins the name of a study that is being unpacked: it is none yet."""
+
+
+def study_names(home: Home, *, all_: bool = False) -> list[str]:
+    """The studies in this home's database; `all_`: those that are half unpacked, too."""
     if not (home.mlruns / "optuna.db").exists():
         return []
     with quiet_optuna(), readable(home):
-        return sorted(optuna.study.get_all_study_names(storage(home)))
+        names = sorted(optuna.study.get_all_study_names(storage(home)))
+    return [name for name in names if all_ or not name.startswith(UNPACKING)]
+
+
+def every_study(home: Home) -> dict[str, optuna.Study]:
+    """All studies for reading, by name; the database is opened once, which takes longer than to read it."""
+    if not (home.mlruns / "optuna.db").exists():
+        return {}
+    with quiet_optuna(), readable(home):
+        held_in = storage(home)
+        names = sorted(name for name in optuna.study.get_all_study_names(held_in) if not name.startswith(UNPACKING))
+        return {name: optuna.load_study(study_name=name, storage=held_in) for name in names}
 
 
 def load_study(home: Home, name: str) -> optuna.Study:

@@ -134,7 +134,7 @@ def test_help_is_instant_and_imports_nothing_heavy():
         (("score", "--split", "all"), ("--split is 'all'", "val or test")),
         (("compare",), ("Missing argument", "--help")),
         (("compare", "nope", "neither"), ("there is no run 'nope'", "none yet")),
-        (("report", "nope"), ("there is no run 'nope'", "studies are none yet")),
+        (("report", "nope"), ("or run 'nope'", "studies are none yet", "finished runs are none yet")),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(command, home, monkeypatch, tmp_path, arguments, words):

@@ -1,6 +1,7 @@
 """`cvae-pipe status`: what is in a home, in a second, without torch."""
 
 import json
+import sqlite3
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ from helpers import quick_config
 
 from pipeline.runs.execute import execute
 from pipeline.stages.context import Context
+from pipeline.store.use import at_work
 from sweeps.study.ablation import AblationConfig, keep_definition
 
 
@@ -68,3 +70,27 @@ def test_a_damaged_run_and_a_database_that_cannot_be_read_are_said_and_stop_noth
 def test_it_needs_no_torch(filled):
     program = "import sys; from pipeline.api import home_status; home_status(); sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_what_is_unfinished_is_said_with_what_goes_on_with_it(kept, command):
+    assert "next:" not in command("status")[1], "a home in which all is done"
+    with sqlite3.connect(kept.mlruns / "optuna.db") as ledger:
+        ledger.execute("UPDATE trials SET state = 'RUNNING' WHERE trial_id = 1")
+    with sqlite3.connect(kept.mlruns / "mlflow.db") as records:
+        own = "SELECT run_uuid FROM tags WHERE key = 'kind' AND value = 'run' AND run_uuid NOT IN "
+        own += "(SELECT run_uuid FROM tags WHERE key = 'mlflow.parentRunId')"
+        [(run,)] = records.execute(own).fetchall()
+        records.execute("UPDATE runs SET status = 'FAILED' WHERE run_uuid = ?", [run])
+        records.execute("INSERT INTO tags VALUES ('reason', 'loss is nan at epoch 3', ?)", [run])
+    out = command("status")[1]
+    assert "next: cvae-pipe sweep --name first --trials 2  would go on with 1 unfinished trial" in out
+    assert "failed: run digits-cvae-beta1-z4" in out
+    assert "loss is nan at epoch 3" in out
+    document = json.loads(command("status", "--json")[1])
+    assert [study["next"] != "" for study in document["studies"] if study["name"] == "first"] == [True]
+    assert document["unfinished_runs"][0]["status"] == "FAILED"
+
+
+def test_who_is_at_work_is_said(kept, command):
+    with at_work(kept, "sweep first"):
+        assert "at work: sweep first (process" in command("status")[1]

@@ -10,7 +10,6 @@ from helpers import quick_config
 from pipeline.data.splits import at, where
 from pipeline.evaluation.metrics.neighbours import covered, covered_without, growth_of_coverage, knn_radii
 from pipeline.evaluation.reference import (
-    FEWEST_IMAGES,
     build_reference,
     covered_per_class,
     images_per_class,
@@ -21,6 +20,8 @@ from pipeline.evaluation.reference import (
     too_small_classes,
 )
 from pipeline.evaluation.scoring import per_class_table, score_metrics, score_model
+from pipeline.evaluation.thresholds import FEWEST_IMAGES
+from pipeline.models.likelihoods import BERNOULLI
 from pipeline.stages.context import Context
 from pipeline.stages.judge import judge
 from pipeline.store.home import Home
@@ -31,7 +32,7 @@ SCORE = quick_config().score
 class Replay(torch.nn.Module):
     """A "model" that hands out given images of the asked class, each once, in a shuffled order."""
 
-    latent_dim = 2
+    latent_dim, likelihood = 2, BERNOULLI
 
     def __init__(self, images_by_class):
         super().__init__()

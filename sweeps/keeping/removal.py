@@ -1,0 +1,277 @@
+"""What to remove, said before it is done; and doing it so that a kill in between loses nothing else. Dry until asked.
+
+A plan is made of holdings; carried out, it is written down first (`store.trash`), and whoever works in the home next
+finishes what a kill has left of it.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from pipeline.errors import ConfigError, HomeError
+from pipeline.runs.needs import Entry
+from pipeline.runs.stored import find_run_key
+from pipeline.stages.graph import STAGES, judge_part
+from pipeline.store.home import Home
+from pipeline.store.store import KEY_LENGTH
+from pipeline.store.trash import Removal, clear, decide, pending
+from pipeline.store.use import alone
+from pipeline.tracking import registered_name
+from pipeline.tracking.records import ablation_records, forget, records, single_records, study_records
+from pipeline.tracking.rows import Recorded, artifact_folders, orphaned_artifacts, sqlite_file
+from sweeps.keeping.holdings import RECORDS, Holding, Holdings
+from sweeps.study.ledger import UNPACKING, study_lock, study_names
+from sweeps.study.storage import quiet_optuna, readable, storage
+
+SHARED = frozenset({stage.name for stage in STAGES if stage.shared} | {judge_part(kind) for kind in "ab"})
+"""Stages that belong to a data set rather than to a model: the next study on it needs them."""
+KEPT_DAYS = 7.0
+"""Days that a result which nobody needs is left alone: it may be somebody's `cvae-pipe train`."""
+DAY = 24 * 3600
+
+
+@dataclass(frozen=True)
+class Item:
+    """Something that goes, as a line of the plan."""
+
+    what: str
+    path: str
+    """Below the home; "" for what is in a database."""
+    bytes: int
+
+
+@dataclass(frozen=True)
+class RemovalPlan:
+    """What would be removed, and why the rest stays. Nothing is touched by making it."""
+
+    home: Home
+    items: tuple[Item, ...]
+    studies: tuple[str, ...] = ()
+    """In Optuna's ledger."""
+    records: tuple[str, ...] = ()
+    """Ids of MLflow's runs."""
+    models: tuple[str, ...] = ()
+    """Registered models, as far as their versions are of these runs."""
+    notes: tuple[str, ...] = ()
+    """What stays although it was asked for, and what will no longer hold."""
+
+    @property
+    def bytes(self) -> int:
+        return sum(item.bytes for item in self.items)
+
+    @property
+    def empty(self) -> bool:
+        return not (self.items or self.studies or self.records)
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "items": [asdict(item) for item in self.items],
+            "studies": list(self.studies),
+            "mlflow_runs": list(self.records),
+            "registered_models": list(self.models),
+            "notes": list(self.notes),
+            "bytes": self.bytes,
+        }
+
+    def carry_out(self) -> None:
+        """Remove it: alone in the home, whole or, after a kill, finished by whoever comes next."""
+        with alone(self.home):
+            if sqlite_file(self.home) is None:  # a server may not answer: then nothing has happened yet
+                forget(self.home, self.records, self.models)
+            clear(self.home)
+            facts = {"studies": self.studies, "records": self.records, "models": self.models}
+            _finish(decide(self.home, [self.home.root / item.path for item in self.items if item.path], facts))
+
+
+def finish_pending(home: Home) -> int:
+    """Bring removals to their end that a kill has cut short; how many there were. Does nothing while others work in
+    the home: they have done it when they began."""
+    if not any(pending(home)):
+        return 0
+    try:
+        with alone(home):
+            found = list(pending(home))
+            for removal in found:
+                _finish(removal)
+            clear(home)
+            return len(found)
+    except HomeError:
+        return 0
+
+
+def _finish(removal: Removal) -> None:
+    facts, home = removal.facts, removal.home
+    for name in facts["studies"]:
+        if name in study_names(home, all_=True):
+            with quiet_optuna(), readable(home):
+                optuna.delete_study(study_name=name, storage=storage(home))
+    if sqlite_file(home) is not None:
+        forget(home, facts["records"], facts["models"])
+    removal.finish()
+
+
+# ---- rm ------------------------------------------------------------------------------------------------------------
+
+
+def resolve(holdings: Holdings, name: str) -> Holding:
+    """The study, ablation, run or report of that name; ConfigError with what there is."""
+    for group in (holdings.studies, holdings.ablations, holdings.reports):
+        if name in group:
+            return group[name]
+    try:
+        key = find_run_key(holdings.home, name)
+    except ConfigError as error:
+        known = ", ".join([*holdings.studies, *holdings.ablations, *holdings.reports]) or "none yet"
+        raise ConfigError(f"{error}; studies, ablations and comparisons are {known}") from None
+    found = holdings.single_runs.get(key[:KEY_LENGTH])
+    if found is None:
+        owners = holdings.owners([("run", key[:KEY_LENGTH])])
+        belongs = " and ".join(map(str, owners)) or "no study any more; `cvae-pipe gc` removes it"
+        raise ConfigError(f"run {holdings.runs[key[:KEY_LENGTH]].name} belongs to {belongs}; remove that instead")
+    return found
+
+
+def plan_removal(home: Home, names: Sequence[str]) -> RemovalPlan:
+    """Everything that these studies, ablations, runs and reports need and nobody else does, and what tells of them."""
+    holdings = Holdings(home)
+    going = list({str(found): found for found in (resolve(holdings, name) for name in names)}.values())
+    for found in going:
+        if found.kind == "study":
+            study_lock(home, found.name).release()  # HomeError while another process drives it
+    staying = [holding for holding in holdings.all if holding not in going]
+    needed = {e for holding in staying for e in holding.needs}
+    own = {e for holding in going for e in holding.needs if e[0] not in SHARED | RECORDS}
+    paths = list(_paths(holdings, own - needed))
+    paths += [(f"report {folder.name}", folder) for holding in going for folder in holding.reports]
+    found = [] if all(holding.kind == "report" for holding in going) else records(home)
+    recorded = [run for holding in going for run in _records(holdings, found, holding)]
+    paths += [
+        (f"MLflow's files of {_called(recorded, f.name)}", f) for f in artifact_folders(home, [r.id for r in recorded])
+    ]
+    studies = tuple(holding.name for holding in going if holding.kind == "study")
+    stays = {e for e in own & needed if _is_there(home, e)}
+    holders = [str(holding) for holding in staying if holding.needs & stays]
+    notes = [f"{len(stays)} results stay, which {_some(holders)} need"] if stays else []
+    notes += [
+        f"{report} cites study {', '.join(gone)}, which `cvae-pipe verify` will not find any more"
+        for report in staying
+        if report.kind == "report" and (gone := sorted({*report.studies} & {*studies}))
+    ]
+    return RemovalPlan(
+        home,
+        _items(home, paths),
+        studies,
+        tuple(dict.fromkeys(run.id for run in recorded)),
+        tuple(registered_name(name) for name in studies),
+        tuple(notes),
+    )
+
+
+def _records(holdings: Holdings, found: Sequence[Recorded], holding: Holding) -> list[Recorded]:
+    if holding.kind == "study":
+        return study_records(found, holding.name)
+    if holding.kind == "ablation":
+        return ablation_records(found, holding.name)
+    if holding.kind == "report":
+        return []
+    keys = [run.key for run in holdings.runs.values() if run.entries == holding.needs]
+    return [run for key in keys for run in single_records(found, key)]
+
+
+def _called(recorded: Sequence[Recorded], run_id: str) -> str:
+    return next(run.name for run in recorded if run.id == run_id)
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+# ---- gc ------------------------------------------------------------------------------------------------------------
+
+
+def plan_collection(home: Home, *, days: float = KEPT_DAYS) -> RemovalPlan:
+    """What nobody needs: results and beginnings of no study, run or report that are older than `days`; results that
+    were set aside as damaged; torn files; MLflow's trash, and files of runs that it has no more."""
+    holdings = Holdings(home)
+    needed = {e for holding in holdings.all for e in holding.needs}
+    unread = sorted({folder.name for folder in (home.store.root / "run").glob("*")} - holdings.runs.keys())
+    paths: list[tuple[str, Path]] = []
+    if not unread:  # of a run that cannot be read nobody knows what it is made of
+        paths = [
+            (f"{stage} {key}: needed by nothing", home.store.root / stage / key)
+            for stage, key in holdings.entries()
+            if (stage, key) not in needed and stage not in RECORDS
+        ]
+        paths += [
+            (f"{e[0]} {e[1]}: begun, of nothing that is kept", path)
+            for e, path in holdings.partials()
+            if e not in needed
+        ]
+        paths = [(what, path) for what, path in paths if _age(path) > days * DAY]
+    paths += [(f"{path.name}: damaged, replaced", path) for path in sorted((home.store.root / "damaged").glob("*"))]
+    paths += [("torn file", path) for path in _torn(home)]
+    database = sqlite_file(home)
+    trashed: list[str] = []
+    if database is not None:
+        trashed = [run.id for run in records(home) if run.deleted]
+        gone = {*artifact_folders(home, trashed), *orphaned_artifacts(home, database)}
+        paths += [("MLflow's files of a run that is gone", folder) for folder in sorted(gone)]
+    notes = [f"run {key} is damaged: of the store nothing is collected until it is whole or removed" for key in unread]
+    return RemovalPlan(
+        home,
+        _items(home, paths),
+        tuple(name for name in study_names(home, all_=True) if name.startswith(UNPACKING)),
+        tuple(trashed),
+        notes=tuple(notes),
+    )
+
+
+TORN_SECONDS = 3600
+"""A file that is being written is replaced within seconds."""
+
+
+def _torn(home: Home) -> Iterator[Path]:
+    """Files that a kill left half-written, anywhere but where a build will look for them."""
+    for root in (home.reports, home.mlruns):
+        for path in root.rglob(".*.tmp"):
+            if path.is_file() and time.time() - path.stat().st_mtime > TORN_SECONDS:
+                yield path
+
+
+def _age(path: Path) -> float:
+    """Seconds since anything in a folder was written."""
+    latest = max((p.stat().st_mtime for p in (path, *path.rglob("*"))), default=0.0)
+    return time.time() - latest
+
+
+# ---- shared --------------------------------------------------------------------------------------------------------
+
+
+def _paths(holdings: Holdings, entries: Iterable[Entry]) -> Iterator[tuple[str, Path]]:
+    """The folders of these results that are there, and of those begun."""
+    store, wanted = holdings.home.store, set(entries)
+    for stage, key in sorted(wanted):
+        if (path := store.root / stage / key).is_dir():
+            yield f"{stage} {key}", path
+    for e, path in holdings.partials():
+        if e in wanted:
+            yield f"{e[0]} {e[1]}, begun", path
+
+
+def _is_there(home: Home, found: Entry) -> bool:
+    return (home.store.root / found[0] / found[1]).is_dir()
+
+
+def _items(home: Home, paths: Iterable[tuple[str, Path]]) -> tuple[Item, ...]:
+    return tuple(Item(what, str(path.relative_to(home.root)), size(path)) for what, path in paths)
+
+
+def size(path: Path) -> int:
+    """Bytes of a file, or of everything in a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(p.lstat().st_size for p in files if not p.is_dir())

@@ -1,0 +1,222 @@
+"""`rm` and `gc`: what is needed stays, what goes is gone everywhere, a kill in between loses nothing."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+from helpers import Server, copy_of, mlflow_client, quick_config
+from keeping import everything, swept
+
+from pipeline import api
+from pipeline.errors import ConfigError, HomeError, TrackingError
+from pipeline.store.trash import decide, pending
+from pipeline.store.use import at_work, users
+from pipeline.tracking.rows import recorded_runs, sqlite_file
+from sweeps.keeping.holdings import Holdings
+from sweeps.keeping.removal import finish_pending, plan_collection, plan_removal
+from sweeps.study.ledger import study_names
+
+
+def rows_that_mention(database, ids):
+    """table.column of every cell of the database that holds one of these ids, wherever it may be."""
+    found = set()
+    with sqlite3.connect(database) as connection:
+        for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+            for row in connection.execute(f"SELECT * FROM {table}"):
+                found |= {f"{table}.{c}" for c, v in zip(columns, row, strict=True) if any(i in str(v) for i in ids)}
+        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+    return found
+
+
+def test_a_plan_touches_nothing(kept):
+    before = everything(kept)
+    plan = plan_removal(kept, ["first"])
+    assert plan.bytes > 0
+    assert plan.studies == ("first",)
+    plan_collection(kept, days=0)
+    assert everything(kept) == before
+
+
+def test_nothing_of_a_home_that_was_just_made_is_garbage(kept):
+    assert plan_collection(kept, days=0).empty
+
+
+def test_a_removed_study_is_gone_everywhere_and_the_others_stand(kept, command):
+    others = [h for h in Holdings(kept).all if h.name != "first"]
+    still = {e for h in others for e in h.needs if (kept.store.root / e[0] / e[1]).is_dir()}
+    database = sqlite_file(kept)
+    ids = [run.id for run in recorded_runs(database) if run.tags.get("study") == "first"]
+    assert len(ids) == 5  # itself, two trials, the re-training and the final
+    assert command("rm", "first", "--yes")[0] == 0
+    assert study_names(kept) == ["second"]
+    assert rows_that_mention(database, ids) == set()
+    assert not any(folder.name in ids for folder in (kept.mlruns / "artifacts").glob("*/*"))
+    assert not (kept.reports / "first").exists()
+    assert all((kept.store.root / stage / key / "manifest.json").exists() for stage, key in still)
+    assert plan_collection(kept, days=0).empty, "nothing of it is left over"
+    assert command("verify", kept.reports / "second")[0] == 0
+    assert command("rm", "first")[0] == 2
+
+
+def test_a_removed_study_can_be_swept_anew_with_the_same_numbers(kept):
+    before = api.load_study("first", home=kept).trials
+    api.remove(["first"], dry_run=False, home=kept)
+    after = swept(kept, "first").summary.frame
+    shown = [c for c in before.columns if c != "seconds"]
+    assert before[shown].equals(after[shown])
+
+
+def test_a_run_of_a_study_is_not_removed_by_itself(kept):
+    holdings = Holdings(kept)
+    key = next(key for stage, key in holdings.studies["first"].needs if stage == "run" and key in holdings.runs)
+    with pytest.raises(ConfigError, match="belongs to study first"):
+        plan_removal(kept, [key])
+
+
+def test_a_removed_run_leaves_what_a_comparison_needs(kept, command):
+    own = next(iter(Holdings(kept).single_runs.values()))
+    other = api.run(quick_config(train__epochs=1, train__beta=4.0), home=kept)
+    assert command("compare", own.name, other.name, "--html")[0] == 0
+    compared = next(kept.reports.glob("compare-*"))
+    api.remove([own.name], dry_run=False, home=kept)
+    assert not (kept.reports / own.name).exists()
+    assert command("verify", compared)[0] == 0, "its runs are still there"
+    api.remove([compared.name], dry_run=False, home=kept)
+    api.remove([own.name], dry_run=False, home=kept)
+    assert own.name not in {run.name for run in Holdings(kept).runs.values()}
+
+
+def test_garbage_is_what_nobody_needs_and_is_old(kept):
+    store = kept.store
+    work = {"train": "f" * 64, "run": ""}
+    store.build("train", work["train"], lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 100))
+    (store.root / "damaged" / "run-abc.1").mkdir(parents=True)
+    (store.root / "partial" / "train-00000000deadbeef").mkdir(parents=True)
+    database = sqlite_file(kept)
+    trashed = recorded_runs(database)[-1].id
+    with sqlite3.connect(database) as connection:
+        connection.execute("UPDATE runs SET lifecycle_stage = 'deleted' WHERE run_uuid = ?", [trashed])
+    orphan = kept.mlruns / "artifacts" / "cvae-pipe" / ("0" * 32)
+    (orphan / "artifacts").mkdir(parents=True)
+    young = {item.path for item in plan_collection(kept).items}
+    assert not any(path.startswith(".cache/store/train") for path in young), "it may be somebody's `train`"
+    plan = plan_collection(kept, days=0)
+    going = {item.path for item in plan.items}
+    assert going == young | {".cache/store/train/" + "f" * 16, ".cache/store/partial/train-00000000deadbeef"}
+    assert {".cache/store/damaged/run-abc.1", str(orphan.relative_to(kept.root))} <= going
+    assert plan.records == (trashed,)
+    plan.carry_out()
+    assert plan_collection(kept, days=0).empty
+    assert rows_that_mention(database, [trashed]) == set()
+
+
+def test_nothing_is_removed_while_somebody_works(kept, command):
+    with at_work(kept, "sweep second"):
+        assert users(kept)[0].startswith("sweep second (process ")
+        code, _, err = command("rm", "first", "--yes")
+        assert (code, "sweep second" in err) == (2, True)
+        assert command("rm", "first")[0] == 0, "a plan may be made"
+    assert study_names(kept) == ["first", "second"]
+    assert users(kept) == []
+
+
+KILLED = """
+import os, signal, sys
+from pipeline import api
+from pipeline.store import trash
+import sweeps.keeping.removal as removal
+
+calls = 0
+def counted(real):
+    def call(*arguments, **named):
+        global calls
+        calls += 1
+        if calls > int(sys.argv[1]):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*arguments, **named)
+    return call
+
+trash.os = type(os)("os")
+trash.os.__dict__.update(os.__dict__, rename=counted(os.rename))
+trash._delete = counted(trash._delete)
+trash.write_json = counted(trash.write_json)
+removal.forget = counted(removal.forget)
+removal.optuna.delete_study = counted(removal.optuna.delete_study)
+api.remove(["first"], dry_run=False)
+"""
+
+
+@pytest.mark.parametrize("point", [3, *(pytest.param(n, marks=pytest.mark.soak) for n in (0, 1, 2, 4, 5, 20, 60, 90))])
+def test_a_removal_that_is_killed_is_finished_by_the_next(kept, tmp_path, point):
+    done = copy_of(kept.root, tmp_path / "done")
+    api.remove(["first"], dry_run=False, home=done)
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(point)], env=os.environ, check=False)
+    assert killed.returncode in (-signal.SIGKILL, 0)
+    finish_pending(kept)
+    if "first" in study_names(kept):
+        assert point == 0, "nothing was decided yet"
+        api.remove(["first"], dry_run=False, home=kept)
+    assert list(pending(kept)) == []
+    assert everything(kept).keys() == everything(done).keys()
+
+
+def test_nothing_outside_of_the_home_is_moved(home, tmp_path):
+    home.check_writable()
+    with pytest.raises(HomeError, match="not below"):
+        decide(home, [tmp_path], {})
+    with pytest.raises(HomeError, match="not below"):
+        decide(home, [home.root / ".." / "elsewhere"], {})
+
+
+def test_the_plan_as_a_document(kept, command):
+    document = json.loads(command("rm", "first", "--json")[1])
+    assert document["removed"] is False
+    assert document["studies"] == ["first"]
+    assert document["bytes"] == sum(item["bytes"] for item in document["items"]) > 0
+    assert json.loads(command("gc", "--json")[1])["items"] == []
+
+
+@pytest.mark.slow
+def test_a_server_keeps_what_is_removed_in_its_trash(kept, monkeypatch):
+    """MLflow's own `gc` empties it, where the server runs."""
+    server = Server(kept)
+    server.start()
+    try:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+        plan = plan_removal(kept, ["first"])
+        assert len(plan.records) == 5
+        plan.carry_out()
+        client = mlflow_client(kept)
+        stages = [client.get_run(run_id).info.lifecycle_stage for run_id in plan.records]
+        assert stages == ["deleted"] * 5
+        assert client.search_registered_models("name = 'first'") == []
+        assert len(client.search_registered_models("name = 'second'")) == 1
+        assert study_names(kept) == ["second"]
+    finally:
+        server.stop()
+    with pytest.raises(TrackingError, match="does not answer"):
+        plan_removal(kept, ["second"])
+    assert study_names(kept) == ["second"]
+
+
+def test_commands_that_make_results_are_at_work(kept, monkeypatch):
+    seen = []
+    monkeypatch.setattr("pipeline.experiments.run.run", lambda *arguments: seen.append(users(kept)) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        api.run(quick_config(), home=kept)
+    assert seen[0][0].startswith("run (process ")
+    assert users(kept) == []
+
+
+def test_a_removal_that_was_cut_short_is_finished_before_results_are_made(kept, monkeypatch):
+    """Else a study that is swept anew under the name could be taken by the old plan."""
+    plan = plan_removal(kept, ["first"])
+    decide(kept, [kept.root / i.path for i in plan.items], {"studies": ["first"], "records": [], "models": []})
+    with api.working(kept, "sweep first"):
+        assert study_names(kept) == ["second"]
+        assert list(pending(kept)) == []
