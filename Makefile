@@ -16,7 +16,7 @@ $(READY): pyproject.toml constraints.txt
 		{ echo "cvae-pipe needs Python 3.11 or newer; name one with: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
 	@echo "building .venv (two or three minutes, about 5 GB with torch)"
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,ray]'
 	@touch $@
 
 demo: $(READY)  ## A real sweep on scikit-learn's digits, ending in a report (a few minutes, no download)
@@ -26,7 +26,7 @@ test: $(READY)  ## The whole test suite
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 test-fast: $(READY)  ## The tests that take seconds
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m 'not slow and not mnist'
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m 'not slow and not mnist and not soak'
 
 soak: $(READY)  ## The long form of the fault-injection suite and of others: hours (docs/RELIABILITY.md)
 	CVAE_PIPE_SOAK_MINUTES=$${CVAE_PIPE_SOAK_MINUTES:-60} $(BIN)/python -m pytest -m soak -s

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pipeline.tracking import MlflowTracker
     from sweeps.analysis.summary import Summary
     from sweeps.analysis.trends import Ablation
+    from sweeps.execution.cluster import Cluster
     from sweeps.keeping.doctor import Diagnosis
     from sweeps.keeping.packing import Packed
     from sweeps.keeping.removal import RemovalPlan
@@ -307,6 +308,7 @@ def study(
     eta: int = 3,
     first_rung: int | None = None,
     executor: str = "auto",
+    cluster: "Cluster | None" = None,
     home: Home | None = None,
 ) -> "StudyConfig":
     """What makes a study: `space` entries as on the command line ("beta=0.5:8", "latent_dim=off"), objectives by
@@ -314,9 +316,10 @@ def study(
 
     A study that was begun keeps its window, sampler and pruner where they are not given again. `sampler` is a row of
     `sweeps.study.samplers.SAMPLERS`, by default tpe; `pruner` is pareto (the default)
-    or none; `eta` and `first_rung` (epochs) place its rungs.
+    or none; `eta` and `first_rung` (epochs) place its rungs. With the executor ray, which joins the `cluster`, a new
+    study's window is as wide as the cluster has room for trials.
     """
-    from sweeps.study.config import DEFAULT_SAMPLER, StudyConfig, checked_name
+    from sweeps.study.config import DEFAULT_SAMPLER, MEMORY, StudyConfig, checked_name
     from sweeps.study.ledger import held_config
     from sweeps.study.objective import chosen
     from sweeps.study.space import build_space
@@ -334,12 +337,13 @@ def study(
         pruner=pruner or (held.pruner if held else "pareto"),
         eta=eta,
         first_rung=first_rung,
+        memory=held.memory if held else MEMORY,
     )
     if window is not None or held:
         return made
-    from sweeps.execution.placement import WINDOW, executor_kind  # last: it loads torch, to see whether there is a GPU
+    from sweeps.execution.placement import default_window, executor_kind  # last: it loads torch, to look for a GPU
 
-    return replace(made, window=WINDOW[executor_kind(config, executor)])
+    return replace(made, window=default_window(executor_kind(config, executor), cluster))
 
 
 def held_study(name: str, *, home: Home | None = None) -> "StudyConfig | None":
@@ -408,6 +412,7 @@ def sweep(
     judges: int | None = None,
     workers: int | None = None,
     executor: str = "auto",
+    cluster: "Cluster | None" = None,
     timeout: float | None = None,
     retry_failed: bool = False,
     home: Home | None = None,
@@ -421,8 +426,8 @@ def sweep(
     `prefer` holds bounds that the choice keeps where a trial of the front does, such as "accuracy>=.99": then it is the
     likeliest that does. The choice is read on test by judges of as many seeds as `judges` says. These three are by
     default what the study was last closed with; of a new one 3 seeds, no bounds, 3 judges. A repeated call does what is
-    left of it. `workers` is by default one per core; `timeout` is in minutes. `retry_failed` trains trials again that
-    failed through no fault of their settings.
+    left of it. `workers` is by default one per core, or as many as a cluster has room for; `timeout` is in minutes.
+    `retry_failed` trains trials again that failed through no fault of their settings.
     """
     from sweeps.finished import finished
     from sweeps.study.config import check_amounts
@@ -436,12 +441,24 @@ def sweep(
         return Study(there.summary, there.report, there.best, there.run_id)
     with _busy(progress, LOADING):
         from sweeps.driver import sweep as drive
-        from sweeps.execution.placement import executor_kind, place
+        from sweeps.execution.cluster import Cluster
+        from sweeps.execution.placement import executor_kind, on_cluster, place, trained_alone
 
         ctx = open_context(study.base, home, say=say, progress=progress)
     kind = executor_kind(study.base, executor)
     n_workers = min(_workers(None), study.window) if workers is None else workers
-    placement = place(kind, workers=n_workers, at_once=min(study.window, trials))
+    if said := trained_alone(kind, study.base, study.space):
+        say(said)
+    if kind == "ray":
+        placement = on_cluster(
+            ctx,
+            cluster or Cluster(),
+            workers=workers,
+            most=study.window,
+            why=f"the study's window being {study.window}",
+        )
+    else:
+        placement = place(kind, workers=n_workers, at_once=min(study.window, trials))
     with working(ctx.home, f"sweep {study.name}"):
         result = drive(
             ctx,
@@ -568,6 +585,7 @@ def ablate(
     *,
     workers: int | None = None,
     executor: str = "auto",
+    cluster: "Cluster | None" = None,
     home: Home | None = None,
     say: Say = _silent,
     progress: Progress = _silent,
@@ -575,16 +593,23 @@ def ablate(
 ) -> "tuple[Ablation, Path]":
     """Every cell of the grid trained and opened on test, and the report; repeating the call does what is left."""
     from sweeps.ablation import ablate as drive
-    from sweeps.execution.placement import executor_kind, place
+    from sweeps.execution.cluster import Cluster
+    from sweeps.execution.placement import executor_kind, on_cluster, place, trained_alone
 
-    kind, n_workers = executor_kind(grid.base, executor), _workers(workers)
+    kind, n_workers, cells = executor_kind(grid.base, executor), _workers(workers), len(grid.cells())
+    if said := trained_alone(kind, grid.base):
+        say(said)
     ctx = open_context(grid.base, home, say=say, progress=progress)
+    if kind == "ray":
+        placement = on_cluster(ctx, cluster or Cluster(), workers=workers, most=cells, why=f"there being {cells} cells")
+    else:
+        placement = place(kind, workers=n_workers, at_once=cells)
     with working(ctx.home, f"ablate {grid.name}"):
         return drive(
             ctx,
             grid,
             connect=lambda: connect(ctx.home, say=say),
-            make_executor=place(kind, workers=n_workers, at_once=len(grid.cells())).make,
+            make_executor=placement.make,
             on_state=on_state,
         )
 

@@ -40,6 +40,17 @@ def code_version() -> str:
     return f"{version}, commit {commit[:12]}{' with changes' if git_dirty() else ''}" if commit else version
 
 
+@cache
+def cpu_model() -> str:
+    """What the CPU here calls itself; last bits of a result may differ between two kinds."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, "") or platform.processor() or platform.machine()
+
+
 PACKAGES = (
     "cvae-pipe",
     "torch",

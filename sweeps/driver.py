@@ -6,8 +6,9 @@ trials it finds running: same params, same MLflow run, same checkpoint.
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -68,17 +69,17 @@ class _Sweep:
     def search(self) -> None:
         """Ask, run and tell until `view.target` trials are finished."""
         proposals = Proposals(self.config)
-        results = {t.number: t for t in self.ledger.trials if t.state.is_finished()}
+        results = _Results({t.number: t for t in self.ledger.trials if t.state.is_finished()})
         for trial in self.ledger.trials:
-            proposals.replay(trial.number, trial.params, results)
+            proposals.replay(trial.number, trial.params, results.trials)
         waiting = [t for t in self.ledger.trials if t.state == TrialState.RUNNING]  # of a driver that was killed
         waiting.sort(key=lambda t: (t.number not in self.ledger.reopened, t.number))
         running: dict[str, FrozenTrial] = {}
         again = self.ledger.reopened
-        while _finished(results) < self.view.target or not again.issubset(results):
+        while results.finished < self.view.target or not again.issubset(results.trials):
             self._refuse_hopeless(results)
             while self.jobs.executor.free and (
-                _finished(results) + len(running) < self.view.target or (waiting and waiting[0].number in again)
+                results.finished + len(running) < self.view.target or (waiting and waiting[0].number in again)
             ):
                 following = waiting.pop(0) if waiting else self._next(proposals, results)
                 if following is None:
@@ -89,7 +90,7 @@ class _Sweep:
                 trial = running[event.job]
                 if self._handle(event, trial):
                     del running[event.job]
-                    results[trial.number] = self.ledger.trial(trial.number)
+                    results.add(self.ledger.trial(trial.number))
 
     def _hear_judges(self) -> None:
         """Show how the judges are; once they are there, hold them against their gates, which ends a sweep in time."""
@@ -100,12 +101,12 @@ class _Sweep:
         self.view.judges = dict(self.judges.progress)
         self.on_update(self.view)
 
-    def _next(self, proposals: Proposals, results: dict[int, FrozenTrial]) -> FrozenTrial | None:
-        params = proposals.propose(len(self.ledger), results)
+    def _next(self, proposals: Proposals, results: "_Results") -> FrozenTrial | None:
+        params = proposals.propose(len(self.ledger), results.trials)
         return None if params is None else self.ledger.begin(params)
 
-    def _refuse_hopeless(self, results: dict[int, FrozenTrial]) -> None:
-        failed = [t for t in results.values() if t.state == TrialState.FAIL]
+    def _refuse_hopeless(self, results: "_Results") -> None:
+        failed = results.failed
         if len(failed) >= max(self.config.window, self.view.target):
             reason = failed[-1].user_attrs.get("reason", "unknown")
             hint = "; once that is mended, --retry-failed trains them again" if may_go_through(failed[-1]) else ""
@@ -139,6 +140,8 @@ class _Sweep:
 
     def _finish_trial(self, event: Event, trial: FrozenTrial, view: TrialView, run: TrackedRun) -> None:
         """MLflow first, then Optuna: a crash between the two repeats the first, which adds nothing twice."""
+        if not isinstance(event, EpochDone) and event.cpu:
+            self.ledger.note(trial, cpu=event.cpu)
         if isinstance(event, JobDone):
             outcome = load_outcome(self.home, event.key)
             self.jobs.record(run, outcome)
@@ -202,8 +205,21 @@ class _Sweep:
         return self.jobs.open_run(self.config.trial_config(n, _fixed(trial)), "val", title, {"trial": str(n)})
 
 
-def _finished(results: dict[int, FrozenTrial]) -> int:
-    return sum(t.state in FINISHED for t in results.values())
+@dataclass
+class _Results:
+    """The trials that are over, counted as they come."""
+
+    trials: dict[int, FrozenTrial]
+
+    def __post_init__(self) -> None:
+        self.failed = [t for t in self.trials.values() if t.state == TrialState.FAIL]
+        self.finished = sum(t.state in FINISHED for t in self.trials.values())
+
+    def add(self, trial: FrozenTrial) -> None:
+        self.trials[trial.number] = trial
+        if trial.state == TrialState.FAIL:
+            self.failed.append(trial)
+        self.finished += trial.state in FINISHED
 
 
 def _rung_metrics(config: StudyConfig, values: list[float]) -> dict[str, float]:
@@ -358,6 +374,10 @@ def first_view(ledger: Ledger, target: int, workers: int) -> SweepView:
 def finish(jobs: TrackedJobs, ledger: Ledger) -> SweepResult:
     """best.toml, the report, and what the tracker shows of the study."""
     home, parent = jobs.ctx.home, jobs.parent
+    cpus = Counter(t.user_attrs["cpu"] for t in ledger.trials if "cpu" in t.user_attrs)
+    if len(cpus) > 1:
+        kinds = ", ".join(f"{count} on {cpu}" for cpu, count in cpus.most_common())
+        log.warning("trials ran on %d kinds of CPU (%s); last bits may differ between them", len(cpus), kinds)
     summary = summarise(home, ledger.study, ledger.config)
     folder = home.reports / ledger.config.name
     folder.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ from pipeline.stages.judge import JUDGE_KINDS, judge, one_judge, part_of_judge
 from pipeline.stages.panel import panel_configs
 from pipeline.store.home import Home
 from sweeps.execution import worker as workers
-from sweeps.execution.worker import Line, Worker, end_all, start_worker
+from sweeps.execution.worker import Pipe, Worker, end_all, start_worker
 
 log = logging.getLogger("cvae-pipe")
 
@@ -98,7 +98,7 @@ class PanelBeside:
         self._processes.clear()
 
 
-def _train_politely(line: Line, home: Home, config: RunConfig) -> None:
+def _train_politely(line: Pipe, home: Home, config: RunConfig) -> None:
     """A process that trains both judges of a seed when the machine has nothing better to do."""
     os.nice(POLITE)
     from pipeline.runs.execute import set_up_process
@@ -112,7 +112,7 @@ def _called(kind: Kind) -> str:
     return f"judge {kind.upper()}"
 
 
-def _train(line: Line, home: Home, config: RunConfig, kind: Kind) -> None:
+def _train(line: Pipe, home: Home, config: RunConfig, kind: Kind) -> None:
     """A process that trains one judge and says how far it is."""
     from pipeline.runs.execute import set_up_process
 

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline.evaluation.catalog import METRICS, show, show_spread
+from pipeline.evaluation.catalog import METRICS, of_likelihood, show, show_spread
 from pipeline.experiments.record import headline_rows, setting_label
 from pipeline.reporting.pictures import enlarged
 from pipeline.runs.outcome import Outcome
@@ -104,7 +104,7 @@ def trials_view(summary: Summary, parent_id: str) -> RunsView:
         params=tuple(d.setting for d in config.space),
         metrics=metrics,
         ascending=not first.maximise,
-        pairs=(*pairs, ("val/kl", "val/bce")),
+        pairs=(*pairs, ("val/kl", f"val/{of_likelihood('bce', config.base.model.likelihood)}")),
         tags=(FRONT, CHOSEN),
     )
 

@@ -20,6 +20,9 @@ from sweeps.execution.jobs import EpochDone, Event, Executor, Job, JobDone, JobF
 
 OnState = Callable[[str, str], None]
 
+CURVE_SECONDS = 2.0
+"""Between two writes of the curves of what runs: a request takes 10 ms of the driver, however many epochs it holds."""
+
 
 class TimeUp(Exception):
     """The time limit is reached; running jobs keep their checkpoints."""
@@ -59,6 +62,9 @@ class TrackedJobs:
         self.deadline, self._beside = deadline, beside
         self.runs: dict[str, TrackedRun] = {}
         """What is open now, by job."""
+        self._epochs: dict[str, dict[int, dict[str, float]]] = {}
+        """What was heard and is not written yet: a worker tells it again where it is lost with this process."""
+        self._written = time.monotonic()
 
     def submit(self, job: Job, tags: Mapping[str, str], title: str = "") -> None:
         """Open the job's run, called `title` or else by the job's id, and give the job to a worker."""
@@ -74,16 +80,33 @@ class TrackedJobs:
         return run
 
     def events(self) -> list[Event]:
-        """What happened within half a second; epochs are logged on the way. TimeUp after the deadline."""
+        """What happened within half a second; curves are written on the way. TimeUp after the deadline."""
         if time.time() > self.deadline:
             raise TimeUp
         for processes in self._beside:
             processes.watch()
         happened = self.executor.events(timeout=0.5)
         for event in happened:
-            if isinstance(event, EpochDone) and not self.runs[event.job].finished:
-                self.runs[event.job].log_epoch(event.epoch, event.metrics)
+            if self.runs[event.job].finished:
+                continue
+            if isinstance(event, EpochDone):
+                self._epochs.setdefault(event.job, {})[event.epoch] = event.metrics
+                continue
+            self._write_curve(event.job)
+            if event.cpu:
+                self.runs[event.job].set_tags({"cpu": event.cpu})
+        if time.monotonic() - self._written > CURVE_SECONDS:
+            self._write_curves()
         return happened
+
+    def _write_curve(self, job: str) -> None:
+        if epochs := self._epochs.pop(job, None):
+            self.runs[job].log_epochs(epochs)
+
+    def _write_curves(self) -> None:
+        for job in list(self._epochs):
+            self._write_curve(job)
+        self._written = time.monotonic()
 
     def record(self, run: TrackedRun, outcome: Outcome) -> None:
         """Everything a finished job shows, and its status."""
@@ -127,6 +150,7 @@ class TrackedJobs:
 
     def interrupt(self, reason: str) -> None:
         """Close what is open as KILLED; repeating the command continues the same runs."""
+        self._write_curves()
         for run in self.runs.values():
             if not run.finished:
                 run.close("KILLED", reason)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 from typer.core import TyperCommand
@@ -23,6 +23,9 @@ from pipeline.config.reading import Given, config_of, given_settings, read_toml
 from pipeline.config.settings import RunConfig
 from pipeline.environment import without_gpu
 from pipeline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sweeps.execution.cluster import Cluster
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,31 @@ Audit = Annotated[
 ExecutorName = Annotated[
     str,
     typer.Option(
-        "--executor", help="auto, local (worker processes) or population (stacked on one GPU).", rich_help_panel=OTHER
+        "--executor",
+        help="auto, local (worker processes), population (stacked on one GPU) or ray (a cluster; docs/SCALE.md).",
+        rich_help_panel=OTHER,
+    ),
+]
+RAY = "On a Ray cluster (--executor ray)"
+"""Panel of the help."""
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--ray-address",
+        metavar="HOST:PORT",
+        help="The cluster's head; by default $RAY_ADDRESS, or what runs on this machine; local starts a new one.",
+        rich_help_panel=RAY,
+    ),
+]
+CpusPerTrial = Annotated[
+    float | None, typer.Option("--cpus-per-trial", help="CPUs that a trial takes; by default 1.", rich_help_panel=RAY)
+]
+GpusPerTrial = Annotated[
+    float | None,
+    typer.Option(
+        "--gpus-per-trial",
+        help="GPUs that a trial takes; by default 0. With .25, four train on one as a population.",
+        rich_help_panel=RAY,
     ),
 ]
 Workers = Annotated[int | None, typer.Option(help="Worker processes; by default one per core.")]
@@ -68,6 +95,22 @@ SetEntries = Annotated[
         autocompletion=completion.set_entries,
     ),
 ]
+
+
+def cluster_of(
+    executor: str, address: str | None, cpus_per_trial: float | None, gpus_per_trial: float | None
+) -> "Cluster | None":
+    """The cluster that these options describe; ConfigError for one of them without --executor ray."""
+    from sweeps.execution.cluster import Cluster
+
+    given = {"address": address, "cpus_per_trial": cpus_per_trial, "gpus_per_trial": gpus_per_trial}
+    given = {name: value for name, value in given.items() if value is not None}
+    if executor == "ray":
+        return Cluster(**given)  # type: ignore[arg-type]
+    if given:
+        option = {"address": "ray-address"}.get(name := next(iter(given)), name.replace("_", "-"))
+        raise ConfigError(f"--{option} says something of a Ray cluster; add --executor ray")
+    return None
 
 
 def configured(

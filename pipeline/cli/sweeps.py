@@ -9,12 +9,16 @@ import typer
 from pipeline.cli import completion
 from pipeline.cli.options import (
     Audit,
+    CpusPerTrial,
     DryRun,
     ExecutorName,
+    GpusPerTrial,
     Json,
+    RayAddress,
     Sets,
     Settings,
     Workers,
+    cluster_of,
     configured,
     examples,
 )
@@ -42,7 +46,8 @@ SEARCHED = {
     "cvae-pipe sweep --name strict --trials 40 --prefer 'accuracy>=.99' --prefer 'coverage_relative>=.95'",
     "cvae-pipe sweep --name likely --objective neg_elbo --trials 40 --eta 4",
     "cvae-pipe sweep --name ten-latents --space beta=0.5:8 --space latent_dim=off --set model.latent_dim=10",
-    "cvae-pipe sweep --name widths --space 'hidden=400|600,400'",
+    "cvae-pipe sweep --name widths --space 'hidden=400|600,400' --space 'arch=mlp|conv'",
+    "cvae-pipe sweep --name large --trials 400 --executor ray --ray-address 10.0.0.1:6379",
 )
 @configured(leave_out=(*SEARCHED, "train.seed"), instead=SEARCHED)
 def sweep(
@@ -117,6 +122,9 @@ def sweep(
     given: Settings,
     space_table: dict[str, Any],
     executor: ExecutorName = "auto",
+    ray_address: RayAddress = None,
+    cpus_per_trial: CpusPerTrial = None,
+    gpus_per_trial: GpusPerTrial = None,
     audit: Audit = None,
     dry_run: DryRun = False,
     json_: Json = False,
@@ -124,6 +132,7 @@ def sweep(
     """Search beta, latent size and learning rate; re-train the best balance; report on it."""
     from pipeline import api
 
+    cluster = cluster_of(executor, ray_address, cpus_per_trial, gpus_per_trial)
     called = name or config.data.name
     asked: dict[str, Any] = {"seed": sweep_seed, "window": window, "sampler": sampler, "pruner": pruner, "eta": eta}
     asked |= {"first_rung": first_rung}
@@ -145,6 +154,7 @@ def sweep(
             space_table=space_table,
             objectives=objective or (),
             executor=executor,
+            cluster=cluster,
             **{option: value for option, value in asked.items() if value is not None},
         )
     _say_replaced(study, given)
@@ -160,6 +170,7 @@ def sweep(
             trials=trials,
             workers=workers,
             executor=executor,
+            cluster=cluster,
             timeout=timeout,
             retry_failed=retry_failed,
             say=progress.say,
@@ -232,6 +243,9 @@ def ablate(
     config: RunConfig,
     given: Settings,
     executor: ExecutorName = "auto",
+    ray_address: RayAddress = None,
+    cpus_per_trial: CpusPerTrial = None,
+    gpus_per_trial: GpusPerTrial = None,
     audit: Audit = None,
     dry_run: DryRun = False,
     json_: Json = False,
@@ -239,6 +253,7 @@ def ablate(
     """Vary one setting over values and training seeds; say what it does, and how sure that is."""
     from pipeline import api
 
+    cluster = cluster_of(executor, ray_address, cpus_per_trial, gpus_per_trial)
     grid = api.grid(config, param, values, seeds=seeds, judges=judges, name=name)
     if grid.setting in given:
         one = given[grid.setting]
@@ -253,6 +268,7 @@ def ablate(
             grid,
             workers=workers,
             executor=executor,
+            cluster=cluster,
             say=progress.say,
             progress=progress.update,
             on_state=display.update,

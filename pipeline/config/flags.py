@@ -4,7 +4,7 @@ import shlex
 from dataclasses import dataclass
 
 from pipeline.config.reading import FOUND, PRESETS, usual_config
-from pipeline.config.sections import DATASETS, DEVICES, MODELS, PRIORS, SCHEDULES
+from pipeline.config.sections import ARCHITECTURES, DATASETS, DEVICES, LIKELIHOODS, MODELS, PRIORS, SCHEDULES
 from pipeline.config.settings import RunConfig
 
 DATA, MODEL, TRAINING, OTHER = "Data", "Model", "Training", "Everything else"
@@ -41,9 +41,11 @@ DAILY = (
         f"Data set: {', '.join(DATASETS)}; or your own images: a folder with a sub-folder per class, or an .npz file.",
     ),
     Flag("--model", "model.kind", str, MODEL, f"Model: {', '.join(MODELS)}."),
+    Flag("--arch", "model.arch", str, MODEL, f"Architecture: {', '.join(ARCHITECTURES)}."),
     Flag("--beta", "train.beta", float, TRAINING, "Weight of the KL term."),
     Flag("--latent-dim", "model.latent_dim", int, MODEL, "Number of latent dimensions."),
     Flag("--hidden", "model.hidden", str, MODEL, "Encoder widths, e.g. 512,256."),
+    Flag("--likelihood", "model.likelihood", str, MODEL, f"Of pixels: {', '.join(LIKELIHOODS)}."),
     Flag("--lr", "train.learning_rate", float, TRAINING, "Adam's learning rate, or its peak."),
     Flag("--schedule", "train.schedule", str, TRAINING, f"Of the learning rate: {', '.join(SCHEDULES)}."),
     Flag("--epochs", "train.epochs", int, TRAINING, "Passes over the training images."),

@@ -92,6 +92,24 @@ BEFORE_ADDED: dict[str, Any] = {
 """The settings that were added later, each at what was done before."""
 
 
+FIRST_KEYED = frozenset({"train.schedule"})
+"""Added before the first key was made of plain settings, and so always in such keys."""
+
+
+def keyed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain settings as a key is made of them: without those that were added later and are what was done before, which
+    `digest` leaves out of sections too."""
+    return {
+        name: value
+        for name, value in settings.items()
+        if name in FIRST_KEYED or name not in BEFORE_ADDED or _plain(value) != _plain(BEFORE_ADDED[name])
+    }
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
 def setting_type(name: str) -> Any:
     """The Python type of a setting, e.g. float for "train.beta"; ConfigError if there is none of that name."""
     section, key = _split_name(name)

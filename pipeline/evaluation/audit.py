@@ -255,7 +255,7 @@ def importance_weighted(
             eps = torch.randn(k, *mu.shape, generator=generator).to(mu.device)
             z = reparametrise(mu, logvar, eps)  # (k, B, Z)
             logits = model.decode(z.flatten(0, 1), y.repeat(k)).unflatten(0, (k, len(y)))
-            weights = log_importance_weights(logits, x, z, mu, logvar)
+            weights = log_importance_weights(logits, x, z, mu, logvar, model.likelihood)
             totals[""].update(weights)
             if fitted:
                 flat, labels = z.flatten(0, 1), y.repeat(k)

@@ -220,7 +220,7 @@ def between_labels(model: Architecture, z: Float[Tensor, " Z"], turns: list[tupl
     labels = torch.eye(model.classes, device=device)[torch.tensor(turns, device=device)]  # (P, 2, K)
     t = torch.linspace(0, 1, STEPS, device=device)[None, :, None]
     weights = (labels[:, :1] * (1 - t) + labels[:, 1:] * t).flatten(0, 1)  # (N, K)
-    return model.decode_mixture(z.to(device).expand(len(weights), -1), weights).sigmoid()
+    return model.likelihood.mean(model.decode_mixture(z.to(device).expand(len(weights), -1), weights))
 
 
 def misread(logits: Float[Tensor, "N K"], asked: Int[Tensor, " N"]) -> Misread:

@@ -59,9 +59,8 @@ def run_spec(
 
 def log_outcome(tracked: TrackedRun, outcome: Outcome) -> None:
     """Everything a finished run shows in MLflow; replaying it adds nothing twice."""
-    for row in outcome.history:
-        record = EpochRecord.from_row(row)
-        tracked.log_epoch(record.epoch, record.metrics)
+    records = map(EpochRecord.from_row, outcome.history)
+    tracked.log_epochs({record.epoch: record.metrics for record in records})
     log_epoch_grids(tracked, outcome.epoch_grids)
     tracked.log_metrics(outcome.metrics)
     tracked.set_description(describe(outcome))
@@ -142,7 +141,7 @@ def describe(outcome: Outcome) -> str:
     ]
     written = {key.partition("/")[2]: show(value) for key, value in outcome.metrics.items()}
     columns, rows = headline_rows(written, split, "value")
-    head = f"**{config.model.kind} {' '.join(settings)}**, {config.train.epochs} epochs, seed {config.train.seed}"
+    head = f"**{config.model.title} {' '.join(settings)}**, {config.train.epochs} epochs, seed {config.train.seed}"
     note = ["", outcome.label.note] if outcome.label.note else []
     return "\n".join([head, *note, "", *note_table(columns, rows)])
 

@@ -6,6 +6,7 @@ of them fails, the number is right and what people take from it is wrong.
 
 from collections.abc import Iterator
 
+from pipeline.evaluation.catalog import of_likelihood
 from pipeline.evaluation.thresholds import COLLAPSED_KL, FEWEST_IMAGES
 from pipeline.reporting.citation import Phrase, cited
 from pipeline.runs.outcome import Outcome
@@ -44,12 +45,13 @@ def _found(outcome: Outcome) -> Iterator[Phrase]:
             "The latent code is unused: its rate is ", of("kl", ".3f"), " nats an image, so that a class is one image."
         )
     neg_elbo = outcome.scored("neg_elbo")
-    if neg_elbo in outcome.metrics and outcome.metrics[neg_elbo] > scores["label_only_bce"]:
+    label_only = of_likelihood("label_only_bce", outcome.config.model.likelihood)
+    if neg_elbo in outcome.metrics and outcome.metrics[neg_elbo] > scores[label_only]:
         yield Phrase(
             "It is worse than the class means: neg_elbo ",
             cited(outcome, neg_elbo, form=".2f"),
             " nats, where a decoder that draws the mean image of each class has ",
-            of("label_only_bce", ".2f"),
+            of(label_only, ".2f"),
             ".",
         )
     yield from _of_samples(outcome)

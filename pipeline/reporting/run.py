@@ -29,7 +29,7 @@ def run_report(outcome: Outcome) -> Report:
     return Report(
         title=outcome.name,
         subtitle=(
-            f"{config.model.kind} on {config.data.name}: {images['train']:,} training, {images['val']:,} validation "
+            f"{config.model.title} on {config.data.name}: {images['train']:,} training, {images['val']:,} validation "
             f"and {images['test']:,} test images; {_set(config)}; every number is of the {outcome.split} split"
         ),
         sections=(

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from safetensors.numpy import load_file
 
 from pipeline.errors import ConfigError, ReportError
-from pipeline.evaluation.catalog import METRICS, show
+from pipeline.evaluation.catalog import DISTORTION, METRICS, show
 from pipeline.runs.outcome import Outcome
 from pipeline.stages.graph import EVALUATE, EXPOST, PREPARE, REFERENCE, SCORE
 from pipeline.store.home import Home
@@ -28,6 +28,16 @@ SIZED = {
     for end in ("", "_expost", "_real")
 }
 """Metrics that depend on how many images of a class they are taken on."""
+OF_THE_LIKELIHOOD = {
+    *(f"{name}{end}" for name in ("neg_elbo", "neg_elbo_sem", "nll_iw", "nll_iw_sem") for end in ("", "_expost")),
+    *DISTORTION,
+    *DISTORTION.values(),
+}
+"""Metrics in nats of one likelihood."""
+OTHER_LIKELIHOOD = (
+    "neg_elbo, nll_iw and distortions of {names} are left out: nats of another likelihood than {first}'s "
+    "({likelihood}) are another quantity and are never compared."
+)
 OTHER_SIZE = (
     "Coverage and Vendi scores of {names} are left out: they are taken on another number of images of a class than "
     "those of {first} (coverage_images), which makes them other quantities."
@@ -101,11 +111,14 @@ def compare_runs(home: Home, runs: list[Outcome]) -> Comparison:
     items = [paired_items(home, run) for run in runs]
     sized = f"{first.split}/coverage_images"
     others = [run for run in runs if run.metrics.get(sized) != first.metrics.get(sized) and sized in run.metrics]
+    unlike = [run for run in runs if run.config.model.likelihood != first.config.model.likelihood]
     rows = []
     for key in dict.fromkeys(key for run in runs for key in run.metrics):
         metric = METRICS[key.partition("/")[2]]
-        left_out = others if metric.name in SIZED else []
+        left_out = (others if metric.name in SIZED else []) + (unlike if metric.name in OF_THE_LIKELIHOOD else [])
         values = tuple(None if run in left_out else run.metrics.get(key) for run in runs)
+        if all(value is None for value in values):
+            continue  # of another likelihood than the first
         differences = tuple(
             difference(items[0][metric.paired], other[metric.paired], metric.better)
             if key in first.metrics and key in run.metrics and metric.paired in paired_names(first, run)
@@ -113,9 +126,17 @@ def compare_runs(home: Home, runs: list[Outcome]) -> Comparison:
             for run, other in zip(runs[1:], items[1:], strict=True)
         )
         rows.append(Row(key, values, differences))
-    names = " and ".join(run.name for run in others)
-    said = f"{CAVEAT} {OTHER_SIZE.format(names=names, first=first.name)}" if others else CAVEAT
+    said = CAVEAT
+    if others:
+        said += " " + OTHER_SIZE.format(names=_named(others), first=first.name)
+    if unlike:
+        likelihood = first.config.model.likelihood.replace("_", " ")
+        said += " " + OTHER_LIKELIHOOD.format(names=_named(unlike), first=first.name, likelihood=likelihood)
     return Comparison(tuple(run.name for run in runs), tuple(rows), said)
+
+
+def _named(runs: list[Outcome]) -> str:
+    return " and ".join(run.name for run in runs)
 
 
 def paired_value(comparison: Comparison, key: str, aggregate: str) -> float:
@@ -130,7 +151,9 @@ def paired_names(first: Outcome, other: Outcome) -> set[str]:
     """Which per-item numbers of two runs are pairs: the same evaluation noise, the same judge and reference images."""
     names = set()
     if first.config.evaluate == other.config.evaluate:
-        names |= {"bce", "kl", "neg_elbo", "kl_expost", "neg_elbo_expost"}
+        names |= {"kl", "kl_expost"}
+        if first.config.model.likelihood == other.config.model.likelihood:
+            names |= {"bce", "neg_elbo", "neg_elbo_expost"}
     if REFERENCE.key(first.config, first.split) == REFERENCE.key(other.config, other.split):
         names |= {"accuracy", "coverage", "accuracy_expost", "coverage_expost"}
     return names

@@ -121,9 +121,10 @@ def described(config: RunConfig, split: str) -> str:
     own = differences(config)
     if config.model.kind == "ae":
         own.pop("train.beta", None)
-    own.pop("model.kind", None)
+    for name in ("model.kind", "model.arch", "model.likelihood"):  # the title says them
+        own.pop(name, None)
     data = _word(config.data.name) or "data"
-    parts = [data, config.model.kind]
+    parts = [data, *config.model.title.split()]
     parts += [f"{letters}{_word(_text(own.pop(name)))}" for name, letters in LETTERS.items() if name in own]
     if config.audit.enabled and own.pop("audit.enabled", None):
         parts.append("audit")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 
-from pipeline.evaluation.bounds import bce_bounds
-from pipeline.evaluation.catalog import in_order
+from pipeline.evaluation.bounds import distortion_bounds
+from pipeline.evaluation.catalog import in_order, of_likelihood
 from pipeline.evaluation.reference import drawn_of_each
 from pipeline.grids import GRID_COLUMNS, paired_rows, save_grid
 from pipeline.models.sampling import reconstructions
@@ -33,9 +33,11 @@ def evaluate(ctx: Context, split: str, trained: Trained | None = None) -> Result
         draws = 1 if not model.stochastic else config.evaluate.draws
         terms = elbo_per_image(model, part, seed=config.evaluate.seed, draws=draws)
         at_mean = elbo_per_image(model, part, seed=0, at_mean=True)
-        bounds = bce_bounds(data, split)
+        likelihood = config.model.likelihood
+        bounds = distortion_bounds(data, split, likelihood)
         bce = float(terms.bce.double().mean())
-        values = {"bce": bce, "excess_bce": bce - bounds["entropy_floor"], **bounds}
+        floor = bounds[of_likelihood("entropy_floor", likelihood)]
+        values = {"bce": bce, "excess_bce": bce - floor, **bounds}
         if model.stochastic:
             neg_elbo = terms.neg_elbo.double()
             values |= {
@@ -44,7 +46,8 @@ def evaluate(ctx: Context, split: str, trained: Trained | None = None) -> Result
                 "neg_elbo_sem": float(neg_elbo.std() / len(neg_elbo) ** 0.5),
                 "bce_at_mean": float(at_mean.bce.double().mean()),
             }
-        write_json(work / "metrics.json", {f"{split}/{key}": value for key, value in values.items()})
+        named = {f"{split}/{of_likelihood(key, likelihood)}": value for key, value in values.items()}
+        write_json(work / "metrics.json", named)
         save_tensors({"bce": terms.bce.cpu(), "kl": terms.kl.cpu().contiguous()}, work / "per_image.safetensors")
         per_class = -(-GRID_COLUMNS // data.classes)
         chosen = torch.cat(drawn_of_each(part.labels.cpu(), per_class, data.classes, seed=0))[: 2 * GRID_COLUMNS]

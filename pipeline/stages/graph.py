@@ -125,7 +125,7 @@ TRAIN = Stage(
     2,
     lambda c, s: (PREPARE.key(c), c.model, c.train),
     "pipeline.stages.train:train",
-    label=lambda c, s: f"{c.model.kind}, {c.train.epochs} epochs",
+    label=lambda c, s: f"{c.model.title}, {c.train.epochs} epochs",
     in_run=False,
     resumable=True,
 )

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from pipeline.config.settings import RunConfig
 from pipeline.data.splits import PreparedData
 from pipeline.errors import DamageError
+from pipeline.evaluation.catalog import of_likelihood
 from pipeline.grids import GRID_COLUMNS, save_grid
 from pipeline.models.architecture import Architecture
 from pipeline.models.sampling import generation_grid
@@ -65,7 +66,9 @@ def train(
         for record in fit(training, data, config.train):
             save_epoch_grid(training, record.epoch, config, data, work)
             save_training(training, work / CHECKPOINT)
-            ctx.progress("train", record.epoch, config.train.epochs, f"val bce {record.metrics['val/bce']:.2f}")
+            distortion = of_likelihood("bce", config.model.likelihood)
+            note = f"val {distortion} {record.metrics[f'val/{distortion}']:.2f}"
+            ctx.progress("train", record.epoch, config.train.epochs, note)
             tell(record, training.model, work)
         save_trained(training, config, work)
 

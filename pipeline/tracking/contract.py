@@ -93,6 +93,9 @@ class TrackedRun(Protocol):
     def log_epoch(self, step: int, metrics: Mapping[str, float]) -> None:
         """One point on each curve, in one request; a step a curve already has is left out."""
 
+    def log_epochs(self, epochs: Mapping[int, Mapping[str, float]]) -> None:
+        """The same for several steps."""
+
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
         """Final numbers, in one request: at the end of a key's curve, at step 0 where it has none; no number twice."""
 

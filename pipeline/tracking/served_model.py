@@ -22,15 +22,16 @@ from pipeline.models.sampling import decode_means, draw_z, fixed_noise
 
 
 class ConditionalSampler(mlflow.pyfunc.PythonModel):
-    """One image per label and sample: Bernoulli means of p(x|z,c) with z from the prior that it was scored under."""
+    """One image per label and sample: mean images of p(x|z,c) with z from the prior that it was scored under."""
 
     def load_context(self, context: Any) -> None:
         architecture = json.loads(Path(context.artifacts["architecture"]).read_text(encoding="utf-8"))
         self.height, self.width = architecture.pop("height"), architecture.pop("width")
         self.channels = architecture.pop("channels", 1)  # older models are grey
         pixels, classes = architecture.pop("pixels"), architecture.pop("classes")
-        settings = ModelConfig(**architecture | {"hidden": tuple(architecture["hidden"])})
-        self.model = built(settings, pixels=pixels, classes=classes)
+        widths = {name: tuple(value) for name, value in architecture.items() if isinstance(value, list)}
+        shape = pixels // (self.height * self.width), self.height, self.width
+        self.model = built(ModelConfig(**architecture | widths), shape=shape, classes=classes)
         self.model.load_state_dict(load_file(context.artifacts["weights"]))
         self.model.eval()
         fitted = context.artifacts.get("prior")

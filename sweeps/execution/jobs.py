@@ -36,6 +36,8 @@ class JobDone:
 
     job: str
     key: str
+    cpu: str = field(default="", compare=False)
+    """What the CPU calls itself that the job ended on."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class JobStopped:
 
     job: str
     folder: Path
+    cpu: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ class JobFailed:
     again: bool = False
     """Whether it may go through another time although this counts as a result: its worker died or hung too often, or
     the bug is mended. A loss that diverges does so every time."""
+    cpu: str = field(default="", compare=False)
 
 
 Event = EpochDone | JobDone | JobStopped | JobFailed

@@ -7,14 +7,25 @@ job goes on from its last epoch; so is one that hangs. A worker whose driver die
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from pathlib import Path
 
+from pipeline.environment import cpu_model
 from pipeline.store.home import Home
 from sweeps.execution import worker as workers
 from sweeps.execution.jobs import EpochDone, Event, Job, JobDone, JobFailed, JobStopped
-from sweeps.execution.worker import Line, Stopped, Worker, end_all, epoch_done, failure, release_memory, start_worker
+from sweeps.execution.worker import (
+    Line,
+    Pipe,
+    Stopped,
+    Worker,
+    end_all,
+    epoch_done,
+    failure,
+    release_memory,
+    start_worker,
+)
 
 MAX_RESTARTS = 2
 """How often one job may kill or hang its worker before it counts as failed: one that exhausts the memory always
@@ -120,7 +131,7 @@ def ended(times: int, hung: bool, code: int | None) -> str:
     return f"hung {times} times" if hung else f"died {times} times (exit code {code})"
 
 
-def _work(line: Line, home: Home) -> None:
+def _work(line: Pipe, home: Home) -> None:
     """The worker process: jobs in, events out, until the driver closes the connection or dies."""
     from pipeline.runs.execute import set_up_process
 
@@ -130,11 +141,11 @@ def _work(line: Line, home: Home) -> None:
         except (EOFError, OSError):
             return
         set_up_process(job.config.runtime.threads)
-        line.send(_do(job, home, line))
+        line.send(replace(_do(job, home, line), cpu=cpu_model()))
         release_memory()
 
 
-def _do(job: Job, home: Home, line: Line) -> Event:
+def _do(job: Job, home: Home, line: Line) -> JobDone | JobStopped | JobFailed:
     from pipeline.models.architecture import Architecture
     from pipeline.runs.execute import execute
     from pipeline.stages.context import Context

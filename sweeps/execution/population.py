@@ -5,14 +5,26 @@ come in batches. Each job's records, checkpoint, store entry and events are thos
 """
 
 import logging
+from dataclasses import replace
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.environment import cpu_model
 from pipeline.store.home import Home
 from sweeps.execution.jobs import EpochDone, Event, Job, JobDone, JobFailed, JobStopped
 from sweeps.execution.local import MAX_RESTARTS, ended, said_of_hung
-from sweeps.execution.worker import Line, Stopped, Worker, end_all, epoch_done, failure, release_memory, start_worker
+from sweeps.execution.worker import (
+    Line,
+    Pipe,
+    Stopped,
+    Worker,
+    end_all,
+    epoch_done,
+    failure,
+    release_memory,
+    start_worker,
+)
 
 if TYPE_CHECKING:
     from pipeline.models.architecture import Architecture
@@ -97,7 +109,7 @@ class PopulationExecutor:
         self._worker = None
 
 
-def _work(line: Line, home: Home, at_once: int) -> None:
+def _work(line: Pipe, home: Home, at_once: int) -> None:
     """The worker process: batches of jobs in, events out, until the driver closes the connection or dies."""
     from pipeline.runs.execute import set_up_process
 
@@ -139,17 +151,17 @@ def _do(jobs: list[Job], home: Home, line: Line, at_once: int) -> None:
             line.send(failure(job, error))
         return
     for i, (job, ctx) in enumerate(zip(jobs, ctxs, strict=True)):
-        event: Event
+        event: JobDone | JobStopped | JobFailed
         if isinstance(failed.get(i), StoppedError):
             event = JobStopped(job.id, folders[job.id])
         elif i in failed:
             event = failure(job, failed[i])
         else:
             event = _scored(job, ctx, heard.get(job.id, 0), line)
-        line.send(event)
+        line.send(replace(event, cpu=cpu_model()))
 
 
-def _scored(job: Job, ctx: "Context", heard: int, line: Line) -> Event:
+def _scored(job: Job, ctx: "Context", heard: int, line: Line) -> JobDone | JobStopped | JobFailed:
     """The job's stored outcome; epochs that nobody has heard yet, of a training that was in the store, are replayed."""
     from pipeline.runs.execute import execute
 

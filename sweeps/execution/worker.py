@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.errors import CvaePipeError, StudyError
 from sweeps.execution.jobs import EpochDone, Job, JobFailed
@@ -52,14 +52,22 @@ class Beat:
     used: float
 
 
-class Line:
+class Line(Protocol):
+    """What a job speaks to: a pipe to the driver, or what stands for one."""
+
+    def send(self, said: Any, /) -> None: ...
+
+    def recv(self) -> Any: ...
+
+
+class Pipe:
     """A worker's end of its connection; its heartbeat sends beside it."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._sending = threading.Lock()
 
-    def send(self, said: object) -> None:
+    def send(self, said: Any, /) -> None:
         with self._sending:
             self._connection.send(said)
 
@@ -173,7 +181,7 @@ def start_worker(work: Callable[..., None], *arguments: object) -> Worker:
 def _live(connection: Connection, work: Callable[..., None], *arguments: object) -> None:
     """What every worker process runs."""
     _die_with_driver()
-    line = Line(connection)
+    line = Pipe(connection)
 
     def beat() -> None:
         with contextlib.suppress(OSError):  # the driver is gone, and so are we

@@ -44,7 +44,7 @@ def ablation_report(ablation: Ablation) -> Report:
     return Report(
         title=f"Ablation of {config.key}",
         subtitle=(
-            f"{config.base.model.kind} on {config.base.data.name}, {config.base.train.epochs} epochs; "
+            f"{config.base.model.title} on {config.base.data.name}, {config.base.train.epochs} epochs; "
             f"{config.setting} in {values}, {config.seeds} training seeds each; every number is of the test split"
         ),
         sections=(

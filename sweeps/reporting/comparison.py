@@ -41,7 +41,7 @@ def study_comparison_report(comparison: StudyComparison) -> Report:
             Section("What they reached", (Text(answer(comparison), lead=True), reached(comparison))),
             Section("What differs", (differences(comparison),)),
             Section("Fronts", _fronts(comparison)),
-            Section("Images of the choices", images(comparison.choices, titles=comparison.names)),
+            Section("Images of the choices", images(comparison.choices, comparison.pairs, comparison.names)),
             Section("Choices in pairs", (pairs(comparison.pairs, comparison.choices), Text(comparison.pairs.caveat))),
             reproduce_section(command, first),
         ),

@@ -51,7 +51,7 @@ def sweep_report(summary: Summary) -> Report:
     return Report(
         title=f"Sweep {config.name}",
         subtitle=(
-            f"{config.base.model.kind} on {config.base.data.name}, {config.base.train.epochs} epochs a trial; "
+            f"{config.base.model.title} on {config.base.data.name}, {config.base.train.epochs} epochs a trial; "
             f"searched: {space}; objectives: {', '.join(o.name for o in config.objectives)} on validation images"
         ),
         sections=tuple(sections),

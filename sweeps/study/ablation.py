@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.config.digests import digest
 from pipeline.config.flags import flags
-from pipeline.config.settings import RunConfig
+from pipeline.config.settings import RunConfig, keyed
 from pipeline.errors import ConfigError
 from pipeline.store.files import read_json, write_json
 from pipeline.store.home import Home
@@ -83,7 +83,7 @@ def keep_definition(home: Home, config: AblationConfig) -> None:
     def make(work: Path) -> None:
         write_json(work / "definition.json", held)
 
-    home.store.build("ablation", digest("ablation", held), make)
+    home.store.build("ablation", digest("ablation", held | {"base": keyed(held["base"])}), make)
 
 
 def every_ablation(home: Home) -> list[tuple[str, AblationConfig]]:

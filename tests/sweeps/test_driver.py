@@ -798,6 +798,9 @@ class Unrecorded:
     def log_epoch(self, step: int, metrics: dict[str, float]) -> None:
         pass
 
+    def log_epochs(self, epochs: dict[int, dict[str, float]]) -> None:
+        pass
+
     def close(self, status: str, reason: str = "") -> None:
         pass
 

@@ -47,9 +47,12 @@ def _beside(outcome: Outcome, name: str) -> tuple[str, ...]:
             return " ± ", half, " nats (95 % over images)"
         case "bce":
             return " nats; entropy floor ", of("entropy_floor", ".2f")
+        case "distortion":
+            likelihood = outcome.config.model.likelihood
+            return f" nats of a {likelihood.replace('_', ' ')} density; its floor ", of("distortion_floor", ".2f")
         case "kl":
             return (" nats",)
-        case "bce_at_mean":
+        case "bce_at_mean" | "distortion_at_mean":
             return (" nats; z at the mean, not a bound",)
         case "conditional_accuracy":
             low, high = of(f"{base}_low{end}", ".4f"), of(f"{base}_high{end}", ".4f")

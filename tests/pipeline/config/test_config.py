@@ -10,8 +10,17 @@ from hypothesis import strategies as st
 
 from pipeline.config.digests import derive_seed, digest
 from pipeline.config.reading import build_config, read_toml
-from pipeline.config.sections import DATASETS, DEVICES, MODELS, MOST_JUDGES, PRIORS, SCHEDULES
-from pipeline.config.settings import SECTIONS, RunConfig
+from pipeline.config.sections import (
+    ARCHITECTURES,
+    DATASETS,
+    DEVICES,
+    LIKELIHOODS,
+    MODELS,
+    MOST_JUDGES,
+    PRIORS,
+    SCHEDULES,
+)
+from pipeline.config.settings import SECTIONS, RunConfig, keyed
 from pipeline.config.values import added
 from pipeline.errors import ConfigError
 from pipeline.stages.graph import AUDIT, EVALUATE, EXPOST, JUDGE, PANEL, PREPARE, REFERENCE, SCORE, TRAIN, run_key
@@ -43,7 +52,12 @@ VALUES = {
     "model.latent_dim": COUNTS,
     "model.hidden": st.lists(COUNTS, min_size=1, max_size=4),
     "model.condition_encoder": st.booleans(),
+    "model.arch": st.sampled_from(ARCHITECTURES),
+    "model.conv_channels": st.lists(COUNTS, max_size=4),
+    "model.likelihood": st.sampled_from(LIKELIHOODS),
+    "model.learned_prior": st.booleans(),
     "train.beta": st.floats(0, 1e6),
+    "train.free_bits": st.floats(0, 1e6),
     "train.warmup_epochs": st.floats(0, 1e6),
     "train.learning_rate": POSITIVE,
     "train.schedule": st.sampled_from(SCHEDULES),
@@ -155,6 +169,8 @@ BAD = [
     *[("data.dataset", "mnits"), ("model.kind", "gan"), ("runtime.device", "tpu"), ("train.schedule", "linear")],
     *[("model.latent_dim", v) for v in (0, -2)],
     *[("model.hidden", v) for v in ([], [0], [400, -1])],
+    *[("model.arch", "resnet"), ("model.likelihood", "laplace"), ("model.conv_channels", [32, 0])],
+    *[("train.free_bits", v) for v in (-0.1, math.nan, math.inf)],
     *[(f"judge.{n}", 0) for n in ("epochs", "mlp_epochs", "batch_size", "learning_rate", "mlp_learning_rate")],
     *[("judge.learning_rate", math.nan), ("judge.mlp_learning_rate", math.inf)],
     *[("gates.clean", v) for v in (-0.1, 1.1, math.nan)],
@@ -360,6 +376,10 @@ CHANGED = {
     "model.kind": "vae",
     "model.hidden": [401],
     "model.condition_encoder": False,
+    "model.arch": "conv",
+    "model.conv_channels": [32],
+    "model.likelihood": "gaussian",
+    "model.learned_prior": True,
     "train.schedule": "constant",
     "sampling.prior": "mixture",
     "gates.enforce": False,
@@ -421,3 +441,13 @@ def test_a_derived_seed_fits_every_generator_and_depends_on_every_part():
     assert len(seeds) == 400
     assert all(0 <= s < 2**31 for s in seeds)
     assert derive_seed("z", 0, 1) == derive_seed("z", 0, 1)
+
+
+def test_keys_of_plain_settings_leave_out_what_was_added_and_is_as_before():
+    now = RunConfig().flat()
+    added_later = {"model.arch", "model.conv_channels", "model.likelihood", "model.learned_prior", "train.free_bits"}
+    assert set(now) - set(keyed(now)) == added_later
+    changed_ = RunConfig().with_settings({"model.arch": "conv", "model.conv_channels": [8], "train.free_bits": 0.1})
+    assert added_later - set(keyed(changed_.flat())) == {"model.likelihood", "model.learned_prior"}
+    before = RunConfig().with_settings({"train.schedule": "constant"})
+    assert keyed(before.flat())["train.schedule"] == "constant", "which was in such keys from the first"

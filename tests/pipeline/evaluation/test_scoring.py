@@ -21,6 +21,7 @@ from pipeline.evaluation.reference import (
 )
 from pipeline.evaluation.scoring import per_class_table, score_metrics, score_model
 from pipeline.evaluation.thresholds import FEWEST_IMAGES
+from pipeline.models.likelihoods import BERNOULLI
 from pipeline.stages.context import Context
 from pipeline.stages.judge import judge
 from pipeline.store.home import Home
@@ -31,7 +32,7 @@ SCORE = quick_config().score
 class Replay(torch.nn.Module):
     """A "model" that hands out given images of the asked class, each once, in a shuffled order."""
 
-    latent_dim = 2
+    latent_dim, likelihood = 2, BERNOULLI
 
     def __init__(self, images_by_class):
         super().__init__()

@@ -7,6 +7,7 @@ from scipy.stats import kstest
 
 from pipeline.grids import paired_rows, read_grid, save_grid, shown_grid, tile
 from pipeline.models.autoencoder import Autoencoder
+from pipeline.models.likelihoods import BERNOULLI
 from pipeline.models.sampling import (
     balanced_labels,
     conditional_samples,
@@ -27,7 +28,7 @@ def build(kind="cvae", latent_dim=Z):
 class Recorder(torch.nn.Module):
     """A model that keeps what it is asked to decode, and paints its first z."""
 
-    classes, latent_dim = K, Z
+    classes, latent_dim, likelihood = K, Z, BERNOULLI
 
     def __init__(self):
         super().__init__()
