@@ -60,6 +60,11 @@ def runs(incomplete: str) -> list[str]:
     return _held(incomplete, ("run",))
 
 
+def comparable(incomplete: str) -> list[str]:
+    """Names of runs and of studies."""
+    return _held(incomplete, ("study", "run"))
+
+
 def studies(incomplete: str) -> list[str]:
     """Names of studies, which go on under them."""
     return [name for name in _held(incomplete, ("study",)) if not name.startswith("@")]
