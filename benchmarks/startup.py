@@ -46,8 +46,8 @@ def measure(repeats: int) -> dict[str, Any]:
     commands = imports | {name: (COMMAND, *words) for name, words in WAITED.items()}
     found: dict[str, list[float]] = {name: [] for name in commands}
     with tempfile.TemporaryDirectory() as folder:
-        for words in MADE:
-            seconds_of(COMMAND, *words, home=Path(folder))
+        for made in MADE:
+            seconds_of(COMMAND, *made, home=Path(folder))
         for _ in range(repeats + 1):
             for name, words in commands.items():
                 found[name].append(seconds_of(*words, home=Path(folder)))

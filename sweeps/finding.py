@@ -84,11 +84,11 @@ def find_run_key(home: Home, text: str) -> str:
 
 def find_page(home: Home, text: str) -> Path:
     """The report.html that a text means: one that is there, or that of a study, an ablation, a run, a comparison."""
+    if "/" not in text and text != LAST and (home.reports / text / PAGE).exists():
+        return home.reports / text / PAGE
     path = Path(text).expanduser()
     if path.exists() and (path.is_file() or (path / PAGE).exists()):
         return path / PAGE if path.is_dir() else path
-    if text != LAST and (home.reports / text / PAGE).exists():
-        return home.reports / text / PAGE
     pages = sorted(home.reports.glob(f"*/{PAGE}"), key=lambda page: page.stat().st_mtime_ns)
     if text == LAST and pages:
         return pages[-1]

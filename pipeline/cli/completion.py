@@ -6,13 +6,15 @@ Asked at every TAB: it reads names and loads nothing. A home that cannot be read
 from collections.abc import Callable, Iterable
 
 from pipeline.config.flags import OPTIONS
-from pipeline.config.sections import DATASETS, DEVICES, MODELS, PRIORS, SCHEDULES
+from pipeline.config.sections import ARCHITECTURES, DATASETS, DEVICES, LIKELIHOODS, MODELS, PRIORS, SCHEDULES
 from pipeline.config.settings import RunConfig
 from pipeline.store.home import Home
 
 VALUES = {
     "data.dataset": DATASETS,
     "model.kind": MODELS,
+    "model.arch": ARCHITECTURES,
+    "model.likelihood": LIKELIHOODS,
     "train.schedule": SCHEDULES,
     "sampling.prior": PRIORS,
     "runtime.device": DEVICES,
@@ -56,6 +58,11 @@ def things(incomplete: str) -> list[str]:
 def runs(incomplete: str) -> list[str]:
     """Names of runs."""
     return _held(incomplete, ("run",))
+
+
+def comparable(incomplete: str) -> list[str]:
+    """Names of runs and of studies."""
+    return _held(incomplete, ("study", "run"))
 
 
 def studies(incomplete: str) -> list[str]:

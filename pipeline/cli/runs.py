@@ -118,7 +118,7 @@ def compare(
         list[str],
         typer.Argument(
             help="Runs: names, beginnings, keys, folders of reports, @last, @best; or studies.",
-            autocompletion=completion.runs,
+            autocompletion=completion.comparable,
         ),
     ],
     markdown_: Annotated[bool, typer.Option("--markdown", help="A markdown table on stdout.")] = False,
@@ -126,16 +126,20 @@ def compare(
     json_: Json = False,
 ) -> None:
     """Compare finished runs on the same noise, as pairs; or studies: fronts, hypervolume, choices, what differs."""
+    from pipeline.runs.stored import name_in
     from sweeps.finding import find_run_key, study_names
 
     home = Home.from_environment()
     if json_ and markdown_:
         raise ConfigError("--json and --markdown are two forms of one answer; give one of them")
-    if set(runs) <= set(study_names(home)):
+    named = [name_in(home, text) for text in runs]
+    if set(named) <= set(study_names(home)):
         with refusals_in_one_line():
-            _compare_studies(home, runs, markdown_=markdown_, html=html, json_=json_)
+            _compare_studies(home, named, markdown_=markdown_, html=html, json_=json_)
         return
     keys = [find_run_key(home, name) for name in runs]  # known at once; what follows loads for seconds
+    if twice := [name for name, key in zip(runs, keys, strict=True) if keys.count(key) > 1]:
+        say(f"note: {' and '.join(twice)} are one run, held against itself")
     from pipeline.cli.terminal.tables import show_comparison
     from pipeline.runs.comparison import compare_runs, markdown
     from pipeline.runs.outcome import load_outcome

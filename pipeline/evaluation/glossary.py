@@ -179,8 +179,14 @@ def in_words(metric: Metric) -> str:
         before = [METRICS[name] for name in names[: names.index(metric.name)]]
         meant = next(m for m in reversed(before) if not m.meaning.startswith(LEANING))
         meaning = f"of {meant.name} ({meant.meaning}), {meaning}"
-    unit = UNITS.get(metric.unit, "a plain number")
-    return f"{meaning[0].upper()}{meaning[1:]}. {BETTER[metric.better]}; {unit}."
+    base = metric.name.removesuffix("_expost")
+    if base != metric.name and meaning.startswith(f"{base} with"):
+        meaning = f"{METRICS[base].meaning}; here with z from the prior fitted after training"
+    first = meaning.partition(" ")[0]
+    if first not in METRICS:  # names stay as they are written
+        meaning = meaning[0].upper() + meaning[1:]
+    unit = UNITS.get(metric.unit, "a number without a unit")
+    return f"{meaning}. {BETTER[metric.better]}; {unit}."
 
 
 DECORATION = re.compile(r"^(?:(?:train|val|test|rung)/|[AB] )|\s*[↑↓]$")

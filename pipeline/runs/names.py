@@ -21,6 +21,8 @@ from pipeline.store.files import read_json
 from pipeline.store.home import Home
 
 LETTERS = {
+    "model.arch": "",
+    "model.likelihood": "",
     "train.beta": "beta",
     "model.latent_dim": "z",
     "model.hidden": "h",

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline import plots
-from pipeline.evaluation.reference import FEWEST_IMAGES
+from pipeline.evaluation.thresholds import FEWEST_IMAGES
 from pipeline.reporting.blocks import Block, Figure, Section, Table, Text
 from pipeline.reporting.citation import Phrase, cited
 from pipeline.runs.outcome import Outcome
