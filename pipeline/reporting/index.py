@@ -113,6 +113,12 @@ def write_index(reports: Path) -> Path:
     return path
 
 
+def refresh_index(reports: Path) -> None:
+    """The same where reports have come or gone, and there is one or something for one."""
+    if (reports / INDEX).exists() or any(reports.glob("*/report.html")):
+        write_index(reports)
+
+
 def entries(reports: Path) -> list[Entry]:
     """Every report of a folder, the newest first."""
     found = [_entry(page.parent) for page in sorted(reports.glob("*/report.html"))]

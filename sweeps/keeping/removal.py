@@ -13,6 +13,7 @@ from typing import Any
 import optuna
 
 from pipeline.errors import ConfigError, HomeError
+from pipeline.reporting.index import refresh_index
 from pipeline.runs.needs import Entry
 from pipeline.runs.stored import find_run_key
 from pipeline.stages.graph import STAGES, judge_part
@@ -116,6 +117,7 @@ def _finish(removal: Removal) -> None:
     if sqlite_file(home) is not None:
         forget(home, facts["records"], facts["models"])
     removal.finish()
+    refresh_index(home.reports)
 
 
 # ---- rm ------------------------------------------------------------------------------------------------------------
@@ -220,7 +222,8 @@ def plan_collection(home: Home, *, days: float = KEPT_DAYS) -> Plan:
     paths += [(f"{path.name}: damaged, replaced", path) for path in sorted((home.store.root / "damaged").glob("*"))]
     paths += [("torn file", path) for path in _torn(home)]
     trashed: list[str] = []
-    if (database := sqlite_file(home)) == home.mlruns / "mlflow.db":  # another one does not know all of this home's
+    database = home.mlruns / "mlflow.db"
+    if sqlite_file(home) == database:  # another one does not know all of this home's
         trashed = [run.id for run in records(home) if run.deleted]
         gone = [folder for folder in orphaned_artifacts(home, database) if _age(folder) > days * DAY]
         gone += artifact_folders(home, trashed)

@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from pipeline.errors import CvaePipeError, PackError
+from pipeline.reporting.index import refresh_index
 from pipeline.runs.needs import entry
 from pipeline.store.files import read_json, sha256, write_json
 from pipeline.store.home import Home
@@ -100,6 +101,7 @@ def unpack(
             made = _take_in(home, aside, name)
             ids = _record(home, tracker, aside, name, pack_key)
             restore_study(home, name, json.loads(renamed(json.dumps(document), ids)))
+            refresh_index(home.reports)
             if ids:
                 _register(home, tracker, name, ids, say)
         finally:
