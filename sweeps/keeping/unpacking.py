@@ -247,18 +247,21 @@ def _place_in_home(place: str) -> Path:
 
 def _check_study(aside: Path, name: str, document: dict[str, Any], path: Path) -> None:
     """Whether what is there is this study and nothing else, and every result what its manifest says."""
-    packed = Home(aside / HOME, aside / HOME / "data")
     try:
-        restore_study(packed, name, document)
-        check_runs(read_json(aside / HOME / RUNS))
-        holdings = Holdings(packed)
-        needed = set(holdings.studies[name].needs)
+        _look_over(Home(aside / HOME, aside / HOME / "data"), name, document, path)
+    except PackError:
+        raise
     except CvaePipeError as error:
         raise PackError(f"{path}: {error}") from None
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise PackError(
-            f"{path}: the ledger of study {name} makes no sense ({type(error).__name__}: {error})"
-        ) from None
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise PackError(f"{path}: study {name} in it makes no sense ({error!r})") from None
+
+
+def _look_over(packed: Home, name: str, document: dict[str, Any], path: Path) -> None:
+    restore_study(packed, name, document)
+    check_runs(read_json(packed.root / RUNS))
+    holdings = Holdings(packed)
+    needed = set(holdings.studies[name].needs)
     for run in holdings.runs.values():
         if run.split == "test" and entry("run", run.key) in needed:
             needed.add(entry("opened", opened_key(run.config)))
