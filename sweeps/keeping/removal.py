@@ -153,8 +153,8 @@ def plan_removal(home: Home, names: Sequence[str]) -> Plan:
     own = {e for holding in going for e in holding.needs if e[0] not in SHARED | RECORDS}
     paths = list(_paths(holdings, own - needed))
     paths += [(f"report {folder.name}", folder) for holding in going for folder in holding.reports]
-    found = [] if all(holding.kind == "report" for holding in going) else records(home)
-    recorded = [run for holding in going for run in _records(holdings, found, holding)]
+    everything = [] if all(holding.kind == "report" for holding in going) else records(home)
+    recorded = [run for holding in going for run in _records(holdings, everything, holding)]
     paths += [
         (f"MLflow's files of {_called(recorded, f.name)}", f) for f in artifact_folders(home, [r.id for r in recorded])
     ]
