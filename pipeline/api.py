@@ -683,9 +683,7 @@ def remove(names: Iterable[str], *, dry_run: bool = True, home: Home | None = No
     finish_pending(home)
     if dry_run:
         return plan_removal(home, names)
-    plan = carried_out(home, lambda: plan_removal(home, names))
-    _write_index(home)
-    return plan
+    return carried_out(home, lambda: plan_removal(home, names))
 
 
 def collect(*, days: float = 7, dry_run: bool = True, home: Home | None = None) -> "RemovalPlan":
@@ -724,17 +722,7 @@ def unpack(path: Path, *, most_gb: float = 20, home: Home | None = None, say: Sa
     home = home or Home.from_environment()
     home.check_writable()
     with working(home, f"unpack {path.name}"):
-        found = take_in(home, path, connect=lambda: connect(home, say=say), most_gb=most_gb, say=say)
-        _write_index(home)
-        return found
-
-
-def _write_index(home: Home) -> None:
-    """The page over all reports, where there are any."""
-    from pipeline.reporting.index import INDEX, write_index
-
-    if (home.reports / INDEX).exists() or any(home.reports.glob("*/report.html")):
-        write_index(home.reports)
+        return take_in(home, path, connect=lambda: connect(home, say=say), most_gb=most_gb, say=say)
 
 
 # ---- what they share -----------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from typing import Any
 import optuna
 
 from pipeline.errors import ConfigError, HomeError
+from pipeline.reporting.index import refresh_index
 from pipeline.runs.needs import Entry
 from pipeline.runs.stored import name_in
 from pipeline.stages.graph import STAGES, judge_part
@@ -117,6 +118,7 @@ def _finish(removal: Removal) -> None:
     if sqlite_file(home) is not None:
         forget(home, facts["records"], facts["models"])
     removal.finish()
+    refresh_index(home.reports)
 
 
 # ---- rm ------------------------------------------------------------------------------------------------------------
@@ -156,8 +158,8 @@ def plan_removal(home: Home, names: Sequence[str]) -> RemovalPlan:
     own = {e for holding in going for e in holding.needs if e[0] not in SHARED | RECORDS}
     paths = list(_paths(holdings, own - needed))
     paths += [(f"report {folder.name}", folder) for holding in going for folder in holding.reports]
-    found = [] if all(holding.kind == "report" for holding in going) else records(home)
-    recorded = [run for holding in going for run in _records(holdings, found, holding)]
+    everything = [] if all(holding.kind == "report" for holding in going) else records(home)
+    recorded = [run for holding in going for run in _records(holdings, everything, holding)]
     paths += [
         (f"MLflow's files of {_called(recorded, f.name)}", f) for f in artifact_folders(home, [r.id for r in recorded])
     ]
@@ -225,7 +227,8 @@ def plan_collection(home: Home, *, days: float = KEPT_DAYS) -> RemovalPlan:
     paths += [(f"{path.name}: damaged, replaced", path) for path in sorted((home.store.root / "damaged").glob("*"))]
     paths += [("torn file", path) for path in _torn(home)]
     trashed: list[str] = []
-    if (database := sqlite_file(home)) == home.mlruns / "mlflow.db":  # another one does not know all of this home's
+    database = home.mlruns / "mlflow.db"
+    if sqlite_file(home) == database:  # another one does not know all of this home's
         trashed = [run.id for run in records(home) if run.deleted]
         gone = [folder for folder in orphaned_artifacts(home, database) if _age(folder) > days * DAY]
         gone += artifact_folders(home, trashed)
