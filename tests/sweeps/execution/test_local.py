@@ -328,12 +328,15 @@ def test_a_worker_that_hangs_is_named_and_replaced_and_its_job_ends_with_the_sam
 
 def test_a_worker_that_waits_for_a_lock_moves_and_one_that_waits_for_a_file_system_does_not(tmp_path, monkeypatch):
     """Neither says anything; the first asks again and again, the second is in the hands of the system."""
-    monkeypatch.setattr(workers, "STILL_SECONDS", 8 * workers.BEAT_SECONDS)
     pipe = tmp_path / "nobody-writes"
     os.mkfifo(pipe)
     with FileLock(tmp_path / "held.lock"):
         waiting = [start_worker(_wait_for_lock, tmp_path / "held.lock"), start_worker(_read, pipe)]
         try:
+            assert wait_until(lambda: [w.listen() for w in waiting] and all(w._used for w in waiting), seconds=60)
+            monkeypatch.setattr(workers, "STILL_SECONDS", 6 * workers.BEAT_SECONDS)
+            for worker in waiting:
+                worker.still = 0.0
             assert wait_until(lambda: [w.listen() for w in waiting] and any(w.hung for w in waiting), seconds=60)
             assert [w.hung for w in waiting] == [False, True]
         finally:
