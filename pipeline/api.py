@@ -39,9 +39,10 @@ if TYPE_CHECKING:
     from sweeps.progress import SweepView
     from sweeps.study.ablation import AblationConfig
     from sweeps.study.config import StudyConfig
+    from sweeps.sync import Synced
 
 EXPERIMENT = "cvae-pipe"
-"""MLflow's experiment."""
+"""MLflow's experiment, unless another is named."""
 
 Say = Callable[[str], None]
 Progress = Callable[[str, int, int, str], None]
@@ -140,6 +141,7 @@ def run(
     config: RunConfig,
     *,
     home: Home | None = None,
+    experiment: str | None = None,
     force: bool = False,
     say: Say = _silent,
     progress: Progress = _silent,
@@ -154,18 +156,23 @@ def run(
 
     ctx = open_context(config, home, say=say, progress=progress)
     ctx.force.update(s.name for s in STAGES if force and not s.shared)
-    result = experiments.run(ctx, lambda: connect(ctx.home, say=say))
+    result = experiments.run(ctx, lambda: connect(ctx.home, experiment, say=say))
     return Run(result.outcome, ctx.home, result.run_id)
 
 
 def baselines(
-    config: RunConfig, *, home: Home | None = None, say: Say = _silent, progress: Progress = _silent
+    config: RunConfig,
+    *,
+    home: Home | None = None,
+    experiment: str | None = None,
+    say: Say = _silent,
+    progress: Progress = _silent,
 ) -> "list[Baseline]":
     """ae, vae and cvae trained under one configuration, and the MLP classifier beside them; a row each."""
     from pipeline.experiments.baselines import baselines as train_all
 
     ctx = open_context(config, home, say=say, progress=progress)
-    return train_all(ctx, lambda: connect(ctx.home, say=say))
+    return train_all(ctx, lambda: connect(ctx.home, experiment, say=say))
 
 
 def load_run(name: str, *, home: Home | None = None) -> Run:
@@ -298,6 +305,7 @@ def sweep(
     executor: str = "auto",
     timeout: float | None = None,
     home: Home | None = None,
+    experiment: str | None = None,
     say: Say = _silent,
     progress: Progress = _silent,
     on_update: "Callable[[SweepView], None]" = _silent,
@@ -322,7 +330,7 @@ def sweep(
         study,
         trials=trials,
         closing=Closing(final_seeds, preferences(tuple(prefer), study.objectives), judges),
-        connect=lambda: connect(ctx.home, say=say),
+        connect=lambda: connect(ctx.home, experiment, say=say),
         make_executor=placement.make,
         workers=placement.workers,
         timeout=timeout * 60 if timeout is not None else None,
@@ -373,6 +381,7 @@ def ablate(
     workers: int | None = None,
     executor: str = "auto",
     home: Home | None = None,
+    experiment: str | None = None,
     say: Say = _silent,
     progress: Progress = _silent,
     on_state: Callable[[str, str], None] = _silent,
@@ -386,7 +395,7 @@ def ablate(
     return drive(
         ctx,
         grid,
-        connect=lambda: connect(ctx.home, say=say),
+        connect=lambda: connect(ctx.home, experiment, say=say),
         make_executor=place(kind, workers=n_workers, at_once=len(grid.cells())).make,
         on_state=on_state,
     )
@@ -423,6 +432,27 @@ def rebuild_report(name: str, *, home: Home | None = None) -> Path:
     from pipeline.runs.outcome import load_outcome
 
     return write_run_report(load_outcome(home, key), home)
+
+
+def sync(
+    names: Iterable[str] = (),
+    *,
+    everything: bool = False,
+    home: Home | None = None,
+    experiment: str | None = None,
+    say: Say = _silent,
+    progress: Progress = _silent,
+) -> "Synced":
+    """Record in MLflow what it lacks: of everything in the home, or of these studies, ablations and runs.
+
+    `everything` goes over runs that it has as finished, too. Nothing is trained, and nothing is recorded twice.
+    """
+    from sweeps.sync import sync as record
+
+    home = home or Home.from_environment()
+    home.check_writable()
+    tracker = connect(home, experiment, say=say)
+    return record(home, tracker, names=tuple(names), again=everything, say=say, progress=progress)
 
 
 def home_status(home: Home | None = None) -> dict[str, Any]:
@@ -470,11 +500,20 @@ def open_context(
     return Context(config, home, say=say, progress=progress, force=force or set())
 
 
-def connect(home: Home, *, say: Say = _silent) -> "MlflowTracker":
+def experiment_name(asked: str | None = None) -> str:
+    """MLflow's experiment: the one asked for, or $MLFLOW_EXPERIMENT_NAME, or cvae-pipe."""
+    name = (asked if asked is not None else os.environ.get("MLFLOW_EXPERIMENT_NAME", "")).strip()
+    if asked is not None and not name:
+        raise ConfigError("--experiment is empty; it must be a name")
+    return name or EXPERIMENT
+
+
+def connect(home: Home, experiment: str | None = None, *, say: Say = _silent) -> "MlflowTracker":
     """The home's tracker; its warnings are said."""
     from pipeline.tracking import MlflowTracker
 
-    return MlflowTracker.connect(home, EXPERIMENT, on_warning=lambda text: say(f"warning: {text}"))
+    name = experiment_name(experiment)
+    return MlflowTracker.connect(home, name, on_warning=lambda text: say(f"warning: {text}"))
 
 
 def _workers(asked: int | None) -> int:

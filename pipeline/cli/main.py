@@ -19,7 +19,7 @@ INTERRUPTED = 130
 COMMANDS = (
     *(stages.prepare, stages.train, stages.evaluate, stages.score, stages.audit),
     *(runs.run, sweeps.sweep, runs.baselines, sweeps.ablate),
-    *(status.status, reports.report, reports.verify, runs.compare, ui.ui),
+    *(status.status, reports.report, reports.verify, runs.compare, ui.ui, ui.sync),
 )
 """In the order of --help."""
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import Audit, Force, Json, configured, examples
+from pipeline.cli.options import Audit, Experiment, Force, Json, configured, examples
 from pipeline.cli.session import print_json, refusals_in_one_line, say, session, show_metrics, suggest
 from pipeline.config.settings import RunConfig
 from pipeline.store.home import Home
@@ -17,12 +17,14 @@ from pipeline.store.home import Home
     "cvae-pipe run --set train.warmup_epochs=5 --json",
 )
 @configured()
-def run(config: RunConfig, *, audit: Audit = None, force: Force = False, json_: Json = False) -> None:
+def run(
+    config: RunConfig, *, audit: Audit = None, force: Force = False, experiment: Experiment = None, json_: Json = False
+) -> None:
     """All stages for one configuration, recorded in MLflow, with a report."""
     from pipeline import api
 
     with session() as progress:
-        result = api.run(config, force=force, say=progress.say, progress=progress.update)
+        result = api.run(config, experiment=experiment, force=force, say=progress.say, progress=progress.update)
         if json_:
             print_json(result.document())
             return
@@ -37,14 +39,14 @@ def run(config: RunConfig, *, audit: Audit = None, force: Force = False, json_: 
 
 @examples("cvae-pipe baselines", "cvae-pipe baselines --dataset digits --json")
 @configured(leave_out=("model.kind", "train.beta"))
-def baselines(config: RunConfig, *, json_: Json = False) -> None:
+def baselines(config: RunConfig, *, experiment: Experiment = None, json_: Json = False) -> None:
     """Train ae, vae and cvae under one configuration; show them beside the MLP classifier."""
     from pipeline import api
     from pipeline.cli.terminal.tables import show_table
     from pipeline.experiments.baselines import baseline_table
 
     with session() as progress:
-        rows = api.baselines(config, say=progress.say, progress=progress.update)
+        rows = api.baselines(config, experiment=experiment, say=progress.say, progress=progress.update)
     if json_:
         print_json({"baselines": [row.document() for row in rows]})
         return

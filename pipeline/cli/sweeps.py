@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli.options import Audit, ExecutorName, Json, Sets, Workers, configured, examples
+from pipeline.cli.options import Audit, ExecutorName, Experiment, Json, Sets, Workers, configured, examples
 from pipeline.cli.session import print_json, say, session, short, suggest
 from pipeline.config.sections import JUDGES
 from pipeline.config.settings import RunConfig
@@ -71,6 +71,7 @@ def sweep(
     space_table: dict[str, Any],
     executor: ExecutorName = "auto",
     audit: Audit = None,
+    experiment: Experiment = None,
     json_: Json = False,
 ) -> None:
     """Search beta, latent size and learning rate; re-train the best balance; report on it."""
@@ -102,6 +103,7 @@ def sweep(
                 workers=workers,
                 executor=executor,
                 timeout=timeout,
+                experiment=experiment,
                 say=progress.say,
                 progress=progress.update,
                 on_update=display.update,
@@ -133,6 +135,7 @@ def ablate(
     config: RunConfig,
     executor: ExecutorName = "auto",
     audit: Audit = None,
+    experiment: Experiment = None,
     json_: Json = False,
 ) -> None:
     """Vary one setting over values and training seeds; say what it does, and how sure that is."""
@@ -145,6 +148,7 @@ def ablate(
             grid,
             workers=workers,
             executor=executor,
+            experiment=experiment,
             say=progress.say,
             progress=progress.update,
             on_state=display.update,

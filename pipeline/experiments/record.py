@@ -31,6 +31,7 @@ def data_info(config: RunConfig, facts: dict[str, Any]) -> DatasetInfo:
         source=SOURCES[config.data.dataset].origin,
         shape=(facts["images"]["train"], *facts["shape"]),
         classes=facts["classes"],
+        splits=facts["images"],
     )
 
 

@@ -15,6 +15,8 @@ from sweeps.study.storage import open_study, quiet_optuna, readable, storage
 
 RUNGS = "rungs"
 """What a trial is worth at each rung that it has passed: {epoch: values of the objectives, in their order}."""
+DETAILS = "traceback"
+"""Why a trial failed, in full, where that is a bug of ours."""
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import mlflow_client, quick_config
+from helpers import mlflow_client, mlflow_contents, quick_config
 
 from pipeline import tracking
 from pipeline.api import Run
@@ -28,6 +28,7 @@ from sweeps.study.closing import Closing
 from sweeps.study.config import StudyConfig
 from sweeps.study.objective import chosen
 from sweeps.study.space import DEFAULT_SPACE, build_space
+from sweeps.sync import sync
 from sweeps.tracked import TrackedJobs
 
 CONFIG = StudyConfig('it\'s a "study"', quick_config(train__epochs=2), DEFAULT_SPACE, chosen((), "cvae", "standard"))
@@ -279,3 +280,48 @@ def test_labels_can_be_a_frame_of_any_integer_type():
     assert sampler._labels(frame).tolist() == [2, 0]
     with pytest.raises(ValueError, match=r"label -1 is not one of 0 \.\. 2"):
         sampler._labels(pd.DataFrame({"label": [-1]}))
+
+
+# ------------------------------------------------------------------------------------- a tracker that knows nothing
+
+
+def forget(home: Home) -> None:
+    """Leave the home without MLflow's side."""
+    (home.mlruns / "mlflow.db").unlink()
+    shutil.rmtree(home.mlruns / "artifacts")
+
+
+def test_an_empty_database_is_told_everything_there_was(copy, warm_root):
+    home, _ = copy
+    original = mlflow_contents(home)
+    began = {run.data.tags["run_key"]: run.info.start_time for run in runs_of(home, "tags.trial LIKE '%'")}
+    forget(home)
+    shutil.copy(warm_root / "mlruns" / "mlflow.db", home.mlruns)
+    done = synced(home)
+    assert (len(done.recorded), done.present, done.skipped) == (len(original["runs"]), 0, {})
+    again = mlflow_contents(home)
+    for kind in ("experiment", "models"):
+        assert again[kind] == original[kind]
+    assert again["runs"].keys() == original["runs"].keys()
+    for key, run in original["runs"].items():
+        for what, value in run.items():
+            assert again["runs"][key][what] == value, (key, what)
+    for run in runs_of(home, "tags.trial LIKE '%'"):  # when it was trained, not when it was recorded
+        assert abs(run.info.start_time - began[run.data.tags["run_key"]]) < 5000
+    told = synced(home)
+    assert (told.recorded, told.present) == ([], len(original["runs"]))
+
+
+def test_what_one_run_lacks_is_made_up_for(copy):
+    home, _ = copy
+    original = mlflow_contents(home)
+    client = mlflow_client(home)
+    [first, *_] = runs_of(home, "tags.trial = '0'")
+    client.delete_run(first.info.run_id)
+    assert synced(home).recorded == [f"{CONFIG.name}: trial 00", CONFIG.name]
+    assert mlflow_contents(home) == original
+
+
+def synced(home: Home, **options):
+    tracker = MlflowTracker.connect(home, "cvae-pipe", on_warning=pytest.fail)
+    return sync(home, tracker, **options)
