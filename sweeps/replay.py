@@ -28,6 +28,8 @@ def record_trial(jobs: TrackedJobs, config: StudyConfig, trial: FrozenTrial) -> 
         if not is_whole(jobs.ctx.home, key):
             return None
         run = open_trial(jobs, config, trial)
+        if not run.finished:
+            _log_rungs(run, config, trial)
         jobs.record(run, load_outcome(jobs.ctx.home, key), ended=_seconds(trial.datetime_complete))
         return run
     if trial.state not in UNSUCCESSFUL:
@@ -43,8 +45,7 @@ def record_trial(jobs: TrackedJobs, config: StudyConfig, trial: FrozenTrial) -> 
         folder = home.store.partial("train", key)
     for record in kept_history(folder):
         run.log_epoch(record.epoch, record.metrics)
-    for epoch, values in facts.get(RUNGS, {}).items():
-        run.log_epoch(int(epoch), rung_metrics(config, values))
+    _log_rungs(run, config, trial)
     if trial.state == TrialState.PRUNED:
         log_epoch_grids(run, epoch_grids(folder))
     elif DETAILS in facts:
@@ -62,6 +63,11 @@ def open_trial(
     settings = config.trial_config(n, FixedTrial(trial.params))
     began = _seconds(trial.datetime_start)
     return jobs.open_run(settings, "val", title, {"trial": str(n)}, started=began, ended=ended)
+
+
+def _log_rungs(run: TrackedRun, config: StudyConfig, trial: FrozenTrial) -> None:
+    for epoch, values in trial.user_attrs.get(RUNGS, {}).items():
+        run.log_epoch(int(epoch), rung_metrics(config, values))
 
 
 def rung_metrics(config: StudyConfig, values: list[float]) -> dict[str, float]:

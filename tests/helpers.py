@@ -239,3 +239,13 @@ def mlflow_contents(home: Home, experiment: str = "cvae-pipe") -> dict[str, Any]
     assert len(by_key) == len(runs), "a run is there twice"
     tags = {plain(key): plain(value) for key, value in found.tags.items()}
     return {"runs": by_key, "experiment": tags, "models": models}
+
+
+def assert_same_contents(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Two `mlflow_contents` are equal; else the first thing that differs is shown, not all of it."""
+    assert found["runs"].keys() == expected["runs"].keys()
+    for key, run in expected["runs"].items():
+        for what, value in run.items():
+            assert found["runs"][key][what] == value, (run["name"], what)
+    for what in ("experiment", "models"):
+        assert found[what] == expected[what]

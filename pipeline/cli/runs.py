@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.options import Audit, Experiment, Force, Json, configured, examples
-from pipeline.cli.session import print_json, refusals_in_one_line, say, session, show_metrics, suggest
+from pipeline.cli.session import print_json, refusals_in_one_line, say, session, show_metrics, suggest, ui_of
 from pipeline.config.settings import RunConfig
 from pipeline.store.home import Home
 
@@ -34,7 +34,7 @@ def run(
         for sentence in result.document()["cautions"]:
             say(f"beware: {sentence}")
         show_metrics(result.metrics, {"report": str(result.report)})
-        suggest("cvae-pipe ui", "cvae-pipe compare RUN RUN", "cvae-pipe sweep --trials 40")
+        suggest(ui_of(experiment), "cvae-pipe compare RUN RUN", "cvae-pipe sweep --trials 40")
 
 
 @examples("cvae-pipe baselines", "cvae-pipe baselines --dataset digits --json")

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,6 +77,11 @@ def say(text: str) -> None:
 def suggest(*commands: str) -> None:
     """The next useful commands: the last line of a command."""
     say("next: " + "   or   ".join(commands))
+
+
+def ui_of(experiment: str | None) -> str:
+    """The command that shows what was recorded, in the experiment that was asked for."""
+    return f"cvae-pipe ui --experiment {shlex.quote(experiment)}" if experiment else "cvae-pipe ui"
 
 
 def short(path: Path) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.cli.options import Audit, ExecutorName, Experiment, Json, Sets, Workers, configured, examples
-from pipeline.cli.session import print_json, say, session, short, suggest
+from pipeline.cli.session import print_json, say, session, short, suggest, ui_of
 from pipeline.config.sections import JUDGES
 from pipeline.config.settings import RunConfig
 
@@ -116,7 +116,7 @@ def sweep(
         say(f"{found.summary.finished} of {trials} trials are finished; the same command goes on")
     say(f"report: {found.report}")
     if found.best:
-        suggest(f"cvae-pipe run --config {short(found.best)}", "cvae-pipe ui")
+        suggest(f"cvae-pipe run --config {short(found.best)}", ui_of(experiment))
 
 
 @examples(
@@ -159,4 +159,4 @@ def ablate(
     for claim, verdict in result.claims.items():
         say(f"{claim}: {verdict}")
     say(f"report: {report}")
-    suggest("cvae-pipe ui")
+    suggest(ui_of(experiment))

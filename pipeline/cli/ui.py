@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.options import Experiment, Json, examples
-from pipeline.cli.session import print_json, refusals_in_one_line, say, session, suggest
+from pipeline.cli.session import print_json, refusals_in_one_line, say, session, suggest, ui_of
 from pipeline.errors import ConfigError
 from pipeline.evaluation.catalog import METRICS
 from pipeline.store.home import Home
@@ -80,7 +80,7 @@ def sync(
         say(f"recorded: {name}")
     skipped = f", {len(done.skipped)} could not be recorded" if done.skipped else ""
     say(f"{len(done.recorded)} runs recorded, {done.present} were there{skipped}")
-    suggest("cvae-pipe ui")
+    suggest(ui_of(experiment))
 
 
 def links(

@@ -19,7 +19,8 @@ class Limits:
     """What one store holds, as far as it is known: learned by trying, said once."""
 
     def __init__(self, on_warning: Callable[[str], None]) -> None:
-        self.tag_sizes, self.param_sizes = TAG_SIZES, PARAM_SIZES
+        self.tag_sizes: tuple[int, ...] = TAG_SIZES
+        self.param_sizes: tuple[int, ...] = PARAM_SIZES
         self._on_warning = on_warning
         self._warned = False
 
