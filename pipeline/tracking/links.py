@@ -117,9 +117,16 @@ def _links(
         links["view"] = view_url(base, where, parent)
         links["classes"] = view_url(base, where, parent, TABLES)
     links["study"] = f"{run_url(base, where, parent)}?{urlencode(TRAINING)}"
-    if any(file.path == REPORT for file in client.list_artifacts(parent)):
+    if _has_report(parents[0].info.artifact_uri, client.tracking_uri):
         links["report"] = artifact_url(base, where, parent, REPORT)
     name = registered_name(parents[0].data.tags.get("study", ""))
     if client.search_registered_models(f"name = '{name}'"):
         links["model"] = model_url(base, name)
     return links
+
+
+def _has_report(artifacts: str, uri: str) -> bool:
+    """Whether a run's artifacts hold its report. MLflow's own listing asks for what servers before 3.0 do not know."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    return any(file.path == REPORT for file in get_artifact_repository(artifacts, tracking_uri=uri).list_artifacts())

@@ -23,7 +23,7 @@ from pipeline.tracking.limits import CUT
 pytestmark = [pytest.mark.soak, pytest.mark.network, pytest.mark.timeout(600)]
 
 FOLDER = Path(os.environ.get("CVAE_PIPE_MLFLOW_SERVERS") or Path(__file__).parents[3] / ".mlflow-servers")
-VERSIONS = {"2.0.1": (5000, 500), "2.22.5": (5000, 6000), "3.5.1": (8000, 6000)}
+VERSIONS = {"2.0.1": (5000, 500), "2.22.5": (8000, 6000), "3.5.1": (8000, 6000)}
 """Characters that a server holds of a tag and of a parameter; 2.0.1 is the oldest that installs on Python 3.11."""
 BEFORE_DATASETS = ("2.0.1",)
 IMAGE = np.arange(64, dtype=np.uint8).reshape(8, 8)
@@ -79,6 +79,15 @@ def curve(tracker: MlflowTracker, run_id: str, key: str) -> list[tuple[int, floa
     return [(m.step, m.value) for m in tracker.client.get_metric_history(run_id, key)]
 
 
+def files(tracker: MlflowTracker, run_id: str, folder: str | None = None) -> set[str]:
+    """Artifacts of a run; MLflow's own listing asks old servers for what they do not know."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    address = tracker.client.get_run(run_id).info.artifact_uri
+    found = get_artifact_repository(address, tracking_uri=tracker.client.tracking_uri).list_artifacts(folder)
+    return {file.path for file in found}
+
+
 def test_a_run_arrives_whole_is_found_again_and_adds_nothing_when_repeated(tracked, home):
     version, tracker, warned = tracked
     parent = tracker.open_run(RunSpec("study", "s1", {"beta": 4.0}, {"kind": "study"}, dataset=DATASET))
@@ -99,8 +108,8 @@ def test_a_run_arrives_whole_is_found_again_and_adds_nothing_when_repeated(track
     assert stored.info.status == "FINISHED"
     assert curve(tracker, run.id, "train/loss") == [(1, 1.0), (2, 1 / 2), (3, 1 / 3)]
     assert curve(tracker, run.id, "test/accuracy") == [(0, 0.5)]
-    assert {f.path for f in client.list_artifacts(run.id)} == {"images", "notes", "per_class.json"}
-    assert len(client.list_artifacts(run.id, "images")) == 2
+    assert files(tracker, run.id) == {"images", "notes", "per_class.json"}
+    assert len(files(tracker, run.id, "images")) == 2
     assert Path(client.download_artifacts(run.id, "notes/a.txt")).read_text() == "x"
     tracker.tag_children(parent.id, ("front",), {"t1": {"front": "true"}})
     assert client.get_run(run.id).data.tags["front"] == "true"
