@@ -30,13 +30,13 @@ class Baseline:
 
     system: str
     bce: float | None = None
-    distortion: float | None = None
     kl: float | None = None
     neg_elbo: float | None = None
     conditional_accuracy: float | None = None
     neg_elbo_expost: float | None = None
     conditional_accuracy_expost: float | None = None
     classifier_accuracy: float | None = None
+    distortion: float | None = None
     outcome: Outcome | None = field(default=None, repr=False, compare=False)
     """The run that the numbers are of, which a report cites."""
 
