@@ -110,7 +110,7 @@ def _notes(found: dict[str, Any]) -> list[str]:
     lines += [f"damaged: {s}; `cvae-pipe verify` checks what a report rests on" for s in found["unreadable"]]
     if found["set_aside"]:
         lines.append(f"set aside: {len(found['set_aside'])} damaged results, built anew: {found['damaged_at']}")
-    opened = ", ".join(f"{data} {n} times" for data, n in found["opened"].items())
+    opened = ", ".join(f"{data} {n} time{'s' * (n != 1)}" for data, n in found["opened"].items())
     if opened:
         lines.append(f"test opened: {opened}")
     used = ", ".join(f"{place} {size / 2**20:,.0f} MB" for place, size in found["bytes"].items() if size)

@@ -127,7 +127,12 @@ def described(config: RunConfig, split: str) -> str:
         own.pop(name, None)
     data = _word(config.data.name) or "data"
     parts = [data, *config.model.title.split()]
-    parts += [f"{letters}{_word(_text(own.pop(name)))}" for name, letters in LETTERS.items() if name in own]
+    for name, letters in LETTERS.items():
+        if name in own:
+            parts.append(f"{letters}{_word(_text(own[name]))}")
+            if not _is_spelled_out(own[name]):
+                continue  # the hash knows it
+            del own[name]
     if config.audit.enabled and own.pop("audit.enabled", None):
         parts.append("audit")
     if split != "test":
@@ -146,8 +151,12 @@ def _text(value: Any) -> str:
     if isinstance(value, list):
         return "x".join(map(str, value))
     if isinstance(value, float):
-        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+        return f"{value:.3g}"
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _is_spelled_out(value: Any) -> bool:
+    return not isinstance(value, float) or float(_text(value)) == value
 
 
 def _word(text: str) -> str:
