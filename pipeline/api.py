@@ -83,6 +83,9 @@ def configure(dataset: str = "mnist", settings: Mapping[str, Any] | None = None,
 
 def look(path: str) -> tuple[str, str, int]:
     """The whole path of images of one's own, the SHA-256 of what is there, and how many there are to train on."""
+    from pipeline.data.sources.presence import whole_path
+
+    whole_path(path)  # what is not there is known before the rest is loaded
     from pipeline.data.sources.own import look as look_at
 
     return look_at(path, cache=Home.from_environment().root / ".cache" / "looked")
@@ -199,9 +202,7 @@ def _refuse_taken(home: Home, name: str, config: RunConfig) -> None:
 
     key = run_key(config, "test")
     called = [run for run in known_runs(home) if run.key != key and run.is_called(name)]
-    others = [
-        run for run in called if run_key(run.config, run.split) != key
-    ]  # an older one of it may lose it
+    others = [run for run in called if run_key(run.config, run.split) != key]  # an older one of it may lose it
     if others:
         raise ConfigError(f"--name {name} is another run's: {candidates(others)}; choose another name")
     if taken := [found for found in named_things(home, ("study", "ablation")) if found.name == name]:

@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxtyping import UInt8
-
 from pipeline.errors import cause
 from pipeline.tracking.contract import ServedModel, Status
 from pipeline.tracking.database import mlflow_module
@@ -19,6 +17,7 @@ from pipeline.tracking.registry import register
 
 if TYPE_CHECKING:
     import numpy as np
+    from jaxtyping import UInt8
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
