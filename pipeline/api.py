@@ -678,28 +678,25 @@ def home_status(home: Home | None = None) -> dict[str, Any]:
 def remove(names: Iterable[str], *, dry_run: bool = True, home: Home | None = None) -> "RemovalPlan":
     """Studies, ablations, runs or comparisons, with what nobody else needs of them; a plan alone until `dry_run` is
     False. HomeError while a sweep or a run is at work in the home."""
-    from sweeps.keeping.removal import finish_pending, plan_removal
+    from sweeps.keeping.removal import carried_out, finish_pending, plan_removal
 
-    home = home or Home.from_environment()
+    home, names = home or Home.from_environment(), tuple(names)
     finish_pending(home)
-    plan = plan_removal(home, tuple(names))
-    if not dry_run:
-        plan.carry_out()
-        _write_index(home)
-    return plan
+    if dry_run:
+        return plan_removal(home, names)
+    return carried_out(home, lambda: plan_removal(home, names))
 
 
 def collect(*, days: float = 7, dry_run: bool = True, home: Home | None = None) -> "RemovalPlan":
     """What no study, run or report of the home needs and is older than `days`; a plan alone until `dry_run` is
     False."""
-    from sweeps.keeping.removal import finish_pending, plan_collection
+    from sweeps.keeping.removal import carried_out, finish_pending, plan_collection
 
     home = home or Home.from_environment()
     finish_pending(home)
-    plan = plan_collection(home, days=days)
-    if not dry_run:
-        plan.carry_out()
-    return plan
+    if dry_run:
+        return plan_collection(home, days=days)
+    return carried_out(home, lambda: plan_collection(home, days=days))
 
 
 def doctor(*, thoroughly: bool = False, home: Home | None = None) -> "Diagnosis":
@@ -726,17 +723,7 @@ def unpack(path: Path, *, most_gb: float = 20, home: Home | None = None, say: Sa
     home = home or Home.from_environment()
     home.check_writable()
     with working(home, f"unpack {path.name}"):
-        found = take_in(home, path, connect=lambda: connect(home, say=say), most_gb=most_gb, say=say)
-        _write_index(home)
-        return found
-
-
-def _write_index(home: Home) -> None:
-    """The page over all reports, where there are any."""
-    from pipeline.reporting.index import INDEX, write_index
-
-    if (home.reports / INDEX).exists() or any(home.reports.glob("*/report.html")):
-        write_index(home.reports)
+        return take_in(home, path, connect=lambda: connect(home, say=say), most_gb=most_gb, say=say)
 
 
 # ---- what they share -----------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -125,8 +126,13 @@ def kept_root(warm_root, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def kept(home, kept_root):
-    """`home`, with a copy of everything in `kept_root`."""
+    """`home`, with a copy of everything in `kept_root`; its database of MLflow knows that its files have moved."""
     shutil.copytree(kept_root, home.root)
+    with sqlite3.connect(home.mlruns / "mlflow.db") as database:
+        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
+            database.execute(
+                f"UPDATE {table} SET {column} = replace({column}, ?, ?)", [kept_root.as_uri(), home.root.as_uri()]
+            )
     return home
 
 

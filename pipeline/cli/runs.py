@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 @examples(
     "cvae-pipe run --dataset digits",
     "cvae-pipe run --beta 4 --latent-dim 10 --epochs 20",
+    "cvae-pipe run --dataset path/to/letters --set data.size=32",
     "cvae-pipe run --arch conv --latent-dim 16 --batch-size 128",
     "cvae-pipe run --config reports/demo/best.toml",
     "cvae-pipe run --set train.warmup_epochs=5 --json",

@@ -100,7 +100,12 @@ class DataConfig:
     def __post_init__(self) -> None:
         allowed = f"one of {', '.join(DATASETS)}, or the path to a folder of images or an .npz file"
         require(not self.own or bool(self.content) or is_path(self.dataset), "data.dataset", self.dataset, allowed)
-        require(image_size(self.size) is not None, "data.size", self.size, "auto, one number, or HEIGHTxWIDTH")
+        require(
+            image_size(self.size) is not None,
+            "data.size",
+            self.size,
+            f"auto, one number, or HEIGHTxWIDTH, of 1 to {LARGEST_SIDE}",
+        )
         require(self.fit in FITS, "data.fit", self.fit, f"one of {', '.join(FITS)}")
         require(self.channels in CHANNELS, "data.channels", self.channels, f"one of {', '.join(CHANNELS)}")
         if not self.own:

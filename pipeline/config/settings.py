@@ -30,6 +30,10 @@ RETIRED = frozenset({"sampling.codes_per_class"})
 """Settings that there once were: what was written down with one is read without it."""
 
 
+NUMBERS_TOO = frozenset({"data.size", "data.channels"})
+"""Settings of text that a file may have as numbers: size = 32."""
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """Everything one run depends on."""
@@ -157,8 +161,8 @@ def _typed(name: str, value: Any) -> Any:
     """`value` as the type of the setting; a string is read as a number, a TOML value, or the text itself."""
     kind = setting_type(name)
     if kind is str:
-        if isinstance(value, int) and not isinstance(value, bool):
-            value = str(value)  # data.size = 32 in a file
+        if name in NUMBERS_TOO and isinstance(value, int) and not isinstance(value, bool):
+            value = str(value)
         if not isinstance(value, str):
             raise ConfigError(f"{name} is {value!r}; it must be text")
         return value

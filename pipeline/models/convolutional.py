@@ -66,7 +66,7 @@ class ConvAutoencoder(Kind):
         up: list[nn.Module] = []
         for (n_out, n_in), (size, coarser) in reversed(steps):
             stride = strides(size)
-            lost = size[0] - stride[0] * coarser[0], size[1] - stride[1] * coarser[1]
+            lost = size[0] - stride[0] * coarser[0], size[1] - stride[1] * coarser[1]  # of an odd side
             up += [nn.SiLU(), nn.ConvTranspose2d(n_in, n_out, kernel(stride), stride, padding=1, output_padding=lost)]
         self.up = nn.Sequential(*up, nn.Flatten())
 

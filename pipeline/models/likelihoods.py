@@ -11,7 +11,6 @@ images: nothing sharper than that can be known, and a floor exists.
 """
 
 import math
-from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -133,6 +132,9 @@ class ContinuousBernoulli:
         return ((low + high) / 2).to(means.dtype)
 
 
+CONTINUOUS_BERNOULLI = ContinuousBernoulli()
+
+
 def log_normaliser(logits: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     """log C of a continuous Bernoulli; log 2 at 0, where l / tanh(l / 2) is 0 / 0."""
     size = logits.abs()
@@ -170,9 +172,6 @@ class Gaussian(nn.Module):
 
 def likelihood_of(name: str) -> Likelihood:
     """bernoulli, continuous_bernoulli or gaussian."""
-    kinds: dict[str, Callable[[], Likelihood]] = {
-        "bernoulli": lambda: BERNOULLI,
-        "continuous_bernoulli": ContinuousBernoulli,
-        "gaussian": Gaussian,
-    }
-    return kinds[name]()
+    if name == "gaussian":
+        return Gaussian()
+    return {likelihood.name: likelihood for likelihood in (BERNOULLI, CONTINUOUS_BERNOULLI)}[name]

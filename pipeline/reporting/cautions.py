@@ -6,7 +6,7 @@ of them fails, the number is right and what people take from it is wrong.
 
 from collections.abc import Iterator
 
-from pipeline.evaluation.catalog import of_likelihood
+from pipeline.evaluation.catalog import DISTORTION
 from pipeline.evaluation.thresholds import COLLAPSED_KL, FEWEST_IMAGES
 from pipeline.reporting.citation import Phrase, cited
 from pipeline.runs.outcome import Outcome
@@ -45,7 +45,7 @@ def _found(outcome: Outcome) -> Iterator[Phrase]:
             "The latent code is unused: its rate is ", of("kl", ".3f"), " nats an image, so that a class is one image."
         )
     neg_elbo = outcome.scored("neg_elbo")
-    label_only = of_likelihood("label_only_bce", outcome.config.model.likelihood)
+    label_only = "label_only_bce" if "label_only_bce" in scores else DISTORTION["label_only_bce"]
     if neg_elbo in outcome.metrics and outcome.metrics[neg_elbo] > scores[label_only]:
         yield Phrase(
             "It is worse than the class means: neg_elbo ",

@@ -19,7 +19,7 @@ from urllib.parse import quote
 from filelock import FileLock
 from markupsafe import Markup
 
-from pipeline.reporting.blocks import Facts, Report, Text
+from pipeline.reporting.blocks import Facts, Report, Table, Text
 from pipeline.reporting.html import asset, templates
 from pipeline.store.files import read_json, write_atomically, write_json
 
@@ -27,7 +27,7 @@ Kind = Literal["study", "run", "ablation", "comparison", "report"]
 CARD = "card.json"
 INDEX = "index.html"
 FACE = 120
-"""Pixels of the largest side of a thumbnail."""
+"""Pixels of the side of a thumbnail."""
 LONGEST = 240
 """Characters of an answer."""
 FACTS = 3
@@ -84,21 +84,24 @@ def write_card(report: Report, folder: Path, card: Card) -> None:
 
 
 def answer_of(report: Report) -> str:
-    """What a reader came for, in a line: the leading sentence, else the first facts, else what it is about."""
+    """What a reader came for, in a line: the leading sentence, the first facts, the verdicts, or what it is about."""
     blocks = list(report.blocks)
     lead = [str(block.text) for block in blocks if isinstance(block, Text) and block.lead]
     facts = [f"{name} {value}" for block in blocks if isinstance(block, Facts) for name, value in block.pairs]
-    line = " ".join((lead[0] if lead else ", ".join(facts[:FACTS]) or report.subtitle).split())
+    tables = [block for block in blocks if isinstance(block, Table) and "verdict" in block.columns]
+    claims = [": ".join(row) for table in tables for row in table.rows]
+    line = " ".join((lead[0] if lead else ", ".join(facts[:FACTS]) or "; ".join(claims) or report.subtitle).split())
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 1].rstrip()}…"
 
 
 def thumbnail(path: Path) -> str:
-    """A picture made small, as a data URI."""
+    """The upper left of a sheet of images, half as high, as a data URI: a whole sheet made small shows nothing."""
     from PIL import Image
 
     with Image.open(path) as image:
-        small = image.convert("L")
-        small.thumbnail((FACE, FACE), Image.Resampling.LANCZOS)
+        side = max(1, min(image.size) // 2)
+        ways = Image.Resampling.NEAREST if side < FACE else Image.Resampling.LANCZOS
+        small = image.convert("L").crop((0, 0, side, side)).resize((FACE, FACE), ways)
         buffer = io.BytesIO()
         small.quantize(16).save(buffer, "PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
@@ -111,6 +114,12 @@ def write_index(reports: Path) -> Path:
     with FileLock(reports / ".index.lock"):  # of two that write at once, the later knows both
         write_atomically(path, render_index(entries(reports)))
     return path
+
+
+def refresh_index(reports: Path) -> None:
+    """The same where reports have come or gone, and there is one or something for one."""
+    if (reports / INDEX).exists() or any(reports.glob("*/report.html")):
+        write_index(reports)
 
 
 def entries(reports: Path) -> list[Entry]:
@@ -142,8 +151,8 @@ def _entry(folder: Path) -> Entry:
             card = read_json(folder / CARD)
             face = str(card["face"])
             safe = face if re.fullmatch(r"data:image/png;base64,[A-Za-z0-9+/=]+", face) else ""
-            words = (str(card[name]) for name in ("kind", "title", "answer", "dataset", "date"))
-            return Entry(folder.name, *words, safe)
+            kind, title, answer, dataset, date = (str(card[n]) for n in ("kind", "title", "answer", "dataset", "date"))
+            return Entry(folder.name, kind, title, answer, dataset, date, safe)
         except (ValueError, KeyError, TypeError, OSError):
             pass  # torn, or of another version: the page itself says enough
     return _of_page(folder)

@@ -8,6 +8,7 @@ import importlib.util
 import logging
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
@@ -105,6 +106,8 @@ def _join(ray: ModuleType, address: str | None) -> None:
     asked = address or os.environ.get("RAY_ADDRESS")
     try:
         if asked != "local":
+            if asked and asked != "auto":
+                _knock(asked)
             ray.init(address=asked or "auto", **quiet)
             return
     except Exception as error:  # of many kinds
@@ -117,6 +120,14 @@ def _join(ray: ModuleType, address: str | None) -> None:
         ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE, **quiet)
     except Exception as error:
         raise StudyError(f"Ray could not be started on this machine: {cause(error)}") from None
+
+
+def _knock(address: str) -> None:
+    """ValueError or OSError where nobody listens: Ray itself would wait for minutes."""
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdigit()):
+        raise ValueError("an address is HOST:PORT")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
 
 
 def disconnect() -> None:

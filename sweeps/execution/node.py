@@ -5,6 +5,7 @@ events, checkpoints on the way, results in the end.
 """
 
 import getpass
+import hashlib
 import os
 import platform
 import queue
@@ -68,11 +69,20 @@ class Machine:
 
 def versions() -> dict[str, str]:
     """What must be the same on every node."""
-    from pipeline.environment import code_version, environment_text
+    from pipeline.environment import environment_text
 
     lines = (line.partition(" ") for line in environment_text().splitlines())
     found = {name: version for name, _, version in lines if name in ("python", "torch", "numpy", "scikit-learn")}
-    return {"cvae-pipe": code_version(), **found}
+    return {"the code of cvae-pipe": _digest_of_code(), **found}
+
+
+def _digest_of_code() -> str:
+    """Twelve hex digits of the SHA-256 of what is imported here: an installed package has no commit."""
+    root = Path(__file__).parents[2]
+    digest = hashlib.sha256()
+    for path in sorted((*root.glob("pipeline/**/*.py"), *root.glob("sweeps/**/*.py"))):
+        digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 class NodeWorker:
@@ -141,6 +151,7 @@ class NodeWorker:
                         self._cache.receive(stage, key, ray.get(reference))
             link = self._home.store.path(stage, key)
             if not link.exists():
+                link.unlink(missing_ok=True)  # one that leads nowhere: somebody cleared the cache
                 link.parent.mkdir(parents=True, exist_ok=True)
                 link.symlink_to(self._cache.path(stage, key), target_is_directory=True)
         for (stage, key), files in parcel.own.items():

@@ -244,7 +244,10 @@ class RayExecutor:
         """A worker died: its jobs are the next to be given to another. A node's death is nobody's fault but its own."""
         self._drop(worker)
         alive = {node["NodeID"] for node in living_nodes()}
-        fault = worker.machine is None or worker.machine.node in alive
+        out_of_reach = isinstance(
+            error, self._ray.exceptions.ActorUnavailableError
+        )  # before its node is known to be dead
+        fault = not out_of_reach and (worker.machine is None or worker.machine.node in alive)
         failed: list[Event] = []
         for job in reversed(worker.jobs.values()):
             self._restarts[job.id] += fault
@@ -254,7 +257,8 @@ class RayExecutor:
             else:
                 self._waiting.appendleft(job)
         host = worker.machine.host if worker.machine else "a node"
-        log.warning("a worker on %s died; %d of its trials go on from their last checkpoint", host, len(self._waiting))
+        if going_on := len(worker.jobs) - len(failed):
+            log.warning("a worker on %s died; its %d trials go on from their last checkpoints", host, going_on)
         self._counted = float("-inf")
         return failed
 

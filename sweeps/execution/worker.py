@@ -33,9 +33,9 @@ BEAT_SECONDS = 1.0
 """Between two heartbeats of a worker."""
 STILL_SECONDS = 120.0
 """A worker that has not moved for so long is hung, and replaced."""
-MOVED_SECONDS = 1e-3
+MOVED_SECONDS = 1e-4
 """Processor time that counts as moving: who waits for a lock asks for it twenty times a second, and has used more in a
-few seconds."""
+few seconds; who waits for the system uses none."""
 KERNELS = 128
 """Compiled kernels that a worker keeps: oneDNN compiles one for each shape and keeps 1024, some 100 KB each, and every
 trial has shapes of its own; one training uses some dozens."""

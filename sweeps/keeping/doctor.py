@@ -4,6 +4,7 @@ Each check is a function of a home that yields findings; one that breaks is a fi
 hides no other.
 """
 
+import base64
 import importlib.metadata
 import importlib.util
 import os
@@ -18,10 +19,11 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from packaging.requirements import Requirement
 
+from pipeline.config.flags import flags
 from pipeline.config.sections import DATASETS
 from pipeline.errors import CvaePipeError
 from pipeline.reporting.html import unbroken
@@ -170,18 +172,24 @@ def store(home: Home, *, thoroughly: bool) -> Iterator[Finding]:
         elif found := home.store.damaged(stage, key, thoroughly=thoroughly):
             broken[stage, key] = found
     for e, what in broken.items():
-        owners = holdings.owners([e])
         said = f"{e[0]} {e[1]} is damaged ({', '.join(what)})"
+        try:
+            owners = holdings.owners([e])
+        except CvaePipeError:  # a ledger that cannot be read has a finding of its own
+            yield Finding("store", "wrong", f"{said}; who needs it cannot be told without the ledger of the studies")
+            continue
         if owners:
-            mend = f"repeat the command of {owners[0]}: it is made anew"
-            yield Finding("store", "wrong", f"{said}; {', '.join(map(str, owners[:3]))} needs it", mend)
+            mend = next((owner.command for owner in owners if owner.command), "")
+            yield Finding(
+                "store", "wrong", f"{said}; {', '.join(map(str, owners[:3]))} needs it, and makes it anew", mend
+            )
         else:
             mend = f"rm -r {home.store.root / e[0] / e[1]}"
             yield Finding("store", "warning", f"{said}; nothing that can be read needs it", mend)
     for run in holdings.runs.values():
         gone = [f"{stage} {key}" for stage, key in sorted(run.parts) if not (home.store.root / stage / key).is_dir()]
         if gone:
-            mend = "repeat the command that made it"
+            mend = f"cvae-pipe run {flags(run.config)}"
             yield Finding("store", "wrong", f"run {run.name} has lost {', '.join(gone)}", mend)
     aside = len(list((home.store.root / "damaged").glob("*")))
     if aside:
@@ -273,8 +281,13 @@ def tracker(home: Home) -> Iterator[Finding]:
 
 def _answer(uri: str) -> Finding:
     """Whether a server answers, without saying what its address may hold of a password."""
+    address = urlsplit(uri)
+    who, _, host = address.netloc.rpartition("@")
+    request = urllib.request.Request(f"{address.scheme}://{host}{address.path.rstrip('/')}/health")
+    if who:
+        request.add_header("Authorization", f"Basic {base64.b64encode(unquote(who).encode()).decode()}")
     try:
-        with _opener(uri).open(f"{uri.rstrip('/')}/health", timeout=ANSWER_SECONDS) as answer:
+        with _opener(uri).open(request, timeout=ANSWER_SECONDS) as answer:
             return Finding("tracker", "ok", f"{shown(uri)} answers ({answer.status})")
     except urllib.error.HTTPError as error:
         if error.code in (401, 403):

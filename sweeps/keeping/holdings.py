@@ -6,6 +6,7 @@ again; an ablation its cells; a report the runs that its numbers are of; a run o
 
 import html
 import re
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +16,7 @@ from typing import Any, Literal
 from optuna import Study
 from optuna.trial import FixedTrial, FrozenTrial
 
+from pipeline.config.flags import flags
 from pipeline.config.settings import RunConfig
 from pipeline.errors import ConfigError
 from pipeline.runs.needs import Entry, entry, family, needs
@@ -23,7 +25,7 @@ from pipeline.stages.graph import TRAIN, run_key, rung_key
 from pipeline.store.files import read_json
 from pipeline.store.home import Home
 from pipeline.store.store import KEY_LENGTH, MANIFEST
-from sweeps.study.ablation import AblationConfig, every_ablation
+from sweeps.study.ablation import AblationConfig, ablate_command, every_ablation
 from sweeps.study.closing import recorded_closing
 from sweeps.study.config import StudyConfig
 from sweeps.study.config import stored_config as study_config
@@ -49,6 +51,8 @@ class Holding:
     """Results that it needs, those included that are not there (yet)."""
     reports: tuple[Path, ...] = ()
     """Folders of its report."""
+    command: str = ""
+    """What makes anew whatever it lacks; "" for a report of others."""
     studies: tuple[str, ...] = ()
     """Studies whose numbers a report cites."""
 
@@ -118,7 +122,8 @@ class Holdings:
             for run in self.runs.values():
                 if run.family in again:
                     needed |= run.entries
-        return Holding("study", name, frozenset(needed), self._folder(name))
+        command = f"cvae-pipe sweep --name {shlex.quote(name)} --trials {len(trials)}"
+        return Holding("study", name, frozenset(needed), self._folder(name), command)
 
     @cached_property
     def ablations(self) -> dict[str, Holding]:
@@ -128,7 +133,8 @@ class Holdings:
             needed = {entry("ablation", key)} | self._cells(config)
             if config.name in found:
                 needed |= found[config.name].needs
-            found[config.name] = Holding("ablation", config.name, frozenset(needed), self._folder(config.name))
+            folders, command = self._folder(config.name), ablate_command(config)
+            found[config.name] = Holding("ablation", config.name, frozenset(needed), folders, command)
         return found
 
     def _cells(self, config: AblationConfig) -> set[Entry]:
@@ -149,7 +155,7 @@ class Holdings:
                 continue
             runs, studies = cited(page)
             needed = {e for run in runs if run in self.runs for e in self.runs[run].entries}
-            found[folder.name] = Holding("report", folder.name, frozenset(needed), (folder,), studies)
+            found[folder.name] = Holding("report", folder.name, frozenset(needed), (folder,), studies=studies)
         return found
 
     @cached_property
@@ -157,7 +163,7 @@ class Holdings:
         """Runs on test that are nobody's trial, final or cell, or that have a report of their own; by their key."""
         owned = {e for owner in (*self.studies.values(), *self.ablations.values()) for e in owner.needs}
         return {
-            key: Holding("run", run.name, run.entries, folders)
+            key: Holding("run", run.name, run.entries, folders, f"cvae-pipe run {flags(run.config)}")
             for key, run in self.runs.items()
             if (folders := self._folder(run.name)) or (run.split == "test" and entry("run", run.key) not in owned)
         }

@@ -5,7 +5,7 @@ finishes what a kill has left of it.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import optuna
 
 from pipeline.errors import ConfigError, HomeError
+from pipeline.reporting.index import refresh_index
 from pipeline.runs.needs import Entry
 from pipeline.runs.stored import name_in
 from pipeline.stages.graph import STAGES, judge_part
@@ -41,7 +42,7 @@ class Item:
 
     what: str
     path: str
-    """Below the home; "" for what is in a database."""
+    """Below the home."""
     bytes: int
 
 
@@ -78,14 +79,18 @@ class RemovalPlan:
             "bytes": self.bytes,
         }
 
-    def carry_out(self) -> None:
-        """Remove it: alone in the home, whole or, after a kill, finished by whoever comes next."""
-        with alone(self.home):
-            if sqlite_file(self.home) is None:  # a server may not answer: then nothing has happened yet
-                forget(self.home, self.records, self.models)
-            clear(self.home)
-            facts = {"studies": self.studies, "records": self.records, "models": self.models}
-            _finish(decide(self.home, [self.home.root / item.path for item in self.items if item.path], facts))
+
+def carried_out(home: Home, plan: Callable[[], Plan]) -> Plan:
+    """Make a plan and carry it out, alone in the home: what was planned before may be needed by now. Whole or, after a
+    kill, finished by whoever comes next; HomeError while somebody is at work."""
+    with alone(home):
+        made = plan()
+        if sqlite_file(home) is None:  # a server may not answer: then nothing has happened yet
+            forget(home, made.records, made.models)
+        clear(home)
+        facts = {"studies": made.studies, "records": made.records, "models": made.models}
+        _finish(decide(home, [home.root / item.path for item in made.items], facts))
+    return made
 
 
 def finish_pending(home: Home) -> int:
@@ -113,6 +118,7 @@ def _finish(removal: Removal) -> None:
     if sqlite_file(home) is not None:
         forget(home, facts["records"], facts["models"])
     removal.finish()
+    refresh_index(home.reports)
 
 
 # ---- rm ------------------------------------------------------------------------------------------------------------
@@ -152,8 +158,8 @@ def plan_removal(home: Home, names: Sequence[str]) -> RemovalPlan:
     own = {e for holding in going for e in holding.needs if e[0] not in SHARED | RECORDS}
     paths = list(_paths(holdings, own - needed))
     paths += [(f"report {folder.name}", folder) for holding in going for folder in holding.reports]
-    found = [] if all(holding.kind == "report" for holding in going) else records(home)
-    recorded = [run for holding in going for run in _records(holdings, found, holding)]
+    everything = [] if all(holding.kind == "report" for holding in going) else records(home)
+    recorded = [run for holding in going for run in _records(holdings, everything, holding)]
     paths += [
         (f"MLflow's files of {_called(recorded, f.name)}", f) for f in artifact_folders(home, [r.id for r in recorded])
     ]
@@ -220,12 +226,13 @@ def plan_collection(home: Home, *, days: float = KEPT_DAYS) -> RemovalPlan:
         paths = [(what, path) for what, path in paths if _age(path) > days * DAY]
     paths += [(f"{path.name}: damaged, replaced", path) for path in sorted((home.store.root / "damaged").glob("*"))]
     paths += [("torn file", path) for path in _torn(home)]
-    database = sqlite_file(home)
     trashed: list[str] = []
-    if database is not None:
+    database = home.mlruns / "mlflow.db"
+    if sqlite_file(home) == database:  # another one does not know all of this home's
         trashed = [run.id for run in records(home) if run.deleted]
-        gone = {*artifact_folders(home, trashed), *orphaned_artifacts(home, database)}
-        paths += [("MLflow's files of a run that is gone", folder) for folder in sorted(gone)]
+        gone = [folder for folder in orphaned_artifacts(home, database) if _age(folder) > days * DAY]
+        gone += artifact_folders(home, trashed)
+        paths += [("MLflow's files of a run that is gone", folder) for folder in sorted(set(gone))]
     notes = [f"run {key} is damaged: of the store nothing is collected until it is whole or removed" for key in unread]
     return RemovalPlan(
         home,

@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from pipeline.errors import CvaePipeError, PackError
+from pipeline.reporting.index import refresh_index
 from pipeline.runs.needs import entry
 from pipeline.store.files import read_json, sha256, write_json
 from pipeline.store.home import Home
@@ -100,6 +101,7 @@ def unpack(
             made = _take_in(home, aside, name)
             ids = _record(home, tracker, aside, name, pack_key)
             restore_study(home, name, json.loads(renamed(json.dumps(document), ids)))
+            refresh_index(home.reports)
             if ids:
                 _register(home, tracker, name, ids, say)
         finally:
@@ -245,18 +247,21 @@ def _place_in_home(place: str) -> Path:
 
 def _check_study(aside: Path, name: str, document: dict[str, Any], path: Path) -> None:
     """Whether what is there is this study and nothing else, and every result what its manifest says."""
-    packed = Home(aside / HOME, aside / HOME / "data")
     try:
-        restore_study(packed, name, document)
-        check_runs(read_json(aside / HOME / RUNS))
-        holdings = Holdings(packed)
-        needed = set(holdings.studies[name].needs)
+        _look_over(Home(aside / HOME, aside / HOME / "data"), name, document, path)
+    except PackError:
+        raise
     except CvaePipeError as error:
         raise PackError(f"{path}: {error}") from None
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise PackError(
-            f"{path}: the ledger of study {name} makes no sense ({type(error).__name__}: {error})"
-        ) from None
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise PackError(f"{path}: study {name} in it makes no sense ({error!r})") from None
+
+
+def _look_over(packed: Home, name: str, document: dict[str, Any], path: Path) -> None:
+    restore_study(packed, name, document)
+    check_runs(read_json(packed.root / RUNS))
+    holdings = Holdings(packed)
+    needed = set(holdings.studies[name].needs)
     for run in holdings.runs.values():
         if run.split == "test" and entry("run", run.key) in needed:
             needed.add(entry("opened", opened_key(run.config)))

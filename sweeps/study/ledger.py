@@ -19,6 +19,8 @@ RUNGS = "rungs"
 """What a trial is worth at each rung that it has passed: {epoch: values of the objectives, in their order}."""
 AGAIN = "again"
 """Whether a failed trial may go through another time: what failed was its worker, or a bug of ours."""
+REOPENED = "reopened"
+"""That a trial had failed, and was set running again."""
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -27,8 +29,8 @@ class Ledger:
 
     def __init__(self, home: Home, config: StudyConfig, *, retry_failed: bool = False) -> None:
         self.config = config
-        self.reopened: set[int] = set()
-        """Failed trials that were set running again."""
+        self.reopened: set[int]
+        """Failed trials that were set running again, and are not over."""
         self._lock = study_lock(home, config.name)
         try:
             self.study = open_study(home, config)
@@ -36,6 +38,9 @@ class Ledger:
                 self._check_spec()
             if retry_failed:
                 self._reopen(home)
+            # Also of a driver that was killed: whoever drives the study next takes them up.
+            under_way = [t for t in self.trials if t.state == TrialState.RUNNING]
+            self.reopened = {t.number for t in under_way if t.user_attrs.get(REOPENED)}
             self._count = len(self.trials)
         except BaseException:
             self.close()
@@ -60,9 +65,8 @@ class Ledger:
         """Set failed trials running again, under their numbers: a driver takes up what it finds running."""
         failed = [t for t in self.trials if may_go_through(t)]
         if failed:
-            set_running(home, [t._trial_id for t in failed], kept=RUNGS)
+            set_running(home, [t._trial_id for t in failed], kept=RUNGS, mark=REOPENED)
             self.study = open_study(home, self.config)  # anew: Optuna keeps finished trials in memory
-            self.reopened = {t.number for t in failed}
 
     @property
     def trials(self) -> list[FrozenTrial]:

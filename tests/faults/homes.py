@@ -22,15 +22,17 @@ ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[
 """Run ids and other random ones; keys of the store are of 16 or 64 digits and do not count."""
 TIMES = re.compile(r"time|date|duration|seconds|minutes|last_updated|created|creation|images_per_second", re.I)
 """Columns, keys and metrics that say when, or for how long."""
-INSTANTS = (
+INSTEAD = (
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.\d+)?Z?"), "<instant>"),
     (re.compile(r"timestamp\+\d+"), "timestamp+<instant>"),
     (re.compile(r"startTime=\d+|%22startTime%22.*?%2C"), "<instant>"),
     (re.compile(r"<dt>cost of the search</dt><dd>.*?</dd>|\*\*cost of the search\*\*.*"), "<duration>"),
     (re.compile(r'<data value="[^"]*"[^>]*data-key="[^"]*/seconds"[^>]*>[^<]*</data>'), "<duration>"),
     (re.compile(r"data:text/plain[^\"']*"), "<trials.csv, compared beside>"),
+    (re.compile(r"commit [0-9a-f]{12}( with changes)?|git_dirty \| \w+"), "<code>"),
     (re.compile(r"\.cache/tmp/\w+/\w+"), "<temporary>"),
 )
+"""What texts have in place of instants, durations, and the state of a working tree that changes meanwhile."""
 
 
 def contents(home: Path) -> dict[str, Any]:
@@ -39,7 +41,7 @@ def contents(home: Path) -> dict[str, Any]:
 
     def plain(text: str) -> str:
         text = text.replace(str(home), "<home>")
-        for pattern, instead in INSTANTS:
+        for pattern, instead in INSTEAD:
             text = pattern.sub(instead, text)
         return ID.sub(lambda found: names.get(found[0], "<id>"), text)
 

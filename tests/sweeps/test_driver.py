@@ -499,6 +499,18 @@ def test_diverging_trials_are_failed_with_their_reason_and_end_the_sweep(warm_ho
     assert "have failed" in recorded.parent.data.tags["reason"]
 
 
+class Interrupting:
+    """An executor that is interrupted by the first job."""
+
+    free = 1
+
+    def submit(self, job: Job) -> None:
+        raise KeyboardInterrupt
+
+    def close(self) -> None:
+        pass
+
+
 def test_a_trial_whose_worker_died_is_trained_again_under_its_number_if_that_is_asked_for(
     undisturbed, warm_home, quiet_report, monkeypatch
 ):
@@ -516,7 +528,9 @@ def test_a_trial_whose_worker_died_is_trained_again_under_its_number_if_that_is_
     executor = Here(warm_home)
     run_sweep(warm_home, study(), 2, executor=executor)
     assert executor.submitted == [], "not without being asked"
-    run_sweep(warm_home, study(), 2, executor=executor, retry_failed=True)
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep(warm_home, study(), 2, executor=Interrupting(), retry_failed=True)
+    run_sweep(warm_home, study(), 2, executor=executor)  # what was reopened is taken up by whoever comes next
     assert [job.id for job in executor.submitted] == ["trial 02"], "a loss that diverged would do so once more"
     expected = ledger_of(undisturbed.home)
     expected[1] = (expected[1][0], None, "FAIL")

@@ -1,11 +1,13 @@
 """What MLflow shows of a sweep: readable names, the front marked as it moves, a champion that generates our images."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -280,3 +282,21 @@ def test_labels_can_be_a_frame_of_any_integer_type():
     assert sampler._labels(frame).tolist() == [2, 0]
     with pytest.raises(ValueError, match=r"label -1 is not one of 0 \.\. 2"):
         sampler._labels(pd.DataFrame({"label": [-1]}))
+
+
+def test_a_convolutional_gaussian_with_a_learned_prior_is_served_as_it_was_trained(warm_home, tmp_path):
+    from pipeline.models.sampling import conditional_samples
+    from pipeline.runs.execute import execute
+    from pipeline.tracking.served_model import ConditionalSampler
+
+    settings = {"model__arch": "conv", "model__conv_channels": "4,8", "model__learned_prior": True}
+    config = quick_config(**settings, model__likelihood="gaussian", train__epochs=1, sampling__prior="standard")
+    ctx = Context(config, warm_home)
+    model = served_model(execute(ctx, "val"), warm_home)
+    described = tmp_path / "architecture.json"
+    described.write_text(json.dumps({**model.architecture, "height": model.height, "width": model.width}))
+    sampler = ConditionalSampler()
+    sampler.load_context(SimpleNamespace(artifacts={"architecture": described, "weights": model.weights}))
+    images = sampler.predict(None, pd.DataFrame({"label": np.arange(10)}), {"samples": 2, "seed": 3})
+    expected, _ = conditional_samples(train(ctx).model, per_class=2, seed=3)
+    np.testing.assert_allclose(images.reshape(20, -1), expected.numpy(), atol=1e-6)

@@ -17,6 +17,8 @@ VALUES = {
     "train.beta": 2.5,
     "model.latent_dim": 7,
     "model.hidden": [32, 16],
+    "model.arch": "conv",
+    "model.likelihood": "gaussian",
     "train.learning_rate": 0.005,
     "train.schedule": "constant",
     "train.epochs": 9,

@@ -9,11 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config.digests import derive_seed, digest
+from pipeline.config.flags import flags
 from pipeline.config.reading import build_config, read_toml
 from pipeline.config.sections import (
     ARCHITECTURES,
+    CHANNELS,
     DATASETS,
     DEVICES,
+    FITS,
     LIKELIHOODS,
     MODELS,
     MOST_JUDGES,
@@ -72,6 +75,7 @@ VALUES = {
     "judge.seed": SEEDS,
     **{f"gates.{f.name}": RATES for f in dataclasses.fields(SECTIONS["gates"])},
     "gates.enforce": st.booleans(),
+    "gates.relative": st.booleans(),
     "evaluate.draws": COUNTS,
     "evaluate.seed": SEEDS,
     "score.per_class": st.integers(2, 10_000),
@@ -88,7 +92,18 @@ VALUES = {
     "runtime.grid_every": COUNTS,
 }
 """Everything that is allowed, per setting."""
-CONFIGS = st.fixed_dictionaries({}, optional=VALUES).map(lambda values: RunConfig().with_settings(values))
+OWN_VALUES = {
+    "data.size": st.sampled_from(["auto", "32", "48x20"]),
+    "data.fit": st.sampled_from(FITS),
+    "data.channels": st.sampled_from(CHANNELS),
+    "data.skip_broken": st.booleans(),
+    "data.images": st.integers(0, 10**6),
+}
+OWN = {"data.dataset": st.just("/somebody/s letters"), "data.content": st.just("0" * 64)}
+"""What is allowed of images of one's own alone."""
+CONFIGS = st.one_of(
+    st.fixed_dictionaries({}, optional=VALUES), st.fixed_dictionaries(OWN, optional=VALUES | OWN_VALUES | OWN)
+).map(lambda values: RunConfig().with_settings(values))
 
 
 def write(path, text):
@@ -100,7 +115,7 @@ def write(path, text):
 
 
 def test_the_strategies_above_know_every_setting():
-    assert set(VALUES) == set(RunConfig().flat())
+    assert set(VALUES) | set(OWN_VALUES) | set(OWN) == set(RunConfig().flat())
 
 
 def test_a_preset_beats_a_default_a_file_a_preset_and_a_flag_or_set_a_file(tmp_path):
@@ -382,7 +397,13 @@ CHANGED = {
     "model.learned_prior": True,
     "train.schedule": "constant",
     "sampling.prior": "mixture",
+    "data.size": "32",
+    "data.fit": "pad",
+    "data.channels": "3",
+    "data.skip_broken": True,
+    "data.content": "1" * 64,
     "gates.enforce": False,
+    "gates.relative": True,
     "panel.judges": 3,
     "runtime.device": "cpu",
 }
@@ -398,9 +419,31 @@ def changed(name):
 
 @pytest.mark.parametrize("name", sorted(set(RunConfig().flat()) - {"audit.enabled"}))
 def test_a_setting_changes_the_keys_of_exactly_the_stages_that_depend_on_its_section(name):
-    other = FULL.with_settings({name: changed(name)})
-    moved = {stage for stage, key in KEYS.items() if key(other) != key(FULL)}
+    own = {"data.dataset": "/somebody/s letters", "data.content": "0" * 64}
+    base = FULL.with_settings(own) if name in {*OWN_VALUES, *own} - {"data.dataset"} else FULL
+    other = base.with_settings({name: changed(name)})
+    moved = {stage for stage, key in KEYS.items() if key(other) != key(base)}
     assert moved == {stage for stage, sections in OWN_SECTIONS.items() if name.split(".")[0] in sections}
+
+
+def test_images_of_ones_own_have_the_key_of_their_content_wherever_they_lie():
+    here, there = (
+        RunConfig().with_settings({"data.dataset": path, "data.content": "0" * 64}) for path in ("/a/x", "/b/y.npz")
+    )
+    assert [key(here) for key in KEYS.values()] == [key(there) for key in KEYS.values()]
+    assert (here.data.name, there.data.name) == ("x", "y")
+
+
+@pytest.mark.parametrize(
+    ("images", "epochs", "val_fraction"), [(100, 100, 0.25), (3000, 60, 0.25), (60_000, 20, 1 / 12)]
+)
+def test_fewer_images_of_ones_own_are_trained_on_for_longer_and_validated_on_more(images, epochs, val_fraction):
+    config = build_config(flags={"data.dataset": "./letters"}, look=lambda path: (path, "0" * 64, images))
+    assert (config.train.epochs, config.data.val_fraction) == (epochs, val_fraction)
+    assert (config.gates.relative, config.gates.enforce) == (True, False)
+    assert flags(config) == "--dataset ./letters"
+    asked = build_config({"train": {"epochs": 7}}, flags={"data.dataset": "./x"}, look=lambda path: (path, "0", images))
+    assert flags(asked) == "--dataset ./x --epochs 7"
 
 
 def test_stages_that_a_run_leaves_out_are_not_in_its_key():

@@ -5,7 +5,7 @@ from helpers import watched_page
 
 from pipeline.plots import image_png
 from pipeline.reporting.blocks import Facts, Report, Section, Text
-from pipeline.reporting.index import LONGEST, Card, answer_of, entries, write_index
+from pipeline.reporting.index import LONGEST, Card, answer_of, entries, write_card, write_index
 from pipeline.reporting.writing import write_report
 
 np = pytest.importorskip("numpy")
@@ -14,7 +14,8 @@ np = pytest.importorskip("numpy")
 def a_report(folder, *, kind="run", dataset="digits", date="2026-01-01T00:00:00Z", lead="", face=None):
     blocks = (Text(lead, lead=True),) if lead else (Facts((("neg_elbo", "99.1"), ("kl", "3"))),)
     report = Report(folder.name, f"a {kind}", (Section("Result", blocks),))
-    return write_report(report, folder, Card(kind, dataset, date, face))
+    write_report(report, folder)
+    write_card(report, folder, Card(kind, dataset, date, face))
 
 
 @pytest.fixture
@@ -30,7 +31,17 @@ def reports(tmp_path):
             face=face,
         )
     a_report(root / "sweep", kind="study", date="2026-02-01T00:00:00Z", lead="Trial 7 is <b>the</b> choice.")
+    write_index(root)
     return root
+
+
+def test_the_index_is_written_anew_whenever_a_report_is(tmp_path):
+    for name in ("one", "two"):
+        report = Report(name, "a run", ())
+        write_report(report, tmp_path / name, Card("run", "digits", "2026-01-01T00:00:00Z"))
+        assert f'href="{name}/report.html"' in (tmp_path / "index.html").read_text()
+    write_report(Report("three", "of no home", ()), tmp_path / "three")
+    assert "three" not in (tmp_path / "index.html").read_text()
 
 
 def test_entries_are_all_reports_the_newest_first(reports):

@@ -93,6 +93,18 @@ def test_each_members_losses_are_its_own_trainings_to_1e_4(small, kind, options)
     assert_the_same(together(chosen, small), alone(chosen, small))
 
 
+def test_free_bits_are_shared_and_change_what_is_trained(small):
+    """Latent dimensions that a stack is padded with have no kl and stay as they are, below their free bits."""
+    with_bits = [(model, dataclasses.replace(config, free_bits=0.3)) for model, config in members()]
+    stacked = together(with_bits, small)
+    assert_the_same(stacked, alone(with_bits, small))
+    assert {stack_shape(*member) for member in with_bits} != {stack_shape(*member) for member in members()}
+    pressed = 1  # the member with beta 4, whose dimensions are switched off without them
+    without = together(members()[pressed : pressed + 1], small)[0]
+    kl = [training.history[-1].metrics["val/kl"] for training in (stacked[pressed], without)]
+    assert kl[0] > kl[1] + 0.3
+
+
 @pytest.mark.mnist
 @pytest.mark.slow
 def test_on_mnist_too():

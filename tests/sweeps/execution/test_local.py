@@ -307,7 +307,7 @@ BEFORE = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_TH
 def test_a_worker_that_hangs_is_named_and_replaced_and_its_job_ends_with_the_same_numbers(
     one, warm_root, tmp_path, monkeypatch, caplog
 ):
-    monkeypatch.setattr(workers, "STILL_SECONDS", 4 * workers.BEAT_SECONDS)
+    monkeypatch.setattr(workers, "STILL_SECONDS", 8 * workers.BEAT_SECONDS)
     executor, home = one
     config = quick_config(train__epochs=40, train__seed=22)
     stopped: list[int] = []
@@ -318,7 +318,7 @@ def test_a_worker_that_hangs_is_named_and_replaced_and_its_job_ends_with_the_sam
             os.kill(stopped[0], signal.SIGSTOP)  # as a debugger or a stuck file system would
 
     ended = run_jobs(executor, [Job("stuck", config, "val")], stop_at_the_fifth)["stuck"]
-    assert f"stuck: its worker process {stopped[0]} has not moved for 4 s; it is replaced" in caplog.text
+    assert f"stuck: its worker process {stopped[0]} has not moved for 8 s; it is replaced" in caplog.text
     assert not alive(stopped[0])
     assert isinstance(ended, JobDone)
     set_up_process(1)
@@ -328,12 +328,15 @@ def test_a_worker_that_hangs_is_named_and_replaced_and_its_job_ends_with_the_sam
 
 def test_a_worker_that_waits_for_a_lock_moves_and_one_that_waits_for_a_file_system_does_not(tmp_path, monkeypatch):
     """Neither says anything; the first asks again and again, the second is in the hands of the system."""
-    monkeypatch.setattr(workers, "STILL_SECONDS", 4 * workers.BEAT_SECONDS)
     pipe = tmp_path / "nobody-writes"
     os.mkfifo(pipe)
     with FileLock(tmp_path / "held.lock"):
         waiting = [start_worker(_wait_for_lock, tmp_path / "held.lock"), start_worker(_read, pipe)]
         try:
+            assert wait_until(lambda: [w.listen() for w in waiting] and all(w._used for w in waiting), seconds=60)
+            monkeypatch.setattr(workers, "STILL_SECONDS", 6 * workers.BEAT_SECONDS)
+            for worker in waiting:
+                worker.still = 0.0
             assert wait_until(lambda: [w.listen() for w in waiting] and any(w.hung for w in waiting), seconds=60)
             assert [w.hung for w in waiting] == [False, True]
         finally:
@@ -363,8 +366,19 @@ def test_a_driver_that_was_stopped_itself_takes_no_worker_for_hung(monkeypatch):
 
 
 def test_a_worker_that_not_even_the_system_ends_is_one_line_and_not_waited_for():
-    stuck = SimpleNamespace(pid=7, kill=lambda: None, join=lambda seconds: None, is_alive=lambda: True)
-    connection = SimpleNamespace(close=lambda: None)
+    class Stuck:
+        pid = 7
+
+        def kill(self):
+            """Nothing comes of it."""
+
+        def join(self, seconds):
+            """It does not end."""
+
+        def is_alive(self):
+            return True
+
+    stuck, connection = Stuck(), SimpleNamespace(close=lambda: None)
     with pytest.raises(StudyError, match="process 7 cannot be ended") as error:
         Worker(stuck, connection).end()
     assert "\n" not in str(error.value)

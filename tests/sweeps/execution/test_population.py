@@ -333,8 +333,8 @@ def test_auto_is_local_without_a_gpu_and_an_unknown_name_lists_what_there_is(war
     ctx = Context(quick_config(runtime__device="cpu"), warm_home)
     assert executor_kind(ctx.config, "auto") == "local"
     assert executor_kind(ctx.config, "population") == "population"
-    with pytest.raises(StudyError, match="auto, local, population"):
-        executor_kind(ctx.config, "ray")
+    with pytest.raises(StudyError, match="auto, local, population, ray"):
+        executor_kind(ctx.config, "rey")
 
 
 def test_it_is_said_what_a_population_trains_alone():

@@ -76,6 +76,13 @@ def test_a_cluster_that_cannot_be_is_refused(options, said):
         Cluster(**options)
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere"])
+def test_an_address_where_nobody_listens_is_one_line_at_once(address):
+    pytest.importorskip("ray", reason="ray is not installed; pip install 'cvae-pipe[ray]'")
+    with pytest.raises(StudyError, match=f"there is no Ray cluster at {address}"):
+        clusters.connect(Cluster(address))
+
+
 # ---- on a cluster of this machine alone
 
 
