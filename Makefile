@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test test-fast soak audit check format rooms sweep reference ui browser bench bench-gpu clean
+.PHONY: servers help demo test test-fast soak audit check format rooms sweep reference ui browser bench bench-gpu clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -57,6 +57,14 @@ reference: $(READY)  ## The claims of the reference report, tested on MNIST (abo
 
 ui: $(READY)  ## MLflow's interface on the recorded runs
 	$(BIN)/cvae-pipe ui
+
+servers:  ## Install older MLflow servers, each in an environment of its own, for the soak tests of the tracker
+	@for version in 2.0.1 2.22.5 3.5.1; do \
+		test -e .mlflow-servers/$$version/.ready && continue; \
+		$(PYTHON) -m venv .mlflow-servers/$$version && .mlflow-servers/$$version/bin/python -m pip install --quiet \
+			--disable-pip-version-check "mlflow==$$version" "sqlalchemy<2.1" "setuptools<81" \
+			&& touch .mlflow-servers/$$version/.ready || exit 1; \
+	done
 
 browser:  ## Install Debian's chromium, for the tests that open reports and MLflow in a real browser (needs root)
 	@command -v chromium >/dev/null && echo "chromium is here: $$(chromium --version 2>/dev/null)" || \

@@ -47,9 +47,10 @@ if TYPE_CHECKING:
     from sweeps.study.ablation import AblationConfig
     from sweeps.study.closing import Closing
     from sweeps.study.config import StudyConfig
+    from sweeps.sync import Synced
 
 EXPERIMENT = "cvae-pipe"
-"""MLflow's experiment."""
+"""MLflow's experiment, unless another is named."""
 
 FINAL_SEEDS = 3
 """Seeds that the candidates of a study are re-trained with, where nobody says how many."""
@@ -161,6 +162,7 @@ def run(
     config: RunConfig,
     *,
     home: Home | None = None,
+    experiment: str | None = None,
     force: bool = False,
     name: str | None = None,
     tags: Mapping[str, str] | None = None,
@@ -190,7 +192,7 @@ def run(
     ctx = open_context(config, home, say=say, progress=progress)
     ctx.force.update(s.name for s in STAGES if force and not s.shared)
     with working(ctx.home, "run"):
-        result = experiments.run(ctx, lambda: connect(ctx.home, say=say), label)
+        result = experiments.run(ctx, lambda: connect(ctx.home, experiment, say=say), label)
     return Run(result.outcome, ctx.home, result.run_id)
 
 
@@ -210,14 +212,19 @@ def _refuse_taken(home: Home, name: str, config: RunConfig) -> None:
 
 
 def baselines(
-    config: RunConfig, *, home: Home | None = None, say: Say = _silent, progress: Progress = _silent
+    config: RunConfig,
+    *,
+    home: Home | None = None,
+    experiment: str | None = None,
+    say: Say = _silent,
+    progress: Progress = _silent,
 ) -> "list[Baseline]":
     """ae, vae and cvae trained under one configuration, and the MLP classifier beside them; a row each."""
     from pipeline.experiments.baselines import baselines as train_all
 
     ctx = open_context(config, home, say=say, progress=progress)
     with working(ctx.home, "baselines"):
-        return train_all(ctx, lambda: connect(ctx.home, say=say))
+        return train_all(ctx, lambda: connect(ctx.home, experiment, say=say))
 
 
 def load_run(name: str, *, home: Home | None = None) -> Run:
@@ -420,6 +427,7 @@ def sweep(
     timeout: float | None = None,
     retry_failed: bool = False,
     home: Home | None = None,
+    experiment: str | None = None,
     say: Say = _silent,
     progress: Progress = _silent,
     on_update: "Callable[[SweepView], None]" = _silent,
@@ -440,7 +448,9 @@ def sweep(
     seconds = timeout * 60 if timeout is not None else None
     check_amounts(study, trials=trials, workers=workers, timeout=seconds)
     closing = _closing(home, study, final_seeds, prefer, judges)
-    if not retry_failed and (there := finished(home, study, trials=trials, closing=closing, experiment=EXPERIMENT)):
+    if not retry_failed and (
+        there := finished(home, study, trials=trials, closing=closing, experiment=experiment_name(experiment))
+    ):
         say(f"{there.summary.finished} finished, {trials} asked: nothing to do")
         return Study(there.summary, there.report, there.best, there.run_id)
     with _busy(progress, LOADING):
@@ -469,7 +479,7 @@ def sweep(
             study,
             trials=trials,
             closing=closing,
-            connect=lambda: connect(ctx.home, say=say),
+            connect=lambda: connect(ctx.home, experiment, say=say),
             make_executor=placement.make,
             workers=placement.workers,
             timeout=seconds,
@@ -591,6 +601,7 @@ def ablate(
     executor: str = "auto",
     cluster: "Cluster | None" = None,
     home: Home | None = None,
+    experiment: str | None = None,
     say: Say = _silent,
     progress: Progress = _silent,
     on_state: Callable[[str, str], None] = _silent,
@@ -612,7 +623,7 @@ def ablate(
         return drive(
             ctx,
             grid,
-            connect=lambda: connect(ctx.home, say=say),
+            connect=lambda: connect(ctx.home, experiment, say=say),
             make_executor=placement.make,
             on_state=on_state,
         )
@@ -638,6 +649,27 @@ def rebuild_report(name: str, *, home: Home | None = None) -> Path:
     from pipeline.runs.outcome import load_outcome
 
     return write_run_report(load_outcome(home, found.key), home)
+
+
+def sync(
+    names: Iterable[str] = (),
+    *,
+    everything: bool = False,
+    home: Home | None = None,
+    experiment: str | None = None,
+    say: Say = _silent,
+    progress: Progress = _silent,
+) -> "Synced":
+    """Record in MLflow what it lacks: of everything in the home, or of these studies, ablations and runs.
+
+    `everything` goes over runs that it has as finished, too. Nothing is trained, and nothing is recorded twice.
+    """
+    from sweeps.sync import sync as record
+
+    home = home or Home.from_environment()
+    home.check_writable()
+    tracker = connect(home, experiment, say=say)
+    return record(home, tracker, names=tuple(names), again=everything, say=say, progress=progress)
 
 
 def home_status(home: Home | None = None) -> dict[str, Any]:
@@ -763,11 +795,20 @@ def working(home: Home, what: str) -> Iterator[None]:
         yield
 
 
-def connect(home: Home, *, say: Say = _silent) -> "MlflowTracker":
+def experiment_name(asked: str | None = None) -> str:
+    """MLflow's experiment: the one asked for, or $MLFLOW_EXPERIMENT_NAME, or cvae-pipe."""
+    name = (asked if asked is not None else os.environ.get("MLFLOW_EXPERIMENT_NAME", "")).strip()
+    if asked is not None and not name:
+        raise ConfigError("--experiment is empty; it must be a name")
+    return name or EXPERIMENT
+
+
+def connect(home: Home, experiment: str | None = None, *, say: Say = _silent) -> "MlflowTracker":
     """The home's tracker; its warnings are said."""
     from pipeline.tracking import MlflowTracker
 
-    return MlflowTracker.connect(home, EXPERIMENT, on_warning=lambda text: say(f"warning: {text}"))
+    name = experiment_name(experiment)
+    return MlflowTracker.connect(home, name, on_warning=lambda text: say(f"warning: {text}"))
 
 
 @contextmanager

@@ -55,17 +55,27 @@ def ablate(
                 raise
             result = summarise_ablation(config, outcomes)
             html = write_ablation(result, ctx.home)
-            parent.set_description(describe(result))
-            parent.log_file(html)
-            parent.log_file(html.with_name("cells.csv"))
+            record_ablation(parent, result, html)
     finally:
         panel.close()
         executor.close()
     return result, html
 
 
+def record_ablation(parent: TrackedRun, result: Ablation, html: Path) -> None:
+    """What the tracker shows of a finished grid."""
+    parent.set_description(describe(result))
+    parent.log_file(html)
+    parent.log_file(html.with_name("cells.csv"))
+
+
 def rebuild_ablation(home: Home, config: AblationConfig) -> Path:
     """The report of a grid anew, from stored results alone; the path of the html."""
+    return write_ablation(summarise_ablation(config, stored_cells(home, config)), home)
+
+
+def stored_cells(home: Home, config: AblationConfig) -> dict[str, Outcome]:
+    """Every cell from the store; StudyError if one is missing."""
     keys = {name: run_key(cell, "test") for name, cell in config.cells().items()}
     missing = [name for name, key in keys.items() if not is_whole(home, key)]
     if missing:
@@ -73,10 +83,12 @@ def rebuild_ablation(home: Home, config: AblationConfig) -> Path:
             f"ablation {config.name} has no result for {len(missing)} of {len(keys)} cells, e.g. {missing[0]}; "
             "repeat `cvae-pipe ablate` to finish it"
         )
-    return write_ablation(summarise_ablation(config, {n: load_outcome(home, key) for n, key in keys.items()}), home)
+    return {name: load_outcome(home, key) for name, key in keys.items()}
 
 
-def open_parent(ctx: Context, config: AblationConfig, tracker: Tracker) -> TrackedRun:
+def open_parent(
+    ctx: Context, config: AblationConfig, tracker: Tracker, *, reopen: bool = True, started: float | None = None
+) -> TrackedRun:
     """The grid itself as a run: the parent of its cells."""
     values = ", ".join(f"{v:g}" for v in config.values)
     params = {**config.base.flat(), config.setting: values, "seeds": config.seeds}
@@ -89,8 +101,10 @@ def open_parent(ctx: Context, config: AblationConfig, tracker: Tracker) -> Track
             params=params,
             tags=tags,
             dataset=data_info(ctx.config, result_facts(ctx)),
+            started=started,
+            ended=("KILLED", INTERRUPTED),
         ),
-        reopen=True,
+        reopen=reopen,
     )
 
 

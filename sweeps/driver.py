@@ -26,7 +26,7 @@ from pipeline.stages.context import Context
 from pipeline.stages.judge import judge
 from pipeline.stages.prepare import prepare, result_facts
 from pipeline.store.home import Home
-from pipeline.tracking import TRACEBACK, RunSpec, Status, TrackedRun, Tracker
+from pipeline.tracking import TRACEBACK, RunSpec, TrackedRun, Tracker
 from sweeps.analysis.summary import Summary, SweepResult, summarise, write_best
 from sweeps.execution.jobs import EpochDone, Event, Executor, Job, JobDone, JobFailed, JobStopped
 from sweeps.finals import retrain
@@ -34,11 +34,12 @@ from sweeps.finished import LEFT, as_left, study_key
 from sweeps.judges import JudgesBeside, PanelBeside
 from sweeps.progress import OnUpdate, SweepView, TrialView
 from sweeps.record import project, trial_title
+from sweeps.replay import record_trial, rung_metrics
 from sweeps.reporting.study import write_sweep_report
 from sweeps.rungs import Rungs
 from sweeps.study.closing import Closing
 from sweeps.study.config import StudyConfig, check_amounts, stored_config
-from sweeps.study.ledger import AGAIN, FINISHED, RUNGS, Ledger, load_study, may_go_through
+from sweeps.study.ledger import AGAIN, DETAILS, FINISHED, RUNGS, Ledger, load_study, may_go_through
 from sweeps.study.objective import values
 from sweeps.study.proposals import Proposals
 from sweeps.study.storage import writable
@@ -47,10 +48,6 @@ from sweeps.tracked import TimeUp, TrackedJobs, refuse_environment
 log = logging.getLogger("cvae-pipe")
 
 INTERRUPTED = "interrupted; repeat the command to go on"
-
-
-UNSUCCESSFUL: dict[TrialState, Status] = {TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
-"""How the run of a trial without a result ends."""
 
 
 class _Sweep:
@@ -131,7 +128,7 @@ class _Sweep:
         if isinstance(event, EpochDone):
             view.epoch = event.epoch
             if event.rung:
-                run.log_epoch(event.epoch, _rung_metrics(self.config, list(event.rung.values())))
+                run.log_epoch(event.epoch, rung_metrics(self.config, list(event.rung.values())))
                 self.jobs.executor.answer(event.job, self.rungs.goes_on(trial, event.epoch, event.rung))
         else:
             self._finish_trial(event, trial, view, run)
@@ -161,6 +158,7 @@ class _Sweep:
             refuse_environment(event)
             if event.details:
                 run.log_text(event.details, TRACEBACK)
+                self.ledger.note(trial, **{DETAILS: event.details})
             run.close("FAILED", event.reason)
             del self.jobs.runs[event.job]
             self.ledger.note(trial, run_id=run.id, reason=event.reason, missed=run.incomplete, **{AGAIN: event.again})
@@ -190,19 +188,8 @@ class _Sweep:
         # What goes on is opened again; what does not, say a final of an earlier choice, must not stay RUNNING.
         self.jobs.tracker.mark_interrupted(parent_id=self.jobs.parent.id, reason=INTERRUPTED)
         for trial in self.ledger.trials:
-            facts = trial.user_attrs
-            if trial.state == TrialState.COMPLETE and is_whole(self.home, facts["run_key"]):
-                self.jobs.record(self._open_run(trial), load_outcome(self.home, facts["run_key"]))
-            elif trial.state in UNSUCCESSFUL and facts.get("missed"):
-                run = self._open_run(trial)
-                for epoch, values_ in facts.get(RUNGS, {}).items():
-                    run.log_epoch(int(epoch), _rung_metrics(self.config, values_))
-                run.close(UNSUCCESSFUL[trial.state], facts["reason"])
-
-    def _open_run(self, trial: FrozenTrial) -> TrackedRun:
-        n = trial.number
-        title = trial_title(n, trial.params, self.config.space)
-        return self.jobs.open_run(self.config.trial_config(n, _fixed(trial)), "val", title, {"trial": str(n)})
+            if trial.state == TrialState.COMPLETE or trial.user_attrs.get("missed"):
+                record_trial(self.jobs, self.config, trial)
 
 
 @dataclass
@@ -220,11 +207,6 @@ class _Results:
         if trial.state == TrialState.FAIL:
             self.failed.append(trial)
         self.finished += trial.state in FINISHED
-
-
-def _rung_metrics(config: StudyConfig, values: list[float]) -> dict[str, float]:
-    """A trial's values at a rung, as its run shows them: of fewer samples than the scores of a finished one."""
-    return {f"rung/{o.name}": value for o, value in zip(config.objectives, values, strict=True)}
 
 
 def _trial_name(number: int) -> str:
@@ -373,7 +355,7 @@ def first_view(ledger: Ledger, target: int, workers: int) -> SweepView:
 
 def finish(jobs: TrackedJobs, ledger: Ledger) -> SweepResult:
     """best.toml, the report, and what the tracker shows of the study."""
-    home, parent = jobs.ctx.home, jobs.parent
+    home = jobs.ctx.home
     cpus = Counter(t.user_attrs["cpu"] for t in ledger.trials if "cpu" in t.user_attrs)
     if len(cpus) > 1:
         kinds = ", ".join(f"{count} on {cpu}" for cpu, count in cpus.most_common())
@@ -383,11 +365,15 @@ def finish(jobs: TrackedJobs, ledger: Ledger) -> SweepResult:
     folder.mkdir(parents=True, exist_ok=True)
     best = write_best(summary, folder)
     report = write_sweep_report(home, summary, folder)
+    record_study(jobs, summary)
+    return SweepResult(summary, report, best, jobs.parent.id)
+
+
+def record_study(jobs: TrackedJobs, summary: Summary) -> None:
+    """What the tracker shows of a study whose report is written: the projection, the study's numbers, the files."""
+    folder, parent = jobs.ctx.home.reports / summary.config.name, jobs.parent
     project(jobs, summary)
     parent.log_metrics(summary.parent_metrics())
-    parent.log_file(report)
-    parent.log_file(folder / "report.md")
-    parent.log_file(folder / "trials.csv")
-    if best:
-        parent.log_file(best)
-    return SweepResult(summary, report, best, parent.id)
+    for name in ("report.html", "report.md", "trials.csv", "best.toml"):
+        if (folder / name).exists():
+            parent.log_file(folder / name)

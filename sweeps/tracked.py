@@ -15,7 +15,7 @@ from pipeline.runs.outcome import Outcome, load_outcome
 from pipeline.runs.stored import is_whole
 from pipeline.stages.context import Context
 from pipeline.stages.graph import run_key
-from pipeline.tracking import TRACEBACK, TrackedRun, Tracker
+from pipeline.tracking import TRACEBACK, Status, TrackedRun, Tracker
 from sweeps.execution.jobs import EpochDone, Event, Executor, Job, JobDone, JobFailed
 
 OnState = Callable[[str, str], None]
@@ -52,29 +52,50 @@ class TrackedJobs:
         self,
         ctx: Context,
         tracker: Tracker,
-        executor: Executor,
+        executor: Executor | None,
         parent: TrackedRun,
         study: str,
         deadline: float,
         beside: Sequence[Beside] = (),
+        *,
+        again: bool = False,
     ) -> None:
-        self.ctx, self.tracker, self.executor, self.parent, self.study = ctx, tracker, executor, parent, study
+        self.ctx, self.tracker, self.parent, self.study = ctx, tracker, parent, study
+        self._executor = executor
         self.deadline, self._beside = deadline, beside
+        self.again = again
+        """Whether finished runs are opened, too, to be recorded once more."""
         self.runs: dict[str, TrackedRun] = {}
         """What is open now, by job."""
         self._epochs: dict[str, dict[int, dict[str, float]]] = {}
         """What was heard and is not written yet: a worker tells it again where it is lost with this process."""
         self._written = time.monotonic()
 
+    @property
+    def executor(self) -> Executor:
+        assert self._executor is not None, "nothing is to be executed"  # what is only recorded needs none
+        return self._executor
+
     def submit(self, job: Job, tags: Mapping[str, str], title: str = "") -> None:
         """Open the job's run, called `title` or else by the job's id, and give the job to a worker."""
         self.runs[job.id] = self.open_run(job.config, job.split, title or job.id, tags)
         self.executor.submit(job)
 
-    def open_run(self, config: RunConfig, split: str, name: str, tags: Mapping[str, str]) -> TrackedRun:
+    def open_run(
+        self,
+        config: RunConfig,
+        split: str,
+        name: str,
+        tags: Mapping[str, str],
+        *,
+        started: float | None = None,
+        ended: tuple[Status, str] | None = None,
+    ) -> TrackedRun:
+        """The run of a configuration under the parent; `started` and `ended` of one that is recorded afterwards."""
         ctx = replace(self.ctx, config=config)
         tags = {"study": self.study, **tags}
-        run = self.tracker.open_run(run_spec(ctx, split, name=name, parent_id=self.parent.id, tags=tags))
+        spec = run_spec(ctx, split, name=name, parent_id=self.parent.id, tags=tags)
+        run = self.tracker.open_run(replace(spec, started=started, ended=ended), reopen=self.again)
         if "trial" in tags and not run.finished:
             run.log_metrics({"trial": float(tags["trial"])})  # tags sort as text
         return run
@@ -108,11 +129,11 @@ class TrackedJobs:
             self._write_curve(job)
         self._written = time.monotonic()
 
-    def record(self, run: TrackedRun, outcome: Outcome) -> None:
-        """Everything a finished job shows, and its status."""
+    def record(self, run: TrackedRun, outcome: Outcome, *, ended: float | None = None) -> None:
+        """Everything a finished job shows, and its status, as of now or of when it `ended` (Unix seconds)."""
         if not run.finished:
             log_outcome(run, outcome)
-            run.close("FINISHED")
+            run.close("FINISHED", ended=ended)
 
     def run_all(
         self, configs: Mapping[str, RunConfig], split: str, tags: Mapping[str, str], on_state: OnState

@@ -1,7 +1,9 @@
 """What tests of several rooms use: small configurations, readers of what was recorded, a watched page."""
 
+import hashlib
 import math
 import os
+import re
 import shutil
 import signal
 import socket
@@ -128,7 +130,7 @@ class Server:
         with open(self.home.root / "server.log", "ab") as log:
             self.process = subprocess.Popen(
                 tracking.ui_command(self.home, port=self.port),
-                env=tracking.ui_environment(),
+                env=tracking.ui_environment(self.home),
                 cwd=self.home.root,
                 start_new_session=True,
                 stdout=log,
@@ -177,3 +179,73 @@ def run_jobs(executor: LocalExecutor, jobs: Iterable[Job], on_event: Callable[[E
             if not isinstance(event, EpochDone):
                 ended[event.job] = event
     return ended
+
+
+def mlflow_contents(home: Home, experiment: str = "cvae-pipe") -> dict[str, Any]:
+    """Everything that MLflow holds of a home's experiment, in words that do not change when it is recorded anew.
+
+    Runs are called by their key, under their parent's; ids, times and what MLflow packs into a model are left out.
+    """
+    client = mlflow_client(home)
+    found = client.get_experiment_by_name(experiment)
+    runs = client.search_runs([found.experiment_id], max_results=1000)
+    called = {run.info.run_id: run.data.tags["run_key"] for run in runs}
+
+    def plain(text: str) -> str:
+        for run_id, key in called.items():
+            text = text.replace(run_id, f"<{key}>")
+        return re.sub(r'"(createdAt|updatedAt)": \d+', "", text)
+
+    def files(run_id: str, folder: str | None = None) -> dict[str, str]:
+        held: dict[str, str] = {}
+        for entry in client.list_artifacts(run_id, folder):
+            if entry.is_dir:
+                held |= files(run_id, entry.path)
+                continue
+            name = re.sub(r"timestamp\+\d+", "timestamp", entry.path)
+            content = Path(client.download_artifacts(run_id, entry.path)).read_bytes()
+            packed = name.startswith("model/") and not name.endswith(".safetensors")
+            held[name] = "" if packed else hashlib.sha256(content).hexdigest()
+        return held
+
+    def whole(run: Any) -> dict[str, Any]:
+        return {
+            "name": run.info.run_name,
+            "status": run.info.status,
+            "params": run.data.params,
+            "tags": {key: plain(value) for key, value in run.data.tags.items()},
+            "metrics": {
+                key: sorted((m.step, m.value) for m in client.get_metric_history(run.info.run_id, key))
+                for key in run.data.metrics
+            },
+            "inputs": [
+                (i.dataset.name, i.dataset.digest, i.dataset.profile, [(t.key, t.value) for t in i.tags])
+                for i in run.inputs.dataset_inputs
+            ],
+            "files": files(run.info.run_id),
+        }
+
+    models = {}
+    for model in client.search_registered_models():
+        versions = client.search_model_versions(f"name = '{model.name}'")
+        models[model.name] = (
+            model.description,
+            {alias: str(version) for alias, version in model.aliases.items()},
+            [(str(v.version), plain(v.source), called[v.run_id], v.description, v.tags) for v in versions],
+        )
+    by_key = {
+        (called.get(run.data.tags.get("mlflow.parentRunId", "")), called[run.info.run_id]): whole(run) for run in runs
+    }
+    assert len(by_key) == len(runs), "a run is there twice"
+    tags = {plain(key): plain(value) for key, value in found.tags.items()}
+    return {"runs": by_key, "experiment": tags, "models": models}
+
+
+def assert_same_contents(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Two `mlflow_contents` are equal; else the first thing that differs is shown, not all of it."""
+    assert found["runs"].keys() == expected["runs"].keys()
+    for key, run in expected["runs"].items():
+        for what, value in run.items():
+            assert found["runs"][key][what] == value, (run["name"], what)
+    for what in ("experiment", "models"):
+        assert found[what] == expected[what]

@@ -23,7 +23,7 @@ CLOSED_PIPE = 141
 COMMANDS = (
     *(stages.prepare, stages.train, stages.evaluate, stages.score, stages.audit),
     *(runs.run, sweeps.sweep, runs.baselines, sweeps.ablate),
-    *(settings.config, status.status, listing.ls, reports.report, reports.verify, runs.compare, ui.ui),
+    *(settings.config, status.status, listing.ls, reports.report, reports.verify, runs.compare, ui.ui, ui.sync),
     *(keeping.rm, keeping.gc, keeping.doctor, keeping.pack, keeping.unpack),
 )
 """In the order of --help."""

@@ -83,6 +83,10 @@ GpusPerTrial = Annotated[
         rich_help_panel=RAY,
     ),
 ]
+Experiment = Annotated[
+    str | None,
+    typer.Option(help="MLflow's experiment; by default $MLFLOW_EXPERIMENT_NAME, or cvae-pipe.", rich_help_panel=OTHER),
+]
 Workers = Annotated[int | None, typer.Option(help="Worker processes; by default one per core.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML file of settings.", rich_help_panel=OTHER)]
 SetEntries = Annotated[

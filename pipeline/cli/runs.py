@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli import completion
-from pipeline.cli.options import Audit, DryRun, Force, Json, configured, examples
+from pipeline.cli.options import Audit, DryRun, Experiment, Force, Json, configured, examples
 from pipeline.cli.plans import show_plan
-from pipeline.cli.session import print_json, refusals_in_one_line, say, session, short, suggest
+from pipeline.cli.session import print_json, refusals_in_one_line, say, session, short, suggest, ui_of
 from pipeline.config.settings import RunConfig
 from pipeline.errors import ConfigError
 from pipeline.runs.names import parse_tags
@@ -38,6 +38,7 @@ def run(
     config: RunConfig,
     audit: Audit = None,
     force: Force = False,
+    experiment: Experiment = None,
     dry_run: DryRun = False,
     all_: Annotated[bool, typer.Option("--all", help="Print every metric, not the objectives alone.")] = False,
     json_: Json = False,
@@ -51,6 +52,7 @@ def run(
     with session() as progress:
         result = api.run(
             config,
+            experiment=experiment,
             force=force,
             name=name,
             tags=parse_tags(tag),
@@ -71,7 +73,7 @@ def run(
         if all_:
             print_metrics(result.metrics)
         say(f"report: {short(result.report)}")
-        suggest("cvae-pipe ui", *_next(result))
+        suggest(ui_of(experiment), *_next(result))
 
 
 def _next(result: "Run") -> list[str]:
@@ -89,7 +91,9 @@ def _next(result: "Run") -> list[str]:
 
 @examples("cvae-pipe baselines", "cvae-pipe baselines --dataset digits --json")
 @configured(leave_out=("model.kind", "train.beta"))
-def baselines(config: RunConfig, *, dry_run: DryRun = False, json_: Json = False) -> None:
+def baselines(
+    config: RunConfig, *, experiment: Experiment = None, dry_run: DryRun = False, json_: Json = False
+) -> None:
     """Train ae, vae and cvae under one configuration; show them beside the MLP classifier."""
     from pipeline import api
 
@@ -100,7 +104,7 @@ def baselines(config: RunConfig, *, dry_run: DryRun = False, json_: Json = False
     from pipeline.experiments.baselines import baseline_table
 
     with session() as progress:
-        rows = api.baselines(config, say=progress.say, progress=progress.update)
+        rows = api.baselines(config, experiment=experiment, say=progress.say, progress=progress.update)
     if json_:
         print_json({"baselines": [row.document() for row in rows]})
         return

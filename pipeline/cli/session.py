@@ -94,6 +94,11 @@ def quoted(path: Path) -> str:
     return shlex.quote(short(path))
 
 
+def ui_of(experiment: str | None) -> str:
+    """The command that shows what was recorded, in the experiment that was asked for."""
+    return f"cvae-pipe ui --experiment {shlex.quote(experiment)}" if experiment else "cvae-pipe ui"
+
+
 def short(path: Path) -> str:
     """A path as it is typed from here."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -12,6 +12,7 @@ from pipeline.cli.options import (
     CpusPerTrial,
     DryRun,
     ExecutorName,
+    Experiment,
     GpusPerTrial,
     Json,
     RayAddress,
@@ -23,7 +24,7 @@ from pipeline.cli.options import (
     examples,
 )
 from pipeline.cli.plans import show_plan
-from pipeline.cli.session import print_json, quoted, say, session, suggest
+from pipeline.cli.session import print_json, quoted, say, session, suggest, ui_of
 from pipeline.config.sections import JUDGES
 from pipeline.config.settings import RunConfig
 from pipeline.errors import ConfigError
@@ -126,6 +127,7 @@ def sweep(
     cpus_per_trial: CpusPerTrial = None,
     gpus_per_trial: GpusPerTrial = None,
     audit: Audit = None,
+    experiment: Experiment = None,
     dry_run: DryRun = False,
     json_: Json = False,
 ) -> None:
@@ -173,6 +175,7 @@ def sweep(
             cluster=cluster,
             timeout=timeout,
             retry_failed=retry_failed,
+            experiment=experiment,
             say=progress.say,
             progress=progress.update,
             on_update=display.update,
@@ -186,7 +189,7 @@ def sweep(
         say(f"{found.summary.finished} of {trials} trials are finished; the same command goes on")
     say(f"report: {found.report}")
     more = f"cvae-pipe sweep --name {shlex.quote(study.name)} --trials {2 * max(trials, found.summary.finished)}"
-    suggest(*([f"cvae-pipe run --config {quoted(found.best)}"] if found.best else ()), "cvae-pipe ui", more)
+    suggest(*([f"cvae-pipe run --config {quoted(found.best)}"] if found.best else ()), ui_of(experiment), more)
 
 
 def _instead(name: str, trials: int) -> str:
@@ -247,6 +250,7 @@ def ablate(
     cpus_per_trial: CpusPerTrial = None,
     gpus_per_trial: GpusPerTrial = None,
     audit: Audit = None,
+    experiment: Experiment = None,
     dry_run: DryRun = False,
     json_: Json = False,
 ) -> None:
@@ -269,6 +273,7 @@ def ablate(
             workers=workers,
             executor=executor,
             cluster=cluster,
+            experiment=experiment,
             say=progress.say,
             progress=progress.update,
             on_state=display.update,
@@ -279,4 +284,4 @@ def ablate(
     for claim, verdict in result.claims.items():
         say(f"{claim}: {verdict}")
     say(f"report: {report}")
-    suggest(f"cvae-pipe verify {shlex.quote(grid.name)}", "cvae-pipe ui")
+    suggest(f"cvae-pipe verify {shlex.quote(grid.name)}", ui_of(experiment))

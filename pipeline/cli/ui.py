@@ -1,4 +1,4 @@
-"""The command that opens MLflow's interface, and where to look in it."""
+"""Commands of MLflow: its interface, with where to look in it, and what it lacks."""
 
 from contextlib import suppress
 from typing import Annotated
@@ -6,16 +6,28 @@ from typing import Annotated
 import typer
 
 from pipeline.cli import completion
-from pipeline.cli.options import Json, examples
-from pipeline.cli.session import print_json, refusals_in_one_line, say
+from pipeline.cli.options import Experiment, Json, examples
+from pipeline.cli.session import print_json, refusals_in_one_line, say, session, suggest, ui_of
 from pipeline.errors import ConfigError
 from pipeline.evaluation.catalog import METRICS
 from pipeline.store.home import Home
 
 
-@examples("cvae-pipe ui", "cvae-pipe ui --open --metric coverage_relative", "cvae-pipe ui --links --json")
+@examples(
+    "cvae-pipe ui",
+    "cvae-pipe ui --open --metric coverage_relative",
+    "cvae-pipe ui --links --json",
+    "cvae-pipe ui --host 0.0.0.0 --allow-host lab.example.org",
+)
 def ui(
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 5055,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 5055,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in, without a password.")
+    ] = "127.0.0.1",
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Another name that browsers may call this machine by; repeatable."),
+    ] = None,
     study: Annotated[
         str | None,
         typer.Option(
@@ -25,16 +37,17 @@ def ui(
     metric: Annotated[str | None, typer.Option(help="Metric that sorts its trials.", show_default="neg_elbo")] = None,
     open_: Annotated[bool, typer.Option("--open", help="Open the comparison of the trials in a web browser.")] = False,
     links_: Annotated[bool, typer.Option("--links", help="Print the addresses; start nothing.")] = False,
+    experiment: Experiment = None,
     json_: Json = False,
 ) -> None:
     """Start MLflow's web interface on the right store and print where to look."""
-    from pipeline.api import EXPERIMENT
+    from pipeline.api import experiment_name
     from pipeline.tracking.serving import serve
 
     home = Home.from_environment()
     with refusals_in_one_line():
         home.check_writable()
-        found = links(home, EXPERIMENT, port=port, study=study, metric=metric)
+        found = links(home, experiment_name(experiment), host=host, port=port, study=study, metric=metric)
         if json_:
             print_json(found)
         elif links_:
@@ -42,11 +55,49 @@ def ui(
                 print(f"{name}\t{link}")
         if not links_:
             page = "trials" if metric else "view"
-            raise typer.Exit(serve(home, found, port=port, open_=page if open_ else "", say=say))
+            raise typer.Exit(
+                serve(home, found, host=host, names=allow_host or (), port=port, open_=page if open_ else "", say=say)
+            )
+
+
+@examples(
+    "cvae-pipe sync",
+    "cvae-pipe sync demo",
+    "MLFLOW_TRACKING_URI=https://mlflow.example.org cvae-pipe sync --experiment digits",
+)
+def sync(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Studies, ablations and runs; by default all that is here.")
+    ] = None,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Go over what MLflow has as finished, too, and add what is missing of it.")
+    ] = False,
+    experiment: Experiment = None,
+    json_: Json = False,
+) -> None:
+    """Record in MLflow what it lacks of this home: after an outage, in an empty database, on another server."""
+    from pipeline.api import sync as record
+
+    with session() as progress:
+        done = record(names or (), everything=all_, experiment=experiment, say=progress.say, progress=progress.update)
+    if json_:
+        print_json(done.document())
+        return
+    for name in done.recorded:
+        say(f"recorded: {name}")
+    skipped = f", {len(done.skipped)} could not be recorded" if done.skipped else ""
+    say(f"{len(done.recorded)} runs recorded, {done.present} were there{skipped}")
+    suggest(ui_of(experiment))
 
 
 def links(
-    home: Home, experiment: str, *, port: int = 5055, study: str | None = None, metric: str | None = None
+    home: Home,
+    experiment: str,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 5055,
+    study: str | None = None,
+    metric: str | None = None,
 ) -> dict[str, str]:
     """Deep links by what they show; the first is the whole interface. Nothing needs to be running."""
     from pipeline.tracking import ui_base, ui_links
@@ -55,7 +106,7 @@ def links(
     if study:
         with suppress(ConfigError):  # what is recorded without being here: MLflow knows
             study = find(home, study, ("study", "ablation")).name
-    base = ui_base(home, port=port)
+    base = ui_base(home, host, port)
     key = metric_key(metric) if metric else ""
     ascending = not key or METRICS[key.partition("/")[2]].better != "higher"
     return {"all": base} | ui_links(home, experiment, base, study=study, metric=key, ascending=ascending)

@@ -32,6 +32,7 @@ def data_info(config: RunConfig, facts: dict[str, Any]) -> DatasetInfo:
         source=config.data.dataset if config.data.own else SOURCES[config.data.dataset].origin,
         shape=(facts["images"]["train"], *(n for i, n in enumerate(facts["shape"]) if i or n > 1)),
         classes=facts["classes"],
+        splits=facts["images"],
     )
 
 

@@ -20,7 +20,7 @@ from pipeline.stages.prepare import prepare
 from pipeline.store.files import read_json, write_json
 from pipeline.store.tensors import save_tensors
 from pipeline.training.fit import build_model, fit, start
-from pipeline.training.state import EpochRecord, Training, load_training, save_training
+from pipeline.training.state import EpochRecord, Training, load_training, save_training, saved_history
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -80,6 +80,16 @@ def train(
     for record in history:
         tell(record, model if record.epoch == config.train.epochs else None, folder)
     return Trained(model, history, folder)
+
+
+def kept_history(folder: Path) -> list[EpochRecord]:
+    """The epochs that a training, finished or not, has left in its folder; none where they are lost."""
+    try:
+        if (folder / "history.json").exists():
+            return [EpochRecord.from_row(row) for row in read_json(folder / "history.json")]
+        return saved_history(folder / CHECKPOINT)
+    except (OSError, ValueError, DamageError):
+        return []
 
 
 def model_after(ctx: Context, epoch: int) -> Architecture:

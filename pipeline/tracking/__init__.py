@@ -5,6 +5,7 @@ same specification twice opens one run, and logging the same facts twice leaves 
 projection of the stage store, so a tracking server that goes away stops nothing; what it missed is replayed later.
 """
 
+from pipeline.tracking.addresses import tracking_uri
 from pipeline.tracking.contract import (
     TRACEBACK,
     DatasetInfo,
@@ -15,7 +16,7 @@ from pipeline.tracking.contract import (
     TrackedRun,
     Tracker,
 )
-from pipeline.tracking.database import mlflow_module, prepare_store, tracking_uri
+from pipeline.tracking.database import mlflow_module, prepare_store
 from pipeline.tracking.link import uninterrupted
 from pipeline.tracking.links import (
     HERE,

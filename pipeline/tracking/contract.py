@@ -27,6 +27,8 @@ class DatasetInfo:
     shape: tuple[int, ...]
     """Of the images, number first, e.g. (55000, 28, 28), or (55000, 3, 32, 32) of colour."""
     classes: int
+    splits: Mapping[str, int] = field(default_factory=dict)
+    """Images by split, e.g. train 55000, val 5000, test 10000."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,10 @@ class RunSpec:
     description: str = ""
     """Markdown, shown above the run."""
     dataset: DatasetInfo | None = None
+    started: float | None = None
+    """Unix seconds, of a run that is recorded afterwards; None is now."""
+    ended: tuple[Status, str] | None = None
+    """Status and reason of a run without a result: one that ended like this is whole, as a FINISHED one is."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,7 @@ class TrackedRun(Protocol):
     id: str
     """MLflow's run id; "" if the store was away when the run was opened."""
     finished: bool
-    """Was FINISHED when it was opened: there is nothing to log."""
+    """Was whole when it was opened, e.g. FINISHED: there is nothing to log."""
     incomplete: bool
     """Something did not reach the store: `close("FINISHED")` will not be recorded as that."""
 
@@ -117,8 +123,8 @@ class TrackedRun(Protocol):
     def register_model(self, name: str, model: ServedModel, *, tags: Mapping[str, str], description: str) -> None:
         """The run's model as a version of a registered model, and that version as its champion; once per run."""
 
-    def close(self, status: Status, reason: str = "") -> None:
-        """End the run; the reason becomes a tag, and the last line of the description."""
+    def close(self, status: Status, reason: str = "", *, ended: float | None = None) -> None:
+        """End the run, now or when it `ended` (Unix seconds); the reason becomes a tag, and the description's end."""
 
 
 class Tracker(Protocol):

@@ -1,4 +1,4 @@
-"""Where MLflow's store is, and how it is opened without a race, a wait or a word. Knows addresses; no runs."""
+"""How MLflow's store is opened without a race, a wait or a word. Knows addresses; no runs."""
 
 import logging
 import os
@@ -14,25 +14,15 @@ from filelock import FileLock
 
 from pipeline.errors import TrackingError, cause
 from pipeline.store.home import Home
+from pipeline.tracking.addresses import checked_uri, is_server, scrubbed, shown
+from pipeline.tracking.moved import follow_home
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
-SERVERS = ("http", "https")
-
 CONNECT_SECONDS, ANSWER_SECONDS = 2, 10
 """How long an HTTP request waits for a connection and for its answer. MLflow's own 120 s, seven times with growing
 pauses, would hold a sweep for minutes."""
-
-
-def tracking_uri(home: Home) -> str:
-    """MLFLOW_TRACKING_URI, or the SQLite file of the home; a relative SQLite path becomes absolute."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home.mlruns / 'mlflow.db'}"
-    path = uri.removeprefix("sqlite:///")
-    if path != uri and path and not path.startswith("/"):
-        return f"sqlite:///{Path(path).absolute()}"
-    return uri
 
 
 def prepare_store(home: Home) -> None:
@@ -46,29 +36,18 @@ def prepare_store(home: Home) -> None:
             open_database(uri)
 
 
-def checked_uri(home: Home) -> str:
-    uri = tracking_uri(home)
-    scheme = uri.partition(":")[0].partition("+")[0] if ":" in uri else ""
-    if scheme in ("", "file"):
-        raise TrackingError(
-            f"MLFLOW_TRACKING_URI is {uri}, a directory, and MLflow no longer writes those; "
-            f"use sqlite:///{home.mlruns / 'mlflow.db'}, a server's http address, or unset it"
-        )
-    if scheme not in (*DATABASES, *SERVERS) or not uri.partition("://")[2].strip("/"):
-        raise TrackingError(
-            f"MLFLOW_TRACKING_URI is {shown(uri)}; it must begin with one of "
-            f"{', '.join(f'{s}://' for s in (*SERVERS, *DATABASES))}; unset it to use {home.mlruns / 'mlflow.db'}"
-        )
-    return uri
+def opened(home: Home) -> "MlflowClient":
+    """A client of the home's store, for reading; a database that is not there is made, one that moved is put right.
 
-
-def is_server(uri: str) -> bool:
-    return uri.partition(":")[0] in SERVERS
-
-
-def shown(uri: str) -> str:
-    """The address without the password it may carry."""
-    return re.sub(r"//[^/@]*@", "//", uri)
+    TrackingError if a database cannot be opened; a server is not asked.
+    """
+    uri = checked_uri(home)
+    if is_server(uri):
+        return mlflow_module().MlflowClient(tracking_uri=uri)
+    with database_lock(home, uri):
+        client = open_database(uri)
+        follow_home(home, uri)
+        return client
 
 
 def database_lock(home: Home, uri: str) -> FileLock:
@@ -101,9 +80,12 @@ def open_database(uri: str) -> "MlflowClient":
         engine.dispose()
         return client_of(tracking_uri=uri)
     except Exception as error:
-        reason, hint = cause(error), "check it"
+        reason, hint = scrubbed(cause(error), uri), "check it"
+        if isinstance(error, ModuleNotFoundError):
+            hint = "install it beside cvae-pipe (for postgresql+psycopg:// that is `pip install 'psycopg[binary]'`)"
         if found := re.search(r"out-of-date database schema \(found version (\w+)", str(error)):
-            hint = f"run `{sys.executable} -m mlflow db upgrade {shown(uri)}`"
+            where = shown(uri) if shown(uri) == uri else '"$MLFLOW_TRACKING_URI"'
+            hint = f"run `{sys.executable} -m mlflow db upgrade {where}`"
             if not _is_known(found[1]):
                 version = mlflow_module().__version__
                 reason = f"its schema {found[1]} is of a newer MLflow than the {version} here"

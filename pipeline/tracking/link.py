@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from pipeline.errors import cause
-from pipeline.tracking.database import is_server, mlflow_module, shown
+from pipeline.tracking.addresses import CREDENTIALS, is_server, scrubbed, shown
+from pipeline.tracking.database import mlflow_module
+from pipeline.tracking.limits import Limits
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -50,7 +52,10 @@ def uninterrupted() -> Iterator[None]:
 
 
 class AwayError(Exception):
-    """The store does not answer, or did not a moment ago."""
+    """The store does not answer, or did not a moment ago; or it refuses who asks."""
+
+    refusal = ""
+    """What it said where it refused."""
 
 
 class Link:
@@ -60,6 +65,7 @@ class Link:
         self.client = client
         self.uri = uri
         self.on_warning = on_warning
+        self.limits = Limits(on_warning)
         self._retry_at = -math.inf
         self._warned = False
 
@@ -74,15 +80,24 @@ class Link:
             if not is_outage(error):
                 raise
             self._retry_at = time.monotonic() + RETRY_SECONDS
+            away = AwayError()
+            away.refusal = f"{refused(error)}: {self.said(error)}" if refused(error) else ""
             self._warn(error)
-            raise AwayError from error
+            raise away from error
+
+    def said(self, error: BaseException) -> str:
+        """The reason of an error, without a password that the address may hold."""
+        return scrubbed(cause(error), self.uri)
 
     def _warn(self, error: Exception) -> None:
         if not self._warned:
             self._warned = True
+            code = refused(error)
+            what = f"refuses with {code}" if code else "stopped answering"
             self.on_warning(
-                f"tracking {'server' if is_server(self.uri) else 'database'} {shown(self.uri)} stopped answering "
-                f"({cause(error)}); the run goes on, repeat the command later to replay what it missed"
+                f"tracking {'server' if is_server(self.uri) else 'database'} {shown(self.uri)} {what} "
+                f"({self.said(error)}); the run goes on, repeat the command later to replay what it missed"
+                f"{f', with a user that may: {CREDENTIALS}' if code else ''}"
             )
 
 
@@ -94,3 +109,11 @@ def is_outage(error: Exception) -> bool:
     if isinstance(error, mlflow_module().exceptions.MlflowException):
         return error.error_code not in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST")
     return isinstance(error, OSError)
+
+
+def refused(error: BaseException) -> int | None:
+    """401 or 403 where a server does not let in who asks; None for every other error."""
+    if isinstance(error, mlflow_module().exceptions.MlflowException):
+        return {"UNAUTHENTICATED": 401, "CUSTOMER_UNAUTHORIZED": 401, "PERMISSION_DENIED": 403}.get(error.error_code)
+    status = getattr(getattr(error, "response", None), "status_code", None)  # of an artifact
+    return status if status in (401, 403) else None

@@ -1,13 +1,19 @@
 """Addresses in MLflow's web interface. Looks at what is recorded; starts nothing."""
 
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
 from pipeline.errors import TrackingError
 from pipeline.store.home import Home
-from pipeline.tracking.database import is_server, tracking_uri
+from pipeline.tracking.addresses import is_server, shown, tracking_uri
+from pipeline.tracking.database import mlflow_module, opened
 from pipeline.tracking.registry import registered_name
-from pipeline.tracking.tracker import MlflowTracker
+from pipeline.tracking.serving import LOOPBACK, here
+from pipeline.tracking.tracker import unusable
 from pipeline.tracking.views import TAG, children_filter
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 TRAINING = {"workflowType": "machine_learning"}
 """Which half of the interface: the one for training, not the one for language models."""
@@ -16,10 +22,10 @@ CHARTS, TABLES = "CHART", "ARTIFACT"
 """How the runs page shows what it compares."""
 
 
-def ui_base(home: Home, host: str = "127.0.0.1", port: int = 5055) -> str:
+def ui_base(home: Home, host: str = LOOPBACK, port: int = 5055) -> str:
     """Address of MLflow's UI: that of the tracking server if there is one, else of the server `ui_command` starts."""
     uri = tracking_uri(home)
-    return uri.rstrip("/") if is_server(uri) else f"http://{host}:{port}"
+    return shown(uri).rstrip("/") if is_server(uri) else here(host, port)
 
 
 HERE = "."
@@ -81,7 +87,16 @@ def ui_links(
     Of a study (by default the latest): its trials as charts sorted by `metric`, the same in a view made for them, their
     scores per class, its parent run, its report, its champion. Without a study: the charts of all runs.
     """
-    client = MlflowTracker.connect(home, experiment, on_warning=lambda text: None).client
+    client = opened(home)
+    try:
+        return _links(client, experiment, base, study=study, metric=metric, ascending=ascending)
+    except (mlflow_module().exceptions.MlflowException, OSError) as error:
+        raise unusable(client, error, home, experiment) from None
+
+
+def _links(
+    client: "MlflowClient", experiment: str, base: str, *, study: str | None, metric: str, ascending: bool
+) -> dict[str, str]:
     found = client.get_experiment_by_name(experiment)
     if found is None:
         return {}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.store.home import Home
-from pipeline.tracking.database import tracking_uri
+from pipeline.tracking.addresses import tracking_uri
 
 SQLITE = "sqlite:///"
 FINISHED = """

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.config.digests import digest
 from pipeline.tracking.contract import ServedModel
 from pipeline.tracking.database import mlflow_module
+from pipeline.tracking.link import Link
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -70,9 +71,10 @@ def package(model: ServedModel, folder: Path) -> None:
 
 
 def register(
-    client: "MlflowClient", run_id: str, name: str, model: ServedModel, *, tags: Mapping[str, str], description: str
+    link: Link, run_id: str, name: str, model: ServedModel, *, tags: Mapping[str, str], description: str
 ) -> None:
     """The run's model as a version of that name, and the alias on it; repeated, it adds nothing."""
+    client = link.client
     _ensure_name(client, name)
     version = _version_of(client, name, run_id)
     if version is None:
@@ -83,8 +85,12 @@ def register(
         version = client.create_model_version(name, source, run_id, tags=dict(tags), description=description)
     elif version.description != description:
         client.update_model_version(name, version.version, description)
-    if str(client.get_registered_model(name).aliases.get(CHAMPION)) != str(version.version):
-        client.set_registered_model_alias(name, CHAMPION, version.version)
+    number = version.version
+    if str(client.get_registered_model(name).aliases.get(CHAMPION)) != str(number):
+        link.limits.attempt(
+            f"aliases of models ({CHAMPION} is version {number} of {name})",
+            lambda: client.set_registered_model_alias(name, CHAMPION, number),
+        )
 
 
 def _ensure_name(client: "MlflowClient", name: str) -> None:

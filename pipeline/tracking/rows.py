@@ -13,7 +13,8 @@ from pathlib import Path
 
 from pipeline.errors import TrackingError
 from pipeline.store.home import Home
-from pipeline.tracking.database import database_lock, tracking_uri
+from pipeline.tracking.addresses import tracking_uri
+from pipeline.tracking.database import database_lock
 
 PARENT = "mlflow.parentRunId"
 READ = ("run_key", PARENT, "kind", "study", "reason", "split", "trial", "unpacked")

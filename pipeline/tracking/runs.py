@@ -9,16 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import cause
 from pipeline.tracking.contract import ServedModel, Status
 from pipeline.tracking.database import mlflow_module
+from pipeline.tracking.limits import fitted
 from pipeline.tracking.link import AwayError, Link
 from pipeline.tracking.registry import register
 
 if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import UInt8
-    from mlflow import MlflowClient
     from mlflow.entities import Run
 
 RUN_KEY = "run_key"
@@ -122,22 +121,24 @@ class MlflowRun:
     def register_model(self, name: str, model: ServedModel, *, tags: Mapping[str, str], description: str) -> None:
         assert model.weights.is_file(), model.weights  # else the link would take it for an outage
         try:
-            self._send(lambda: register(self._link.client, self.id, name, model, tags=tags, description=description))
+            self._send(lambda: register(self._link, self.id, name, model, tags=tags, description=description))
         except mlflow_module().exceptions.MlflowException as error:  # e.g. a server that has no registry
-            self._link.on_warning(f"the model of run {self.id} could not be registered ({cause(error)})")
+            self._link.on_warning(f"the model of run {self.id} could not be registered ({self._link.said(error)})")
 
-    def close(self, status: Status, reason: str = "") -> None:
+    def close(self, status: Status, reason: str = "", *, ended: float | None = None) -> None:
         if self.finished:
             return
         if self.incomplete and status == "FINISHED":
             status, reason = "KILLED", "the tracking store missed a part of this run; repeat the command to replay it"
 
-        def end() -> None:
+        def ends() -> None:
             if reason:
-                self._log_tags({REASON: reason, NOTE: f"{self._description}{ENDED}{status}: {reason}"})
-            self._link.client.set_terminated(self.id, status)
+                end = f"{ENDED}{status}: {reason}"
+                note = fitted({NOTE: self._description}, self._link.limits.tag_sizes[0] - len(end))[NOTE]
+                self._log_tags({REASON: reason, NOTE: note + end})
+            self._link.client.set_terminated(self.id, status, None if ended is None else round(ended * 1000))
 
-        self._send(end)
+        self._send(ends)
 
     def _send(self, operation: Callable[[], None]) -> None:
         """Do it, or remember that it was not done."""
@@ -180,20 +181,7 @@ class MlflowRun:
                 self._curve(metric.key)[metric.step] = metric.value
 
     def _log_tags(self, tags: Mapping[str, str]) -> None:
-        log_tags(self._link.client, self.id, tags)
-
-
-def log_tags(
-    client: "MlflowClient", run_id: str, tags: Mapping[str, str], params: Mapping[str, Any] | None = None
-) -> None:
-    from mlflow.entities import Param, RunTag
-
-    client.log_batch(
-        run_id,
-        params=[Param(k, str(v)) for k, v in (params or {}).items()],
-        tags=[RunTag(k, v) for k, v in tags.items()],
-        synchronous=True,
-    )
+        self._link.limits.log_tags(self._link.client, self.id, tags)
 
 
 def _loggable(value: float) -> float:

@@ -6,7 +6,7 @@ ignores it, and its runs page is as it would be without.
 
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pipeline.tracking.contract import RunsView
@@ -21,12 +21,23 @@ NAME_WIDTH, TAG_WIDTH, NUMBER_WIDTH = 240, 75, 120
 """Pixels: a trial's whole name, `true`, and a number beside as many others as a window of 1280 holds."""
 
 
-def view_state(view: RunsView) -> dict[str, Any]:
+SECTIONS = SAMPLES, TRADE_OFF, SETTINGS, EACH = (
+    "Generated images",
+    "Trade-off",
+    "What the settings do",
+    "Each setting",
+)
+"""Of charts, in the order in which they are worth most."""
+
+
+def view_state(view: RunsView, shown: Sequence[str] = SECTIONS) -> dict[str, Any]:
     """What the page restores: whom it shows, in which order, with which columns and charts."""
     charts: list[dict[str, Any]] = []
     sections: list[dict[str, Any]] = []
 
     def section(name: str, *cards: dict[str, Any], columns: int = COLUMNS, height: int = CARD_HEIGHT) -> None:
+        if name not in shown:
+            return
         there = {"deleted": False, "isGenerated": False}
         key = _uuid(view.name, name)
         sections.append(
@@ -38,10 +49,10 @@ def view_state(view: RunsView) -> dict[str, Any]:
             for i, card in enumerate(cards)
         )
 
-    section("Generated images", _images(), columns=1, height=IMAGES_HEIGHT)
-    section("Trade-off", *(_scatter(_metric(x), _metric(y)) for x, y in view.pairs))
-    section("What the settings do", _parallel(view.params, view.metrics), columns=1)
-    section("Each setting", *(_scatter(_param(p), _metric(m)) for m in view.metrics for p in view.params), columns=3)
+    section(SAMPLES, _images(), columns=1, height=IMAGES_HEIGHT)
+    section(TRADE_OFF, *(_scatter(_metric(x), _metric(y)) for x, y in view.pairs))
+    section(SETTINGS, _parallel(view.params, view.metrics), columns=1)
+    section(EACH, *(_scatter(_param(p), _metric(m)) for m in view.metrics for p in view.params), columns=3)
     tags, params, metrics = (
         [f"{kind}.`{name}`" for name in names]
         for kind, names in (("tags", view.tags), ("params", view.params), ("metrics", view.metrics))
@@ -67,11 +78,12 @@ def view_state(view: RunsView) -> dict[str, Any]:
     }
 
 
-def view_tag(view: RunsView, created_ms: int) -> str:
-    """The tag's value: the name that the list of views shows, and the state."""
-    return json.dumps(
-        {"name": view.name, "createdAt": created_ms, "updatedAt": created_ms, "state": json.dumps(view_state(view))}
-    )
+def view_tags(view: RunsView, created_ms: int) -> Iterator[tuple[str, str]]:
+    """The tag's value - the name that the list of views shows, and the state - and what it lacks, ever shorter."""
+    for n in range(len(SECTIONS), -1, -1):
+        state = json.dumps(view_state(view, SECTIONS[:n]))
+        envelope = {"name": view.name, "createdAt": created_ms, "updatedAt": created_ms, "state": state}
+        yield json.dumps(envelope), ", ".join(SECTIONS[n:])
 
 
 def children_filter(parent_id: str, split: str | None = None) -> str:

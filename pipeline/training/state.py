@@ -65,13 +65,23 @@ def save_training(training: Training, path: Path) -> None:
 
 def load_training(training: Training, path: Path) -> None:
     """Put a freshly started training into the saved state; DamageError, and nothing done, if that is damaged."""
-    stored = path.read_bytes()
-    digest, content = stored[:DIGEST_LENGTH], stored[DIGEST_LENGTH:]
-    if hashlib.sha256(content).digest() != digest:
-        raise DamageError(f"{path} is not what was saved")
-    saved: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    saved = _saved(path)
     training.model.load_state_dict(saved["model"])
     training.optimizer.restore(saved["optimizer"])
     training.generator.set_state(saved["generator"])
     training.epoch = saved["epoch"]
     training.history = [EpochRecord.from_row(row) for row in saved["history"]]
+
+
+def saved_history(path: Path) -> list[EpochRecord]:
+    """The epochs of a saved training, without the rest of it; DamageError if it is damaged."""
+    return [EpochRecord.from_row(row) for row in _saved(path)["history"]]
+
+
+def _saved(path: Path) -> dict[str, Any]:
+    stored = path.read_bytes()
+    digest, content = stored[:DIGEST_LENGTH], stored[DIGEST_LENGTH:]
+    if hashlib.sha256(content).digest() != digest:
+        raise DamageError(f"{path} is not what was saved")
+    saved: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    return saved

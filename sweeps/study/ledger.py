@@ -21,6 +21,8 @@ AGAIN = "again"
 """Whether a failed trial may go through another time: what failed was its worker, or a bug of ours."""
 REOPENED = "reopened"
 """That a trial had failed, and was set running again."""
+DETAILS = "traceback"
+"""Why a trial failed, in full, where that is a bug of ours."""
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 

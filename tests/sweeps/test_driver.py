@@ -1066,7 +1066,7 @@ class Server:
     def start(self) -> None:
         self.process = subprocess.Popen(
             tracking.ui_command(self.home, port=self.port),
-            env=tracking.ui_environment(),
+            env=tracking.ui_environment(self.home),
             cwd=self.home.root,
             start_new_session=True,
             stdout=subprocess.DEVNULL,

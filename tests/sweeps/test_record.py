@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import mlflow_client, quick_config
+from helpers import assert_same_contents, mlflow_client, mlflow_contents, quick_config
 
 from pipeline import tracking
 from pipeline.api import Run
@@ -30,6 +30,7 @@ from sweeps.study.closing import Closing
 from sweeps.study.config import StudyConfig
 from sweeps.study.objective import chosen
 from sweeps.study.space import DEFAULT_SPACE, build_space
+from sweeps.sync import sync
 from sweeps.tracked import TrackedJobs
 
 CONFIG = StudyConfig('it\'s a "study"', quick_config(train__epochs=2), DEFAULT_SPACE, chosen((), "cvae", "standard"))
@@ -300,3 +301,37 @@ def test_a_convolutional_gaussian_with_a_learned_prior_is_served_as_it_was_train
     images = sampler.predict(None, pd.DataFrame({"label": np.arange(10)}), {"samples": 2, "seed": 3})
     expected, _ = conditional_samples(train(ctx).model, per_class=2, seed=3)
     np.testing.assert_allclose(images.reshape(20, -1), expected.numpy(), atol=1e-6)
+
+
+# ------------------------------------------------------------------------------------- a tracker that knows nothing
+
+
+def test_an_empty_database_is_told_everything_there_was(copy, warm_root, monkeypatch):
+    home, _ = copy
+    MlflowTracker.connect(home, "cvae-pipe", on_warning=pytest.fail)  # a copied home's locations follow it
+    original = mlflow_contents(home)
+    began = {run.data.tags["run_key"]: run.info.start_time for run in runs_of(home, "tags.trial LIKE '%'")}
+    shutil.copy(warm_root / "mlruns" / "mlflow.db", home.mlruns / "new.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home.mlruns / 'new.db'}")
+    done = synced(home)
+    assert (len(done.recorded), done.present, done.skipped) == (len(original["runs"]), 0, {})
+    assert_same_contents(mlflow_contents(home), original)
+    for run in runs_of(home, "tags.trial LIKE '%'"):  # when it was trained, not when it was recorded
+        assert abs(run.info.start_time - began[run.data.tags["run_key"]]) < 5000
+    told = synced(home)
+    assert (told.recorded, told.present) == ([], len(original["runs"]))
+
+
+def test_what_one_run_lacks_is_made_up_for(copy):
+    home, _ = copy
+    before = {run.data.tags["run_key"]: run.data.metrics for run in runs_of(home, "")}
+    [second] = runs_of(home, "tags.trial = '1'")
+    mlflow_client(home).delete_run(second.info.run_id)
+    assert synced(home).recorded == [f"{CONFIG.name}: trial 01", CONFIG.name]
+    assert {run.data.tags["run_key"]: run.data.metrics for run in runs_of(home, "")} == before
+    assert {run.info.status for run in runs_of(home, "")} == {"FINISHED"}
+
+
+def synced(home: Home, **options):
+    tracker = MlflowTracker.connect(home, "cvae-pipe", on_warning=pytest.fail)
+    return sync(home, tracker, **options)

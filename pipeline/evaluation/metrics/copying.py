@@ -126,8 +126,8 @@ class NearShare:
     """The share that is expected of a model that draws so near to images and knows none of them: of its samples near to
     held-out images, scaled to as many of these as there are training images."""
     flagged: bool
-    """Whether more than ALLOWED of the samples, over all or of one class, are near to training images beyond chance
-    *and* beyond what is explained."""
+    """Whether more than ALLOWED of the samples, over all or of one class, are near to training images beyond chance,
+    *and* these are nearer than held-out images are, beyond chance."""
 
 
 @dataclass(frozen=True)
@@ -151,9 +151,9 @@ def near_share(near: Float[Tensor, "K n"], which: Int[Tensor, "K n"], bound: flo
 
     Flagged are those that fail two exact binomial tests, of the whole or of a class (Bonferroni; two spaces are
     tested). The first, together at LEVEL: more than ALLOWED are near. The second, of those that failed the first,
-    together at CONTROL_LEVEL: more than ALLOWED are copies. To a model that has learned no image by heart, training and
-    held-out images are alike, so that each of its samples that is near to an image of either kind is near to a held-out
-    one with the share that these have of both; copies never are.
+    together at CONTROL_LEVEL: the near ones prefer training images. To a model that has learned no image by heart,
+    training and held-out images are alike, so that each of its samples that is near to an image of either kind is near
+    to a held-out one with the share that these have of both; copies never are.
     """
     hits = [_count(n, w, bound) for n, w in zip(near, which, strict=True)]
     classes, n = near.shape
@@ -166,16 +166,15 @@ def near_share(near: Float[Tensor, "K n"], which: Int[Tensor, "K n"], bound: flo
     by_side = np.array([all_of_both, *of_both])
     each = 1 / (2 * len(n_tested))
     too_near = stats.binom.sf(n_near - 1, n_tested, ALLOWED) < LEVEL * each
-    left = np.maximum(0, by_side[:, 0] - np.ceil(ALLOWED * n_tested))
     each = 1 / (2 * max(1, too_near.sum()))
-    copied = stats.binom.cdf(by_side[:, 1], left + by_side[:, 1], [pooled, *chance]) < CONTROL_LEVEL * each
+    preferred = stats.binom.cdf(by_side[:, 1], by_side.sum(1), [pooled, *chance]) < CONTROL_LEVEL * each
     return NearShare(
         share=sum(hits) / (classes * n),
         interval=wilson_interval(sum(hits), classes * n),
         per_class=[h / n for h in hits],
         near=bool(too_near.any()),
         explained=sum(h * (1 - c) / c for (_, h), c in zip(of_both, chance, strict=True) if h) / (classes * n),
-        flagged=bool((too_near & copied).any()),
+        flagged=bool((too_near & preferred).any()),
     )
 
 

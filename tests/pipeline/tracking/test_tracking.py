@@ -37,7 +37,8 @@ from pipeline.tracking import (
 )
 from pipeline.tracking.views import view_state
 
-DATASET = DatasetInfo("digits", "ab" * 32, "train", "scikit-learn", (1200, 8, 8), 10)
+SPLITS = {"train": 1200, "val": 237, "test": 360}
+DATASET = DatasetInfo("digits", "ab" * 32, "train", "scikit-learn", (1200, 8, 8), 10, SPLITS)
 SPEC = RunSpec(
     name="cvae beta=4",
     key="k1",
@@ -123,6 +124,13 @@ def artifacts(client, run, folder: str | None = None) -> list[str]:
 
 def table(client, run, name: str) -> dict:
     return json.loads(Path(client.download_artifacts(run.id, name)).read_text())
+
+
+def mlflow_data(features: np.ndarray, *, targets: np.ndarray):
+    """MLflow's own description of arrays."""
+    from mlflow.data.numpy_dataset import from_numpy
+
+    return from_numpy(features, targets=targets)
 
 
 def log_all(run) -> None:
@@ -281,7 +289,10 @@ def test_a_run_carries_what_identifies_and_describes_it(tracker, client, warned)
     assert stored.data.tags.get("mlflow.source.git.commit") == git_commit()
     [data] = stored.inputs.dataset_inputs
     assert (data.dataset.name, data.dataset.digest) == ("digits", DATASET.digest[:36])
-    assert json.loads(data.dataset.profile) == {"num_rows": 1200, "shape": [1200, 8, 8], "classes": 10}
+    profile = {"num_rows": 1200, "shape": [1200, 8, 8], "classes": 10, "splits": SPLITS}
+    assert json.loads(data.dataset.profile) == profile
+    theirs = mlflow_data(np.zeros((2, 8, 8), np.uint8), targets=np.zeros(2, np.int64))
+    assert json.loads(data.dataset.schema) == theirs.schema.to_dict()  # as MLflow's own page of data sets reads it
     assert [(t.key, t.value) for t in data.tags] == [("mlflow.data.context", "train")]
     assert warned == []
 
@@ -708,13 +719,14 @@ def test_the_ui_command_serves_the_store_on_loopback(home):
     options = dict(zip(command[4::2], command[5::2], strict=True))
     assert command[:4] == [sys.executable, "-m", "mlflow", "server"]
     assert options == {
-        "--backend-store-uri": tracking_uri(home),
         "--artifacts-destination": f"file://{home.root}/mlruns/artifacts",
         "--host": "127.0.0.1",
         "--port": "5055",
         "--workers": "1",
     }
-    assert tracking.ui_environment()["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
+    environment = tracking.ui_environment(home)
+    assert environment["MLFLOW_BACKEND_STORE_URI"] == tracking_uri(home)
+    assert environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
 
 
 def test_links_lead_to_a_run_and_to_the_charts_of_a_study():
