@@ -84,6 +84,9 @@ def configure(dataset: str = "mnist", settings: Mapping[str, Any] | None = None,
 
 def look(path: str) -> tuple[str, str, int]:
     """The whole path of images of one's own, the SHA-256 of what is there, and how many there are to train on."""
+    from pipeline.data.sources.presence import whole_path
+
+    whole_path(path)  # what is not there is known before the rest is loaded
     from pipeline.data.sources.own import look as look_at
 
     return look_at(path, cache=Home.from_environment().root / ".cache" / "looked")

@@ -15,7 +15,7 @@ from pipeline.store.home import Home
 from pipeline.tracking.looking import all_finished, finished_run
 from sweeps.analysis.summary import Summary, SweepResult, summarise
 from sweeps.study.closing import Closing, recorded_closing
-from sweeps.study.config import StudyConfig
+from sweeps.study.config import StudyConfig, stored_config
 from sweeps.study.ledger import FINISHED, load_study, study_names
 
 LEFT = "left"
@@ -40,6 +40,8 @@ def finished(home: Home, config: StudyConfig, *, trials: int, closing: Closing, 
     study = load_study(home, config.name)
     held, all_trials = study.user_attrs.get(LEFT), study.get_trials(deepcopy=False)
     if held is None or held["trials"] != len(all_trials):
+        return None
+    if stored_config(study).spec() != config.spec():  # another study of that name: the ledger refuses it
         return None
     if sum(t.state in FINISHED for t in all_trials) < trials or not all(t.state.is_finished() for t in all_trials):
         return None

@@ -5,10 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from jaxtyping import UInt8
-
 if TYPE_CHECKING:
     import numpy as np
+    from jaxtyping import UInt8
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 TRACEBACK = "traceback.txt"

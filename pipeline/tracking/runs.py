@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxtyping import UInt8
-
 from pipeline.tracking.contract import ServedModel, Status
 from pipeline.tracking.database import mlflow_module
 from pipeline.tracking.limits import fitted
@@ -19,6 +17,7 @@ from pipeline.tracking.registry import register
 
 if TYPE_CHECKING:
     import numpy as np
+    from jaxtyping import UInt8
     from mlflow.entities import Run
 
 RUN_KEY = "run_key"

@@ -58,7 +58,8 @@ class Ledger:
             self.study.set_user_attr(SPEC, spec)
             return
         before = BEFORE_ADDED | {"sampler": SAMPLER_BEFORE}
-        held = {k: v for k, v in before.items() if k in spec} | held
+        # A list as JSON has it: what was done before is a value of the setting's own type.
+        held = {k: list(v) if isinstance(v, tuple) else v for k, v in before.items() if k in spec} | held
         changed = sorted(k for k in (spec.keys() | held.keys()) - RETIRED if spec.get(k) != held.get(k))
         if changed:
             raise StudyError(refusal(self.config.name, held, spec, changed, ""))

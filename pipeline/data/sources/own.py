@@ -3,7 +3,6 @@
 Knows where they are and what was asked of them; which of them are alike to the pixel, it finds.
 """
 
-import difflib
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,14 +13,15 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from pipeline.config.sections import DATASETS, LARGEST_SIDE, DataConfig, image_size, is_path
+from pipeline.config.sections import LARGEST_SIDE, DataConfig, image_size
 from pipeline.data.sources.folder import Folder
 from pipeline.data.sources.gallery import Catalogue, Gallery, counted
 from pipeline.data.sources.npz import Npz
 from pipeline.data.sources.pixels import Picture, Pixels, fitted, in_channels, is_grey
+from pipeline.data.sources.presence import whole_path
 from pipeline.data.sources.source import Official
 from pipeline.data.splits import Split
-from pipeline.errors import ConfigError, DataError
+from pipeline.errors import DataError
 
 Progress = Callable[[str, int, int, str], None]
 """Called with (what, done, total, note)."""
@@ -37,20 +37,7 @@ def look(path: str, *, cache: Path | None = None) -> tuple[str, str, int]:
     """The whole path of images of one's own, the SHA-256 of what is there, and how many there are to train and
     validate on. Nothing is decoded. ConfigError for what is neither a known name nor a path, DataError for no data set.
     """
-    whole = Path(path).expanduser()
-    try:
-        there = whole.exists()
-    except OSError as error:
-        raise DataError(f"{path[:80]} .. cannot be read ({error.strerror})") from None
-    if not there:
-        near = difflib.get_close_matches(path, DATASETS, 1)
-        if is_path(path):
-            raise DataError(f"there is nothing at {path}; name a folder with a sub-folder per class, or an .npz file")
-        raise ConfigError(
-            f"data.dataset is {path!r}; it must be one of {', '.join(DATASETS)}, or the path to a folder of images or "
-            f"an .npz file{f'; did you mean {near[0]}?' if near else ''}"
-        )
-    whole = whole.resolve()
+    whole = whole_path(path)
     catalogue = gallery_at(whole, cache).catalogue()
     return str(whole), catalogue.content, catalogue.to_train_on
 

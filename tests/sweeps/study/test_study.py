@@ -11,7 +11,7 @@ import pytest
 from optuna.trial import FixedTrial, TrialState, create_trial
 
 from pipeline.config.reading import build_config
-from pipeline.config.settings import RunConfig
+from pipeline.config.settings import BEFORE_ADDED, RunConfig
 from pipeline.errors import HomeError, StudyError
 from sweeps.study.config import SPEC, StudyConfig, stored_config
 from sweeps.study.ledger import Ledger, held_config, load_study, study_names
@@ -418,3 +418,19 @@ def test_rungs_are_below_the_most_epochs_that_a_trial_can_have():
 
 def test_the_default_space_fits_every_base_configuration():
     assert {d.setting for d in DEFAULT_SPACE} <= set(RunConfig().flat())
+
+
+def test_a_study_from_before_a_setting_was_added_goes_on_whatever_the_type_of_the_setting(home):
+    config = dataclasses.replace(ONE, name="older")
+    ledger = Ledger(home, config)
+    spec = ledger.study.user_attrs[SPEC]
+    added = [name for name in spec if name in BEFORE_ADDED and spec[name] == _as_json(BEFORE_ADDED[name])]
+    assert any(isinstance(BEFORE_ADDED[name], tuple) for name in added)
+    ledger.study.set_user_attr(SPEC, {name: value for name, value in spec.items() if name not in added})
+    ledger.begin({d.name: d.typed(d.ends[0]) for d in config.space})
+    ledger.close()
+    Ledger(home, config).close()
+
+
+def _as_json(value):
+    return list(value) if isinstance(value, tuple) else value
