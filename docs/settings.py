@@ -23,6 +23,11 @@ it says nothing, the setting is no part of any result: how things run, or a boun
 """
 
 
+OWN = RunConfig().with_settings({"data.dataset": "./letters", "data.content": "0" * 64})
+OF_OWN_IMAGES = {f"data.{key}" for key in ("size", "fit", "channels", "skip_broken", "content", "images")}
+"""What is allowed of somebody's own images alone."""
+
+
 def page() -> str:
     """The whole document."""
     parts = [HEAD]
@@ -42,7 +47,7 @@ def page() -> str:
 
 def changes(name: str) -> str:
     """The first stage whose key is another when the setting is."""
-    before = RunConfig()
+    before = OWN if name in OF_OWN_IMAGES else RunConfig()
     after = another(before, name)
     return next((stage.name for stage in STAGES if stage.key(before, "test") != stage.key(after, "test")), "")
 
@@ -53,6 +58,7 @@ def another(config: RunConfig, name: str) -> RunConfig:
     tries: list[Any] = [not value] if kind is bool else []
     if kind is str:
         tries = [part.strip() for part in documented()[name].allowed.removeprefix("one of ").split(",")]
+        tries += ["32", "1" * 64]  # a size, a hash
     elif kind in (int, float) and not tries:
         tries = [value + 1, value / 2, value * 2, value - 1]
     elif not tries:

@@ -112,6 +112,9 @@ class DataConfig:
         )
         require(self.fit in FITS, "data.fit", self.fit, f"one of {', '.join(FITS)}")
         require(self.channels in CHANNELS, "data.channels", self.channels, f"one of {', '.join(CHANNELS)}")
+        hashed = set(self.content) <= set("0123456789abcdef")
+        require(hashed, "data.content", self.content, "hex digits of a SHA-256, or nothing")
+        require(self.images >= 0, "data.images", self.images, "0 or a number of images")
         if not self.own:
             self._refuse_what_is_of_own_images()
         require(0 < self.val_fraction <= 0.5, "data.val_fraction", self.val_fraction, "above 0 and at most 0.5")
