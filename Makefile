@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test test-fast check format rooms sweep reference ui browser bench bench-gpu clean
+.PHONY: help demo test test-fast soak audit check format rooms sweep reference ui browser bench bench-gpu clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -16,7 +16,7 @@ $(READY): pyproject.toml constraints.txt
 		{ echo "cvae-pipe needs Python 3.11 or newer; name one with: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
 	@echo "building .venv (two or three minutes, about 5 GB with torch)"
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,ray]'
 	@touch $@
 
 demo: $(READY)  ## A real sweep on scikit-learn's digits, ending in a report (a few minutes, no download)
@@ -28,6 +28,14 @@ test: $(READY)  ## The whole test suite
 test-fast: $(READY)  ## The tests that take seconds
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m 'not slow and not mnist and not soak'
 
+soak: $(READY)  ## The long form of the fault-injection suite and of others: hours (docs/RELIABILITY.md)
+	CVAE_PIPE_SOAK_MINUTES=$${CVAE_PIPE_SOAK_MINUTES:-60} $(BIN)/python -m pytest -m soak -s
+
+audit: $(READY)  ## Ask an advisory database about the pinned version of every dependency (needs the network)
+	@test -x .venv/audit/bin/pip-audit || { $(PYTHON) -m venv .venv/audit && \
+		.venv/audit/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.9,<3'; }
+	.venv/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict --progress-spinner off
+
 check: $(READY)  ## Lint, format, types, import directions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -37,8 +45,9 @@ check: $(READY)  ## Lint, format, types, import directions
 format: $(READY)  ## Format the code
 	$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
 
-rooms: $(READY)  ## Draw the pictures of docs/DESIGN.md from the code
+rooms: $(READY)  ## Draw the pictures of docs/DESIGN.md and write docs/SETTINGS.md from the code
 	$(BIN)/python docs/rooms.py
+	$(BIN)/python docs/settings.py
 
 sweep: $(READY)  ## 40 trials on MNIST (about a quarter of an hour on 2 cores)
 	$(BIN)/cvae-pipe sweep --dataset mnist --trials 40 --name mnist

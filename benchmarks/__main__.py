@@ -82,11 +82,21 @@ def stopping_rows(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
 
 
 def growth_rows(result: dict[str, Any]) -> list[tuple[str, str]]:
-    first, *_, last = result["driver"]
-    rows = [(f"{r['trials']} trials: ms per trial", f"{1000 * r['seconds_per_trial']:.0f}") for r in result["driver"]]
-    ratio = last["seconds_per_trial"] / first["seconds_per_trial"]
-    rows.append((f"{last['trials']} against {first['trials']} trials, per trial", f"{ratio:.2f}"))
-    return rows + [(f"report of {r['trials']} trials, s", f"{r['seconds']:.1f}") for r in result["report"]]
+    rows = []
+    for row in result["driver"]:
+        first = next(r for r in result["driver"] if r["workers"] == row["workers"])
+        ratio = row["seconds_per_trial"] / first["seconds_per_trial"]
+        figure = f"{1000 * row['seconds_per_trial']:.0f} ({ratio:.2f} of the first; {row['megabytes']:.0f} MB)"
+        rows.append((f"{row['workers']} workers, {row['trials']} trials: ms of driver per trial", figure))
+    for r in result["report"]:
+        figure = f"{r['seconds']:.1f} s, {r['bytes'] / 2**20:.1f} MB, {r['bytes_beside'] / 2**20:.0f} MB beside it"
+        rows.append((f"report of {r['trials']} trials", figure))
+    return rows
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """Whole numbers with commas between, in order."""
+    return tuple(sorted(map(int, text.split(","))))
 
 
 def main() -> None:
@@ -98,6 +108,9 @@ def main() -> None:
     parser.add_argument("--sweep-epochs", type=int, default=10)
     parser.add_argument("--sweep-seeds", type=int, default=5, help="study seeds in `stopping`")
     parser.add_argument("--usual-trials", type=int, default=4, help="of the usual sweep; the rest is scaled")
+    parser.add_argument("--growth", type=numbers, default=(40, 400, 2000), help="sizes of a study in `growth`")
+    parser.add_argument("--growth-workers", type=numbers, default=(8, 64, 256), help="simulated workers in `growth`")
+    parser.add_argument("--growth-reports", type=numbers, default=(40, 1000), help="trials of the reports in `growth`")
     parser.add_argument("--home", type=Path, help="keep the sweeps here")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results.json"))
     args = parser.parse_args()
@@ -120,7 +133,7 @@ def main() -> None:
                 result[part] = startup.measure(args.repeats)
                 rows += [(f"{name}, s", spread(seconds)) for name, seconds in result[part].items()]
             elif part == "growth":
-                result[part] = growth.measure((40, 400, 2000), (40, 1000))
+                result[part] = growth.measure(args.growth, args.growth_reports, args.growth_workers)
                 rows += growth_rows(result[part])
             elif part == "sweeps":
                 home = args.home or Path(folder)

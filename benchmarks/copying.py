@@ -2,18 +2,20 @@
 
     python -m benchmarks.copying --datasets digits,mnist --draws 100
 
-The bounds are those of validation images; honest samples are test images. Pixels and shape are counted apart.
+The bounds are those of validation images; honest samples are test images, as many of a class as a run draws (over and
+over where there are fewer). Pixels and shape are counted apart.
 """
 
 import argparse
 from collections.abc import Callable
 from functools import partial
 
-from benchmarks.generators import COPIES, Generator, Images, mixed, one_class, real
+from benchmarks.generators import COPIES, Generator, Images, enough, mixed, one_class
 from pipeline.config.sections import DataConfig
 from pipeline.data.preparing import prepare
 from pipeline.data.splits import PreparedData
-from pipeline.evaluation.copying import SAMPLES, SPACES, Surroundings, copies_among, surroundings
+from pipeline.evaluation.copying import SAMPLES, Surroundings, copies_among, surroundings
+from pipeline.evaluation.thresholds import SPACES
 from pipeline.runs.execute import set_up_process
 from pipeline.store.home import Home
 
@@ -44,10 +46,8 @@ def main() -> None:
     for name in args.datasets.split(","):
         data = prepare(DataConfig(dataset=name), Home.from_environment().data_dir)
         around = surroundings(data, data.val)
-        n = min(SAMPLES[True], int(data.test.labels.bincount(minlength=data.classes).min()))
-
-        honest = partial(real, data.test, data.classes, n)
-        rows: dict[str, Callable[[int], Images]] = {f"test images, {n} a class": honest}
+        honest = partial(enough, data.test, data.classes, SAMPLES[True])
+        rows: dict[str, Callable[[int], Images]] = {"test images": honest}
         for kind, generator in COPIES.items():
             rows[f"{SHARE:.0%} {kind}"] = partial(_a_share, data, honest, generator)
             rows[f"one class {kind}"] = partial(_a_class, data, honest, generator)

@@ -25,9 +25,14 @@ def real(part: Split, classes: int, n: int, seed: int) -> Images:
     return part.as_float(rows.flatten()).unflatten(0, rows.shape)
 
 
+def enough(part: Split, classes: int, n: int, seed: int) -> Images:
+    """The same, over and over where a class has fewer."""
+    return repeated(real(part, classes, min(n, int(part.labels.bincount(minlength=classes).min())), seed), n=n)
+
+
 def copies(data: PreparedData, n: int, seed: int) -> Images:
     """Training images."""
-    return real(data.train, data.classes, n, seed)
+    return enough(data.train, data.classes, n, seed)
 
 
 def blends(data: PreparedData, n: int, seed: int) -> Images:
@@ -56,7 +61,7 @@ COPIES: dict[str, Generator] = {
     "blurred by 1 px": changed(lambda x: blurred(x, 1.0)),
     "dimmed to 0.7": changed(lambda x: x * 0.7),
     "blends of two neighbours": blends,
-    "shifted by a pixel": changed(lambda x: x.roll((1, 0), (1, 2))),
+    "shifted by a pixel": changed(lambda x: x.roll((1, 0), (-2, -1))),
 }
 
 
@@ -71,9 +76,9 @@ def replaced(honest: Images, by: Images, share: float) -> Images:
     return torch.cat([by[:, :n], honest[:, n:]], 1)
 
 
-def repeated(honest: Images, different: int) -> Images:
-    """The first few of each class, over and over."""
-    return honest[:, torch.arange(honest.shape[1]) % different]
+def repeated(images: Images, different: int | None = None, n: int | None = None) -> Images:
+    """The first few of each class, or all of them, over and over."""
+    return images[:, torch.arange(n or images.shape[1]) % (different or images.shape[1])]
 
 
 def mixed(data: PreparedData, honest: Images, generator: Generator, share: float, seed: int) -> Images:

@@ -1,9 +1,16 @@
-"""What a sweep costs outside training and scoring, per trial, as it grows: ledger, proposals, MLflow, store, report."""
+"""What a sweep costs outside training and scoring, per trial, as it grows: ledger, proposals, MLflow, store, report.
 
-import shutil
+Trials are no-ops on simulated workers: what is measured is the driver, which is one process however large the cluster.
+"""
+
+import hashlib
+import json
+import resource
 import tempfile
 import time
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +18,13 @@ from pipeline.config.reading import build_config
 from pipeline.config.settings import RunConfig
 from pipeline.runs.execute import execute, set_up_process
 from pipeline.stages.context import Context
-from pipeline.stages.graph import EVALUATE, SCORE, TRAIN, run_key
-from pipeline.store.files import read_json, write_json
+from pipeline.stages.graph import STAGES, TRAIN, run_key
 from pipeline.store.home import Home
 from pipeline.store.store import MANIFEST
+from pipeline.store.transfer import packed
 from pipeline.tracking import MlflowTracker
 from sweeps.driver import _Sweep, first_view, parent_spec, rebuild_report
-from sweeps.execution.jobs import Event, Job, JobDone
+from sweeps.execution.jobs import EpochDone, Event, Job, JobDone, JobStopped
 from sweeps.judges import JudgesBeside
 from sweeps.study.config import StudyConfig
 from sweeps.study.ledger import Ledger
@@ -36,96 +43,156 @@ TINY = {
 
 
 LATEST = 20
-"""Trials that a figure is the mean over."""
+"""Trials, or a twentieth of all where that is more, that a figure is the mean over."""
 
 
 @dataclass
-class Instant:
-    """An executor whose jobs are done at once: each gets a copy of one real outcome, with numbers of its own."""
+class Simulated:
+    """An executor of so many workers whose jobs are done as soon as they are asked for. Each job sends what it would
+    send from another machine: a copy of one real outcome, with numbers of its own."""
 
     home: Home
     pattern: RunConfig
+    workers: int = 1
     split: str = "val"
 
     def __post_init__(self) -> None:
-        self._submitted: list[Job] = []
-        self._copying = 0.0
+        self._waiting: deque[Job] = deque()
+        self._at_rung: dict[str, bool] = {}
+        key = run_key(self.pattern, self.split)
+        store = self.home.store
+        self._run = packed(store.path("run", key))
+        parts = json.loads(self._run["run.json"])["stages"]
+        self._stages = [stage for stage in STAGES if stage.name in parts]
+        self._parts = {stage.name: packed(store.path(stage.name, parts[stage.name])) for stage in self._stages}
         self.clock: list[float] = []
-        """Seconds on the clock as each job was submitted, less those that copying has taken so far."""
+        """Seconds on the clock as each job was submitted, less those that making up its outcome has taken so far."""
+        self._making = 0.0
 
     @property
     def free(self) -> int:
-        return 1 - len(self._submitted)
+        return self.workers - len(self._waiting)
 
     def submit(self, job: Job) -> None:
-        self._submitted.append(job)
-        self.clock.append(time.perf_counter() - self._copying)
+        self._waiting.append(job)
+        self.clock.append(time.perf_counter() - self._making)
 
     def events(self, timeout: float) -> list[Event]:
-        job = self._submitted.pop()
+        """What the job says that was submitted first: at a rung what it is worth there, and then that it is over."""
+        job = self._waiting[0]
         began = time.perf_counter()
-        key = self._copied(job.config)
-        self._copying += time.perf_counter() - began
-        return [JobDone(job.id, key)]
+        metrics = self._metrics(job.config)
+        self._making += time.perf_counter() - began
+        if job.rungs and job.id not in self._at_rung:
+            return [
+                EpochDone(job.id, job.rungs[0], {}, {name: metrics[f"{self.split}/{name}"] for name in job.objectives})
+            ]
+        self._waiting.popleft()
+        if not self._at_rung.pop(job.id, True):
+            return [JobStopped(job.id, self.home.store.partial(TRAIN.name, TRAIN.key(job.config)))]
+        return [JobDone(job.id, self._sent(job.config, metrics))]
 
-    def answer(self, job: str, go_on: bool) -> None: ...
+    def answer(self, job: str, go_on: bool) -> None:
+        self._at_rung[job] = go_on
 
     def close(self) -> None: ...
 
-    def _copied(self, config: RunConfig) -> str:
-        """The pattern's stored results under the keys of `config`."""
-        split, store = self.split, self.home.store
-        pairs = {
-            "train": (TRAIN.key(self.pattern), TRAIN.key(config)),
-            "evaluate": (EVALUATE.key(self.pattern, split), EVALUATE.key(config, split)),
-            "score": (SCORE.key(self.pattern, split), SCORE.key(config, split)),
-        }
-        for stage, (old, new) in pairs.items():
-            shutil.copytree(store.path(stage, old), store.path(stage, new))
-        key = run_key(config, split)
-        folder = store.path("run", key)
-        shutil.copytree(store.path("run", run_key(self.pattern, split)), folder)
-        stored = read_json(folder / "run.json")
-        stored["stages"] = {stage: new for stage, (_, new) in pairs.items()}
-        # numbers that depend on the setting, so that the sampler and the front have something to do
+    def _metrics(self, config: RunConfig) -> dict[str, float]:
+        """Numbers that depend on the settings, so that the sampler and the front have something to do."""
         shift = config.train.beta / 100 + config.model.latent_dim / 1000
-        stored["metrics"] = {k: v + shift * (1 if "elbo" in k else -0.1) for k, v in stored["metrics"].items()}
-        write_json(folder / "run.json", stored)
-        write_json(folder / "config.json", config.flat())
-        write_json(folder / MANIFEST, read_json(folder / MANIFEST) | {"key": key})
+        stored = json.loads(self._run["run.json"])["metrics"]
+        return {k: v + shift * (1 if "elbo" in k else -0.1) for k, v in stored.items()}
+
+    def _sent(self, config: RunConfig, metrics: dict[str, float]) -> str:
+        """The pattern's results under the keys of `config`, taken over by the store as those of another machine."""
+        began = time.perf_counter()
+        stages = {stage.name: stage.key(config, self.split) for stage in self._stages}
+        key = run_key(config, self.split)
+        run = json.loads(self._run["run.json"]) | {"stages": stages, "metrics": metrics}
+        files = {"run.json": json.dumps(run).encode(), "config.json": json.dumps(config.flat()).encode()}
+        described = json.loads(self._run[MANIFEST]) | {"key": key, "files": {n: _fact(c) for n, c in files.items()}}
+        files[MANIFEST] = json.dumps(described).encode()
+        self._making += time.perf_counter() - began
+        for stage in self._stages:
+            self.home.store.receive(stage.name, stages[stage.name], self._parts[stage.name])
+        self.home.store.receive("run", key, files)
         return key
 
 
-def measure(sizes: tuple[int, ...], report_sizes: tuple[int, ...]) -> dict[str, Any]:
-    """Seconds per trial around each size, in one growing study; seconds of the report at some sizes."""
-    set_up_process(1)
-    with tempfile.TemporaryDirectory() as folder:
-        home = Home(Path(folder), Path(folder) / "data")
+def _fact(content: bytes) -> dict[str, Any]:
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+@dataclass(frozen=True)
+class Point:
+    """The driver around one size of a study."""
+
+    workers: int
+    trials: int
+    seconds_per_trial: float
+    megabytes: float
+    """The most memory that the process has had so far."""
+
+
+@dataclass
+class Growth:
+    """A study of no-op trials that can be made larger."""
+
+    home: Home
+    workers: int
+    pruner: str = "pareto"
+    points: list[Point] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
         base = build_config(TINY)
-        ctx = Context(base, home)
-        execute(ctx, "val")
-        config = StudyConfig("growth", base, DEFAULT_SPACE, chosen((), "cvae", base.sampling.prior))
-        executor = Instant(home, base)
-        tracker = MlflowTracker.connect(home, "growth", on_warning=print)
-        ledger = Ledger(home, config)
-        reports = []
+        self._ctx = Context(base, self.home)
+        execute(self._ctx, "val")
+        objectives = chosen((), "cvae", base.sampling.prior)
+        window = max(4, self.workers)
+        self._config = StudyConfig("growth", base, DEFAULT_SPACE, objectives, window=window, pruner=self.pruner)
+        self._executor = Simulated(self.home, base, self.workers)
+        self._tracker = MlflowTracker.connect(self.home, "growth", on_warning=print)
+
+    def to(self, sizes: Iterable[int]) -> list[Point]:
+        """Trials up to the largest of these sizes, and what each of the latest cost the driver at each size."""
+        largest = max(sizes)
+        ledger = Ledger(self.home, self._config)
         try:
-            parent = tracker.open_run(parent_spec(ctx, config), reopen=True)
-            for target in sorted({max(sizes), *report_sizes}):
-                jobs = TrackedJobs(ctx, tracker, executor, parent, config.name, float("inf"))
-                _Sweep(ledger, jobs, JudgesBeside(ctx), first_view(ledger, target, 1), lambda view: None).search()
-                if target in report_sizes:
-                    began = time.perf_counter()
-                    report = rebuild_report(home, "growth").report
-                    seconds = time.perf_counter() - began
-                    reports.append({"trials": target, "seconds": seconds, "bytes": report.stat().st_size})
-                    print(f"{target} trials: report in {seconds:.1f} s, {report.stat().st_size:,} bytes", flush=True)
+            parent = self._tracker.open_run(parent_spec(self._ctx, self._config), reopen=True)
+            jobs = TrackedJobs(self._ctx, self._tracker, self._executor, parent, "growth", float("inf"))
+            view = first_view(ledger, largest, self.workers)
+            _Sweep(ledger, jobs, JudgesBeside(self._ctx), view, lambda view: None).search()
         finally:
             ledger.close()
-    # Trials are submitted one after the other: between two submissions lies everything that one of them costs.
-    rows = []
-    for size in sizes:
-        seconds = (executor.clock[size - 1] - executor.clock[size - 1 - LATEST]) / LATEST
-        rows.append({"trials": size, "seconds_per_trial": seconds})
-        print(f"{size} trials: {1000 * seconds:.0f} ms per trial, over the last {LATEST}", flush=True)
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return [Point(self.workers, size, self._seconds(size), memory) for size in sizes]
+
+    def _seconds(self, size: int) -> float:
+        """Trials are submitted one after the other: between two submissions lies everything that one of them costs."""
+        latest, clock = max(LATEST, size // 20), self._executor.clock
+        return (clock[size - 1] - clock[size - 1 - latest]) / latest
+
+
+def measure(sizes: tuple[int, ...], report_sizes: tuple[int, ...], workers: tuple[int, ...] = (8,)) -> dict[str, Any]:
+    """Seconds per trial around each size, in one growing study for each number of workers; the report at some sizes."""
+    set_up_process(1)
+    rows, reports = [], []
+    for count in workers:
+        with tempfile.TemporaryDirectory() as folder:
+            growth = Growth(Home(Path(folder), Path(folder) / "data"), count)
+            for point in growth.to(sizes):
+                rows.append(vars(point))
+                ms = 1000 * point.seconds_per_trial
+                print(f"{count} workers, {point.trials} trials: {ms:.0f} ms of driver per trial", flush=True)
+    for size in report_sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            growth = Growth(Home(Path(folder), Path(folder) / "data"), 1, "none")
+            growth.to((size,))
+            began = time.perf_counter()
+            report = rebuild_report(growth.home, "growth").report
+            seconds = time.perf_counter() - began
+            beside = sum(path.stat().st_size for path in report.parent.rglob("*") if path.is_file())
+            size_ = report.stat().st_size
+            reports.append({"trials": size, "seconds": seconds, "bytes": size_, "bytes_beside": beside - size_})
+            print(f"{size} trials: report in {seconds:.1f} s, {size_:,} bytes", flush=True)
     return {"driver": rows, "report": reports}

@@ -70,7 +70,7 @@ def rows(dataset: str, home: Home) -> dict[str, dict[str, float]]:
         copying = copies_among(images, data, around)
         flat = images.flatten(0, 1)
         found[name] = {
-            **scores_of_images(judges, against, images),
+            **scores_of_images(judges, against, images, against.classes),
             "vendi_ratio": float((vendi_per_class(against.pca, images) / against.vendi).mean()),
             "data_copying": copying.spaces["pixels"].share,
             "data_copying_shape": copying.spaces["shape"].share,

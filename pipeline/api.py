@@ -13,7 +13,7 @@ cheap; the libraries come with the first call.
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,20 +33,28 @@ if TYPE_CHECKING:
     from pipeline.models.architecture import Architecture
     from pipeline.models.priors import Prior
     from pipeline.runs.outcome import Outcome
+    from pipeline.runs.planning import Plan
     from pipeline.stages.context import Context
     from pipeline.tracking import MlflowTracker
     from sweeps.analysis.summary import Summary
     from sweeps.analysis.trends import Ablation
+    from sweeps.execution.cluster import Cluster
     from sweeps.keeping.doctor import Diagnosis
     from sweeps.keeping.packing import Packed
-    from sweeps.keeping.removal import Plan
+    from sweeps.keeping.removal import RemovalPlan
     from sweeps.keeping.unpacking import Unpacked
     from sweeps.progress import SweepView
     from sweeps.study.ablation import AblationConfig
+    from sweeps.study.closing import Closing
     from sweeps.study.config import StudyConfig
 
 EXPERIMENT = "cvae-pipe"
 """MLflow's experiment."""
+
+FINAL_SEEDS = 3
+"""Seeds that the candidates of a study are re-trained with, where nobody says how many."""
+LOADING = "loading torch and MLflow"
+"""Said for the seconds that it takes."""
 
 Say = Callable[[str], None]
 Progress = Callable[[str, int, int, str], None]
@@ -70,7 +78,14 @@ def configure(dataset: str = "mnist", settings: Mapping[str, Any] | None = None,
             f"unknown setting {unknown[0]}; there are {', '.join(names)}, and settings={{...}} for others"
         )
     flags = {names[name]: value for name, value in daily.items()} | dict(settings or {})
-    return build_config(flags={"data.dataset": dataset} | flags)
+    return build_config(flags={"data.dataset": dataset} | flags, look=look)
+
+
+def look(path: str) -> tuple[str, str, int]:
+    """The whole path of images of one's own, the SHA-256 of what is there, and how many there are to train on."""
+    from pipeline.data.sources.own import look as look_at
+
+    return look_at(path, cache=Home.from_environment().root / ".cache" / "looked")
 
 
 @dataclass(frozen=True)
@@ -105,15 +120,13 @@ class Run:
     @property
     def report(self) -> Path:
         """The html report."""
-        from pipeline.reporting.run import run_report_path
-
-        return run_report_path(self.outcome, self.home)
+        return self.home.reports / self.name / "report.html"
 
     def document(self) -> dict[str, Any]:
         """Plain values, as `--json` prints them."""
-        from pipeline.experiments.run import RunResult
+        from pipeline.reporting.document import run_document
 
-        return RunResult(self.outcome, self.run_id, self.report).summary()
+        return run_document(self.outcome, self.run_id, self.report)
 
     @cached_property
     def model(self) -> "Architecture":
@@ -146,22 +159,53 @@ def run(
     *,
     home: Home | None = None,
     force: bool = False,
+    name: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    note: str | None = None,
     say: Say = _silent,
     progress: Progress = _silent,
 ) -> Run:
     """All stages for one configuration, opened on test, recorded in MLflow, with a report.
 
     What is up to date is not done again; an interrupted call goes on when it is repeated. `force` does all but the
-    data set's own stages anew.
+    data set's own stages anew. `name`, `tags` and `note` are what the run is called from now on, in MLflow, its report
+    and in lists; they do not make it another run. ConfigError for a name that something else has.
     """
-    from pipeline.experiments import run as experiments
-    from pipeline.stages.graph import STAGES
+    from pipeline.experiments.finished import finished
+    from pipeline.runs.names import checked_label
+
+    home = home or Home.from_environment()
+    label = checked_label(name, tags or {}, note)
+    if label.name:
+        _refuse_taken(home, label.name, config)
+    if not force and not label and (there := finished(home, config, EXPERIMENT, say)):
+        return Run(there[0], home, there[1])
+    with _busy(progress, LOADING):
+        from pipeline.experiments import run as experiments
+        from pipeline.stages.graph import STAGES
 
     ctx = open_context(config, home, say=say, progress=progress)
     ctx.force.update(s.name for s in STAGES if force and not s.shared)
     with working(ctx.home, "run"):
-        result = experiments.run(ctx, lambda: connect(ctx.home, say=say))
+        result = experiments.run(ctx, lambda: connect(ctx.home, say=say), label)
     return Run(result.outcome, ctx.home, result.run_id)
+
+
+def _refuse_taken(home: Home, name: str, config: RunConfig) -> None:
+    """ConfigError if a name is that of something else than the run of this configuration."""
+    from pipeline.runs.stored import candidates, known_runs
+    from pipeline.stages.graph import run_key
+    from sweeps.finding import named_things
+
+    key = run_key(config, "test")
+    called = [run for run in known_runs(home) if run.key != key and run.is_called(name)]
+    others = [
+        run for run in called if run_key(run.config, run.split) != key
+    ]  # an older one of it may lose it
+    if others:
+        raise ConfigError(f"--name {name} is another run's: {candidates(others)}; choose another name")
+    if taken := [found for found in named_things(home, ("study", "ablation")) if found.name == name]:
+        raise ConfigError(f"--name {name} is the name of {taken[0].kind} {name}; choose another name")
 
 
 def baselines(
@@ -176,21 +220,27 @@ def baselines(
 
 
 def load_run(name: str, *, home: Home | None = None) -> Run:
-    """A finished run by its name or key, or the beginning of one; ConfigError with the candidates otherwise."""
-    from pipeline.runs.outcome import find_run
+    """A finished run by its name or key, the beginning of one, its report's folder, @last or @best; of a study, its
+    choice. ConfigError with the candidates otherwise."""
+    from sweeps.finding import find_run_key
 
     home = home or Home.from_environment()
-    return Run(find_run(home, name), home)
+    key = find_run_key(home, name)  # before what follows loads
+    from pipeline.runs.outcome import load_outcome
+
+    return Run(load_outcome(home, key), home)
 
 
 def samples(run: Run, label: int | str, n: int, *, seed: int = 0) -> "np.ndarray[tuple[int, ...], Any]":
-    """`n` images of a class (its index or name): Bernoulli means in [0, 1], (n, H, W) float32.
+    """`n` images of a class (its index or name): Bernoulli means in [0, 1], float32: (n, H, W), or (n, H, W, 3) of
+    colour.
 
     z is drawn from the prior that the run is scored under, by noise that depends on `seed` alone: the same for every
     class and model. ConfigError for a label there is none of.
     """
     import torch
 
+    from pipeline.grids import as_pictures
     from pipeline.models.sampling import decode_means, draw_z, fixed_noise
 
     classes = _class_names(run)
@@ -200,8 +250,7 @@ def samples(run: Run, label: int | str, n: int, *, seed: int = 0) -> "np.ndarray
         raise ConfigError(f"label is {label!r}; it must be 0 to {len(classes) - 1}, or one of {', '.join(classes)}")
     y = torch.full((n,), label)
     z = draw_z(y, fixed_noise(n, run.model.latent_dim, seed=seed), run.prior, seed=seed)
-    height, width = run.outcome.facts["shape"]
-    return decode_means(run.model, z, y).view(n, height, width).cpu().numpy()
+    return as_pictures(decode_means(run.model, z, y), tuple(run.outcome.facts["shape"])).cpu().numpy()
 
 
 def _class_names(run: Run) -> list[str]:
@@ -262,6 +311,7 @@ def study(
     eta: int = 3,
     first_rung: int | None = None,
     executor: str = "auto",
+    cluster: "Cluster | None" = None,
     home: Home | None = None,
 ) -> "StudyConfig":
     """What makes a study: `space` entries as on the command line ("beta=0.5:8", "latent_dim=off"), objectives by
@@ -269,41 +319,105 @@ def study(
 
     A study that was begun keeps its window, sampler and pruner where they are not given again. `sampler` is a row of
     `sweeps.study.samplers.SAMPLERS`, by default tpe; `pruner` is pareto (the default)
-    or none; `eta` and `first_rung` (epochs) place its rungs.
+    or none; `eta` and `first_rung` (epochs) place its rungs. With the executor ray, which joins the `cluster`, a new
+    study's window is as wide as the cluster has room for trials.
     """
-    from sweeps.execution.placement import WINDOW, executor_kind
-    from sweeps.study.config import DEFAULT_SAMPLER, StudyConfig, checked_name
+    from sweeps.study.config import DEFAULT_SAMPLER, MEMORY, StudyConfig, checked_name
     from sweeps.study.ledger import held_config
     from sweeps.study.objective import chosen
     from sweeps.study.space import build_space
 
-    name = checked_name(name or config.data.dataset)
-    kind = executor_kind(config, executor)
+    name = checked_name(name or config.data.name)
     held = held_config(home or Home.from_environment(), name)
-    return StudyConfig(
+    made = StudyConfig(
         name=name,
         base=config,
         space=build_space(dict(space_table or {}), tuple(space)),
         objectives=chosen(tuple(objectives), config.model.kind, config.sampling.prior),
         seed=seed,
-        window=window if window is not None else held.window if held else WINDOW[kind],
+        window=window if window is not None else held.window if held else 1,
         sampler=sampler or (held.sampler if held else DEFAULT_SAMPLER),
         pruner=pruner or (held.pruner if held else "pareto"),
         eta=eta,
         first_rung=first_rung,
+        memory=held.memory if held else MEMORY,
     )
+    if window is not None or held:
+        return made
+    from sweeps.execution.placement import default_window, executor_kind  # last: it loads torch, to look for a GPU
+
+    return replace(made, window=default_window(executor_kind(config, executor), cluster))
+
+
+def held_study(name: str, *, home: Home | None = None) -> "StudyConfig | None":
+    """What a study was started with, by its exact name; None if there is no such study with a trial. `sweep` goes on
+    with it."""
+    from sweeps.finding import study_names
+
+    home = home or Home.from_environment()
+    if name not in study_names(home):
+        return None
+    from sweeps.study.ledger import held_config
+
+    return held_config(home, name)
+
+
+def continue_study(
+    held: "StudyConfig",
+    settings: Mapping[str, Any] | None = None,
+    *,
+    instead: str = "",
+    space: Iterable[str] = (),
+    space_table: Mapping[str, Any] | None = None,
+    objectives: Iterable[str] = (),
+    **asked: Any,
+) -> "StudyConfig":
+    """A study that was begun, as it is. `settings`, `space`, `objectives` and what else `study` takes, as far as they
+    are given, must be its own: StudyError with the differences, and `instead`, otherwise. How it runs (device, threads,
+    gates) may be said anew."""
+    from sweeps.study.continuing import continued
+    from sweeps.study.objective import chosen
+    from sweeps.study.space import build_space
+
+    base = held.base.with_settings(settings or {})
+    names, entries = tuple(objectives), tuple(space)
+    return continued(
+        held,
+        settings,
+        instead=instead,
+        space=build_space(dict(space_table or {}), entries) if entries or space_table else None,
+        objectives=chosen(names, base.model.kind, base.sampling.prior) if names else None,
+        **asked,
+    )
+
+
+def free_study_name(name: str, *, home: Home | None = None) -> str:
+    """That name with the first number behind it that no study has."""
+    from sweeps.finding import study_names
+
+    taken = set(study_names(home or Home.from_environment()))
+    return next(free for n in range(2, len(taken) + 3) if (free := f"{name}-{n}") not in taken)
+
+
+def replaced_by_search(study: "StudyConfig", settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Which of these settings a study searches, so that their values have no say."""
+    from sweeps.study.continuing import replaced_by_search as replaced
+
+    return replaced(study, settings)
 
 
 def sweep(
     study: "StudyConfig",
     *,
     trials: int = 40,
-    final_seeds: int = 3,
-    prefer: Iterable[str] = (),
-    judges: int = JUDGES,
+    final_seeds: int | None = None,
+    prefer: Iterable[str] | None = None,
+    judges: int | None = None,
     workers: int | None = None,
     executor: str = "auto",
+    cluster: "Cluster | None" = None,
     timeout: float | None = None,
+    retry_failed: bool = False,
     home: Home | None = None,
     say: Say = _silent,
     progress: Progress = _silent,
@@ -313,37 +427,131 @@ def sweep(
     on test, the report.
 
     `prefer` holds bounds that the choice keeps where a trial of the front does, such as "accuracy>=.99": then it is the
-    likeliest that does. The choice is read on test by judges of as many seeds as `judges` says. A repeated call does
-    what is left of it. `workers` is by default one per core; `timeout` is in minutes.
+    likeliest that does. The choice is read on test by judges of as many seeds as `judges` says. These three are by
+    default what the study was last closed with; of a new one 3 seeds, no bounds, 3 judges. A repeated call does what is
+    left of it. `workers` is by default one per core, or as many as a cluster has room for; `timeout` is in minutes.
+    `retry_failed` trains trials again that failed through no fault of their settings.
     """
-    from sweeps.driver import sweep as drive
-    from sweeps.execution.placement import executor_kind, place
-    from sweeps.study.closing import Closing, preferences
+    from sweeps.finished import finished
+    from sweeps.study.config import check_amounts
 
-    ctx = open_context(study.base, home, say=say, progress=progress)
+    home = home or Home.from_environment()
+    seconds = timeout * 60 if timeout is not None else None
+    check_amounts(study, trials=trials, workers=workers, timeout=seconds)
+    closing = _closing(home, study, final_seeds, prefer, judges)
+    if not retry_failed and (there := finished(home, study, trials=trials, closing=closing, experiment=EXPERIMENT)):
+        say(f"{there.summary.finished} finished, {trials} asked: nothing to do")
+        return Study(there.summary, there.report, there.best, there.run_id)
+    with _busy(progress, LOADING):
+        from sweeps.driver import sweep as drive
+        from sweeps.execution.cluster import Cluster
+        from sweeps.execution.placement import executor_kind, on_cluster, place, trained_alone
+
+        ctx = open_context(study.base, home, say=say, progress=progress)
     kind = executor_kind(study.base, executor)
     n_workers = min(_workers(None), study.window) if workers is None else workers
-    placement = place(kind, workers=n_workers, at_once=min(study.window, trials))
+    if said := trained_alone(kind, study.base, study.space):
+        say(said)
+    if kind == "ray":
+        placement = on_cluster(
+            ctx,
+            cluster or Cluster(),
+            workers=workers,
+            most=study.window,
+            why=f"the study's window being {study.window}",
+        )
+    else:
+        placement = place(kind, workers=n_workers, at_once=min(study.window, trials))
     with working(ctx.home, f"sweep {study.name}"):
         result = drive(
             ctx,
             study,
             trials=trials,
-            closing=Closing(final_seeds, preferences(tuple(prefer), study.objectives), judges),
+            closing=closing,
             connect=lambda: connect(ctx.home, say=say),
             make_executor=placement.make,
             workers=placement.workers,
-            timeout=timeout * 60 if timeout is not None else None,
+            timeout=seconds,
+            retry_failed=retry_failed,
             on_update=on_update,
         )
+    if result.summary.finished > trials:
+        say(f"{result.summary.finished} finished, {trials} asked: nothing to train")
     return Study(result.summary, result.report, result.best, result.run_id)
 
 
-def load_study(name: str, *, home: Home | None = None) -> Study:
-    """A study from its ledger and the store; StudyError if there is none of that name."""
-    from sweeps.driver import stored_summary
+def _closing(
+    home: Home, study: "StudyConfig", final_seeds: int | None, prefer: Iterable[str] | None, judges: int | None
+) -> "Closing":
+    """How a study is to be closed: as asked, else as it was the last time, else as studies are by default."""
+    from sweeps.finding import study_names
+    from sweeps.study.closing import CLOSING, Closing, preferences, recorded_closing
+    from sweeps.study.ledger import load_study as read_study
+
+    last = Closing(FINAL_SEEDS, (), JUDGES)
+    if study.name in study_names(home) and CLOSING in (ledger := read_study(home, study.name)).user_attrs:
+        last = recorded_closing(ledger, study.objectives)
+    return Closing(
+        last.final_seeds if final_seeds is None else final_seeds,
+        last.preferences if prefer is None else preferences(tuple(prefer), study.objectives),
+        last.judges if judges is None else judges,
+    )
+
+
+# ---- what would be done ----------------------------------------------------------------------------------------------
+
+
+def plan_run(config: RunConfig, *, home: Home | None = None, force: bool = False) -> "Plan":
+    """What `run` would do: stages that are there, stages that would be built and why, seconds. Nothing is written."""
+    from pipeline.runs.planning import plan_run as plan
+
+    return plan(home or Home.from_environment(), config, force=force)
+
+
+def plan_baselines(config: RunConfig, *, home: Home | None = None) -> "list[Plan]":
+    """What `baselines` would do, a plan for each model."""
+    from pipeline.config.sections import MODELS
+
+    plans = [(kind, plan_run(config.with_settings({"model.kind": kind}), home=home)) for kind in MODELS]
+    return [replace(plan, what=f"baseline {kind}") for kind, plan in plans]
+
+
+def plan_sweep(
+    study: "StudyConfig",
+    *,
+    trials: int = 40,
+    final_seeds: int | None = None,
+    prefer: Iterable[str] | None = None,
+    judges: int | None = None,
+    workers: int | None = None,
+    home: Home | None = None,
+) -> "Plan":
+    """What `sweep` would do."""
+    from sweeps.planning import plan_sweep as plan
+    from sweeps.study.config import check_amounts
 
     home = home or Home.from_environment()
+    check_amounts(study, trials=trials, workers=workers, timeout=None)
+    closing = _closing(home, study, final_seeds, prefer, judges)
+    return plan(home, study, trials=trials, closing=closing, workers=_workers(workers))
+
+
+def plan_ablation(grid: "AblationConfig", *, workers: int | None = None, home: Home | None = None) -> "Plan":
+    """What `ablate` would do."""
+    from sweeps.planning import plan_ablation as plan
+
+    return plan(home or Home.from_environment(), grid, workers=_workers(workers))
+
+
+def load_study(name: str, *, home: Home | None = None) -> Study:
+    """A study from its ledger and the store, by its name, the beginning of it, or its report; ConfigError if there is
+    none."""
+    from sweeps.finding import find
+
+    home = home or Home.from_environment()
+    name = find(home, name, ("study",)).name
+    from sweeps.driver import stored_summary
+
     folder = home.reports / name
     best = folder / "best.toml"
     return Study(stored_summary(home, name), folder / "report.html", best if best.exists() else None)
@@ -367,7 +575,7 @@ def grid(
     setting = numeric_setting(param, option="--param")
     short = setting.partition(".")[2].replace("_", "-")
     return AblationConfig(
-        name=checked_name(name or f"ablation-{config.data.dataset}-{short}"),
+        name=checked_name(name or f"ablation-{config.data.name}-{short}"),
         base=config.with_settings({"panel.judges": max(judges, config.panel.judges)}),
         setting=setting,
         values=parse_values(values) if isinstance(values, str) else tuple(values),
@@ -380,6 +588,7 @@ def ablate(
     *,
     workers: int | None = None,
     executor: str = "auto",
+    cluster: "Cluster | None" = None,
     home: Home | None = None,
     say: Say = _silent,
     progress: Progress = _silent,
@@ -387,51 +596,47 @@ def ablate(
 ) -> "tuple[Ablation, Path]":
     """Every cell of the grid trained and opened on test, and the report; repeating the call does what is left."""
     from sweeps.ablation import ablate as drive
-    from sweeps.execution.placement import executor_kind, place
+    from sweeps.execution.cluster import Cluster
+    from sweeps.execution.placement import executor_kind, on_cluster, place, trained_alone
 
-    kind, n_workers = executor_kind(grid.base, executor), _workers(workers)
+    kind, n_workers, cells = executor_kind(grid.base, executor), _workers(workers), len(grid.cells())
+    if said := trained_alone(kind, grid.base):
+        say(said)
     ctx = open_context(grid.base, home, say=say, progress=progress)
+    if kind == "ray":
+        placement = on_cluster(ctx, cluster or Cluster(), workers=workers, most=cells, why=f"there being {cells} cells")
+    else:
+        placement = place(kind, workers=n_workers, at_once=cells)
     with working(ctx.home, f"ablate {grid.name}"):
         return drive(
             ctx,
             grid,
             connect=lambda: connect(ctx.home, say=say),
-            make_executor=place(kind, workers=n_workers, at_once=len(grid.cells())).make,
+            make_executor=placement.make,
             on_state=on_state,
         )
 
 
 def rebuild_report(name: str, *, home: Home | None = None) -> Path:
-    """The report of a study, an ablation or a run, by name, written anew from stored results; the html's path."""
-    from pipeline.runs.stored import find_run_key
-    from sweeps.study.ablation import stored_ablations
-    from sweeps.study.ledger import study_names
+    """The report of a study, an ablation or a run, by name (see `load_run`), written anew from stored results; the
+    html's path."""
+    from sweeps.finding import find
 
     home = home or Home.from_environment()
-    ablations, studies, unread = stored_ablations(home), [], None
-    try:
-        studies = study_names(home)
-    except StudyError as error:  # a database that cannot be read: a run or an ablation needs none
-        unread = error
-    if name in studies:
+    found = find(home, name)
+    if found.kind == "study":
         from sweeps.driver import rebuild_report as rebuild_study
 
-        return rebuild_study(home, name).report
-    if name in ablations:
+        return rebuild_study(home, found.name).report
+    if found.kind == "ablation":
         from sweeps.ablation import rebuild_ablation
+        from sweeps.study.ablation import stored_ablations
 
-        return rebuild_ablation(home, ablations[name])
-    try:
-        key = find_run_key(home, name)
-    except ConfigError as error:
-        if unread is not None:
-            raise unread from None
-        known = ", ".join([*studies, *ablations]) or "none yet"
-        raise ConfigError(f"{error}; studies are {known}") from None
+        return rebuild_ablation(home, stored_ablations(home)[found.name])
     from pipeline.reporting.run import write_run_report
     from pipeline.runs.outcome import load_outcome
 
-    return write_run_report(load_outcome(home, key), home)
+    return write_run_report(load_outcome(home, found.key), home)
 
 
 def home_status(home: Home | None = None) -> dict[str, Any]:
@@ -469,7 +674,7 @@ def home_status(home: Home | None = None) -> dict[str, Any]:
 # ---- house-keeping -------------------------------------------------------------------------------------------------
 
 
-def remove(names: Iterable[str], *, dry_run: bool = True, home: Home | None = None) -> "Plan":
+def remove(names: Iterable[str], *, dry_run: bool = True, home: Home | None = None) -> "RemovalPlan":
     """Studies, ablations, runs or comparisons, with what nobody else needs of them; a plan alone until `dry_run` is
     False. HomeError while a sweep or a run is at work in the home."""
     from sweeps.keeping.removal import carried_out, finish_pending, plan_removal
@@ -481,7 +686,7 @@ def remove(names: Iterable[str], *, dry_run: bool = True, home: Home | None = No
     return carried_out(home, lambda: plan_removal(home, names))
 
 
-def collect(*, days: float = 7, dry_run: bool = True, home: Home | None = None) -> "Plan":
+def collect(*, days: float = 7, dry_run: bool = True, home: Home | None = None) -> "RemovalPlan":
     """What no study, run or report of the home needs and is older than `days`; a plan alone until `dry_run` is
     False."""
     from sweeps.keeping.removal import carried_out, finish_pending, plan_collection
@@ -534,6 +739,7 @@ def open_context(
     """What stages are given; HomeError if the home cannot be written. Sets this process's threads."""
     home = home or Home.from_environment()
     home.check_writable()
+    home.tidy()
     from pipeline.runs.execute import set_up_process
     from pipeline.stages.context import Context
 
@@ -561,6 +767,14 @@ def connect(home: Home, *, say: Say = _silent) -> "MlflowTracker":
     from pipeline.tracking import MlflowTracker
 
     return MlflowTracker.connect(home, EXPERIMENT, on_warning=lambda text: say(f"warning: {text}"))
+
+
+@contextmanager
+def _busy(progress: Progress, what: str) -> Iterator[None]:
+    """Long work whose length nobody knows, as progress: 0 of 1, then 1 of 1."""
+    progress(what, 0, 1, "")
+    yield
+    progress(what, 1, 1, "")
 
 
 def _workers(asked: int | None) -> int:

@@ -1,9 +1,11 @@
 """What code and which packages ran: the commit, the versions. Knows git and this environment."""
 
+import ctypes
 import importlib.metadata
 import os
 import platform
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -38,6 +40,17 @@ def code_version() -> str:
     return f"{version}, commit {commit[:12]}{' with changes' if git_dirty() else ''}" if commit else version
 
 
+@cache
+def cpu_model() -> str:
+    """What the CPU here calls itself; last bits of a result may differ between two kinds."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, "") or platform.processor() or platform.machine()
+
+
 PACKAGES = (
     "cvae-pipe",
     "torch",
@@ -70,6 +83,19 @@ def versions() -> str:
     driver = Path("/proc/driver/nvidia/version").exists()
     machine = f"{os.cpu_count()} cores of {platform.machine()}, {'an NVIDIA GPU' if driver else 'no NVIDIA GPU'}"
     return ", ".join([f"cvae-pipe {code_version()}", f"Python {platform.python_version()}", *packages, machine])
+
+
+@cache
+def without_gpu() -> bool:
+    """Whether torch can see no GPU for certain, known without loading torch: there is no driver that it could ask."""
+    if sys.platform == "darwin":
+        return True
+    library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return not Path("/dev/kfd").exists()  # AMD's
+    return False
 
 
 def _version(package: str) -> str | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.config.digests import digest
+from pipeline.config.settings import keyed
 from pipeline.errors import StudyError
 from pipeline.experiments.record import INTERRUPTED, closing, data_info
 from pipeline.experiments.run import prerequisites
@@ -44,7 +45,7 @@ def ablate(
     tracker = connect()
     parent = open_parent(ctx, config, tracker)
     executor, panel = make_executor(ctx.home), PanelBeside(config.base, ctx.home)
-    jobs = TrackedJobs(ctx, tracker, executor, parent, config.name, deadline=float("inf"))
+    jobs = TrackedJobs(ctx, tracker, executor, parent, config.name, float("inf"), (panel,))
     try:
         with closing(parent):
             try:
@@ -79,8 +80,8 @@ def open_parent(ctx: Context, config: AblationConfig, tracker: Tracker) -> Track
     """The grid itself as a run: the parent of its cells."""
     values = ", ".join(f"{v:g}" for v in config.values)
     params = {**config.base.flat(), config.setting: values, "seeds": config.seeds}
-    computed = {name: value for name, value in params.items() if not name.startswith("runtime.")}
-    tags = {"kind": "study", "study": config.name, "dataset": config.base.data.dataset, "model": config.base.model.kind}
+    computed = {name: value for name, value in keyed(params).items() if not name.startswith("runtime.")}
+    tags = {"kind": "study", "study": config.name, "dataset": config.base.data.name, "model": config.base.model.kind}
     return tracker.open_run(
         RunSpec(
             name=config.name,

@@ -6,15 +6,16 @@ trials it finds running: same params, same MLflow run, same checkpoint.
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from pipeline.config.digests import digest
 from pipeline.errors import StudyError
-from pipeline.evaluation.reference import FEWEST_IMAGES, images_per_class
+from pipeline.evaluation.reference import images_per_class
+from pipeline.evaluation.thresholds import FEWEST_IMAGES
 from pipeline.experiments.record import closing as closing_run
 from pipeline.experiments.record import data_info, log_epoch_grids
 from pipeline.experiments.run import prerequisites
@@ -25,18 +26,19 @@ from pipeline.stages.context import Context
 from pipeline.stages.judge import judge
 from pipeline.stages.prepare import prepare, result_facts
 from pipeline.store.home import Home
-from pipeline.tracking import RunSpec, Status, TrackedRun, Tracker
+from pipeline.tracking import TRACEBACK, RunSpec, Status, TrackedRun, Tracker
 from sweeps.analysis.summary import Summary, SweepResult, summarise, write_best
 from sweeps.execution.jobs import EpochDone, Event, Executor, Job, JobDone, JobFailed, JobStopped
 from sweeps.finals import retrain
+from sweeps.finished import LEFT, as_left, study_key
 from sweeps.judges import JudgesBeside, PanelBeside
 from sweeps.progress import OnUpdate, SweepView, TrialView
 from sweeps.record import project, trial_title
 from sweeps.reporting.study import write_sweep_report
 from sweeps.rungs import Rungs
 from sweeps.study.closing import Closing
-from sweeps.study.config import StudyConfig, stored_config
-from sweeps.study.ledger import FINISHED, RUNGS, Ledger, load_study
+from sweeps.study.config import StudyConfig, check_amounts, stored_config
+from sweeps.study.ledger import AGAIN, FINISHED, RUNGS, Ledger, load_study, may_go_through
 from sweeps.study.objective import values
 from sweeps.study.proposals import Proposals
 from sweeps.study.storage import writable
@@ -67,14 +69,18 @@ class _Sweep:
     def search(self) -> None:
         """Ask, run and tell until `view.target` trials are finished."""
         proposals = Proposals(self.config)
-        results = {t.number: t for t in self.ledger.trials if t.state.is_finished()}
+        results = _Results({t.number: t for t in self.ledger.trials if t.state.is_finished()})
         for trial in self.ledger.trials:
-            proposals.replay(trial.number, trial.params, results)
+            proposals.replay(trial.number, trial.params, results.trials)
         waiting = [t for t in self.ledger.trials if t.state == TrialState.RUNNING]  # of a driver that was killed
+        waiting.sort(key=lambda t: (t.number not in self.ledger.reopened, t.number))
         running: dict[str, FrozenTrial] = {}
-        while _finished(results) < self.view.target:
+        again = self.ledger.reopened
+        while results.finished < self.view.target or not again.issubset(results.trials):
             self._refuse_hopeless(results)
-            while self.jobs.executor.free and _finished(results) + len(running) < self.view.target:
+            while self.jobs.executor.free and (
+                results.finished + len(running) < self.view.target or (waiting and waiting[0].number in again)
+            ):
                 following = waiting.pop(0) if waiting else self._next(proposals, results)
                 if following is None:
                     break
@@ -84,7 +90,7 @@ class _Sweep:
                 trial = running[event.job]
                 if self._handle(event, trial):
                     del running[event.job]
-                    results[trial.number] = self.ledger.trial(trial.number)
+                    results.add(self.ledger.trial(trial.number))
 
     def _hear_judges(self) -> None:
         """Show how the judges are; once they are there, hold them against their gates, which ends a sweep in time."""
@@ -95,16 +101,17 @@ class _Sweep:
         self.view.judges = dict(self.judges.progress)
         self.on_update(self.view)
 
-    def _next(self, proposals: Proposals, results: dict[int, FrozenTrial]) -> FrozenTrial | None:
-        params = proposals.propose(len(self.ledger), results)
+    def _next(self, proposals: Proposals, results: "_Results") -> FrozenTrial | None:
+        params = proposals.propose(len(self.ledger), results.trials)
         return None if params is None else self.ledger.begin(params)
 
-    def _refuse_hopeless(self, results: dict[int, FrozenTrial]) -> None:
-        failed = [t for t in results.values() if t.state == TrialState.FAIL]
+    def _refuse_hopeless(self, results: "_Results") -> None:
+        failed = results.failed
         if len(failed) >= max(self.config.window, self.view.target):
             reason = failed[-1].user_attrs.get("reason", "unknown")
+            hint = "; once that is mended, --retry-failed trains them again" if may_go_through(failed[-1]) else ""
             raise StudyError(
-                f"{len(failed)} trials of study {self.config.name} have failed, the last because: {reason}"
+                f"{len(failed)} trials of study {self.config.name} have failed, the last because: {reason}{hint}"
             )
 
     def _submit(self, trial: FrozenTrial) -> str:
@@ -120,6 +127,7 @@ class _Sweep:
     def _handle(self, event: Event, trial: FrozenTrial) -> bool:
         """Write an event of a trial into the ledgers; whether the trial is over."""
         view, run = self.view.trials[trial.number], self.jobs.runs[event.job]
+        self.view.doing = ""
         if isinstance(event, EpochDone):
             view.epoch = event.epoch
             if event.rung:
@@ -132,6 +140,8 @@ class _Sweep:
 
     def _finish_trial(self, event: Event, trial: FrozenTrial, view: TrialView, run: TrackedRun) -> None:
         """MLflow first, then Optuna: a crash between the two repeats the first, which adds nothing twice."""
+        if not isinstance(event, EpochDone) and event.cpu:
+            self.ledger.note(trial, cpu=event.cpu)
         if isinstance(event, JobDone):
             outcome = load_outcome(self.home, event.key)
             self.jobs.record(run, outcome)
@@ -150,10 +160,10 @@ class _Sweep:
         elif isinstance(event, JobFailed):
             refuse_environment(event)
             if event.details:
-                run.log_text(event.details, "traceback.txt")
+                run.log_text(event.details, TRACEBACK)
             run.close("FAILED", event.reason)
             del self.jobs.runs[event.job]
-            self.ledger.note(trial, run_id=run.id, reason=event.reason, missed=run.incomplete)
+            self.ledger.note(trial, run_id=run.id, reason=event.reason, missed=run.incomplete, **{AGAIN: event.again})
             view.state, view.note = "failed", event.reason
             self.ledger.tell(trial, state=TrialState.FAIL)
 
@@ -195,8 +205,21 @@ class _Sweep:
         return self.jobs.open_run(self.config.trial_config(n, _fixed(trial)), "val", title, {"trial": str(n)})
 
 
-def _finished(results: dict[int, FrozenTrial]) -> int:
-    return sum(t.state in FINISHED for t in results.values())
+@dataclass
+class _Results:
+    """The trials that are over, counted as they come."""
+
+    trials: dict[int, FrozenTrial]
+
+    def __post_init__(self) -> None:
+        self.failed = [t for t in self.trials.values() if t.state == TrialState.FAIL]
+        self.finished = sum(t.state in FINISHED for t in self.trials.values())
+
+    def add(self, trial: FrozenTrial) -> None:
+        self.trials[trial.number] = trial
+        if trial.state == TrialState.FAIL:
+            self.failed.append(trial)
+        self.finished += trial.state in FINISHED
 
 
 def _rung_metrics(config: StudyConfig, values: list[float]) -> dict[str, float]:
@@ -224,23 +247,18 @@ def sweep(
     make_executor: Callable[[Home], Executor],
     workers: int,
     timeout: float | None = None,
+    retry_failed: bool = False,
     on_update: OnUpdate = lambda view: None,
 ) -> SweepResult:
     """`trials` finished trials in all, then the candidates re-trained and the choice opened on test, then the report.
 
     Repeating the call does what is left of it. `timeout` is in seconds; when it is up, what is finished is reported.
+    `retry_failed` trains trials again that failed through no fault of their settings, under their old numbers.
     """
-    if trials < 1:
-        raise StudyError(f"--trials is {trials}; it must be 1 or more")
-    if workers < 1:
-        raise StudyError(f"--workers is {workers}; it must be 1 or more")
-    if workers > config.window:
-        raise StudyError(f"--workers {workers} is more than the proposal window {config.window}; raise --window too")
-    if timeout is not None and not timeout > 0:
-        raise StudyError(f"--timeout is {timeout / 60:g} minutes; it must be above 0")
+    check_amounts(config, trials=trials, workers=workers, timeout=timeout)
     deadline = time.time() + timeout if timeout is not None else float("inf")
     set_up_process(config.base.runtime.threads)
-    ledger = Ledger(ctx.home, config)
+    ledger = Ledger(ctx.home, config, retry_failed=retry_failed)
     try:
         tracker = connect()  # before the judges are trained, which takes minutes: a server away is known at once
         prerequisites(ctx, ())
@@ -253,13 +271,15 @@ def sweep(
         try:
             if judges.done:
                 prerequisites(ctx, opened)
-            closing.record(ledger.study)
+            with writable(ctx.home):
+                closing.record(ledger.study)
             view = first_view(ledger, trials, workers)
             parent = tracker.open_run(parent_spec(ctx, config), reopen=True)
-            jobs = TrackedJobs(ctx, tracker, executor, parent, config.name, deadline)
+            jobs = TrackedJobs(ctx, tracker, executor, parent, config.name, deadline, (judges, panel))
             this = _Sweep(ledger, jobs, judges, view, on_update)
             with closing_run(parent) as ending, writable(ctx.home):
                 this.replay_missed()
+                view.doing = f"starting {workers} worker{'s' if workers > 1 else ''}" if view.missing else ""
                 on_update(view)
                 try:
                     this.heal()
@@ -271,7 +291,12 @@ def sweep(
                 except BaseException:
                     jobs.interrupt(INTERRUPTED)
                     raise
+                if this.view.finished:
+                    view.doing = "drawing and writing the report"
+                    on_update(view)
                 result = finish(jobs, ledger) if this.view.finished else None
+            if result is not None and not ending.unfinished:
+                ledger.study.set_user_attr(LEFT, as_left(result.summary, result))
         finally:
             judges.close()
             panel.close()
@@ -320,12 +345,12 @@ def parent_spec(ctx: Context, config: StudyConfig) -> RunSpec:
     """The study itself as a run: the parent of its trials."""
     return RunSpec(
         name=config.name,
-        key=digest("study", config.name)[:16],
+        key=study_key(config.name),
         params=config.spec(),
         tags={
             "kind": "study",
             "study": config.name,
-            "dataset": config.base.data.dataset,
+            "dataset": config.base.data.name,
             "model": config.base.model.kind,
         },
         dataset=data_info(ctx.config, result_facts(ctx)),
@@ -349,6 +374,10 @@ def first_view(ledger: Ledger, target: int, workers: int) -> SweepView:
 def finish(jobs: TrackedJobs, ledger: Ledger) -> SweepResult:
     """best.toml, the report, and what the tracker shows of the study."""
     home, parent = jobs.ctx.home, jobs.parent
+    cpus = Counter(t.user_attrs["cpu"] for t in ledger.trials if "cpu" in t.user_attrs)
+    if len(cpus) > 1:
+        kinds = ", ".join(f"{count} on {cpu}" for cpu, count in cpus.most_common())
+        log.warning("trials ran on %d kinds of CPU (%s); last bits may differ between them", len(cpus), kinds)
     summary = summarise(home, ledger.study, ledger.config)
     folder = home.reports / ledger.config.name
     folder.mkdir(parents=True, exist_ok=True)

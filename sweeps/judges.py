@@ -5,8 +5,8 @@ its process has died trains it. So nothing here decides what a number is, only w
 """
 
 import contextlib
+import logging
 import os
-from multiprocessing.connection import Connection, wait
 
 from pipeline.config.settings import RunConfig
 from pipeline.errors import CvaePipeError, StudyError
@@ -16,7 +16,10 @@ from pipeline.stages.graph import JUDGE, PANEL
 from pipeline.stages.judge import JUDGE_KINDS, judge, one_judge, part_of_judge
 from pipeline.stages.panel import panel_configs
 from pipeline.store.home import Home
-from sweeps.execution.worker import die_with_driver, start_worker
+from sweeps.execution import worker as workers
+from sweeps.execution.worker import Pipe, Worker, end_all, start_worker
+
+log = logging.getLogger("cvae-pipe")
 
 
 class JudgesBeside:
@@ -37,29 +40,36 @@ class JudgesBeside:
 
     def poll(self) -> bool:
         """Hear how they are; whether the last of them has just come to its end. StudyError if one cannot be trained."""
-        ready = wait([connection for _, connection in self._processes.values()], timeout=0) if self._processes else []
-        for kind, (process, connection) in list(self._processes.items()):
-            if connection not in ready:
-                continue
-            try:
-                while connection.poll():
-                    said: str | Exception = connection.recv()
-                    if isinstance(said, Exception):
-                        raise said
-                    self.progress[_called(kind)] = said
-            except (EOFError, ConnectionResetError):  # it is done, or dead: then who needs the judge trains it
-                process.join()
-                connection.close()
+        some = not self.done
+        for kind, worker in list(self._processes.items()):
+            listen(worker, _called(kind))
+            while worker.said:
+                said: str | Exception = worker.said.popleft()
+                if isinstance(said, Exception):
+                    raise said
+                self.progress[_called(kind)] = said
+            if worker.gone:  # it is done, or dead: then who needs the judge trains it
+                end_all([worker])
                 del self._processes[kind], self.progress[_called(kind)]
-        return bool(ready) and self.done
+        return some and self.done
+
+    def watch(self) -> None:
+        """End those that hang: then who needs the judge trains it."""
+        for kind, worker in self._processes.items():
+            listen(worker, _called(kind))
 
     def close(self) -> None:
         """Stop them now; a judge that is unfinished is begun anew the next time."""
-        for process, connection in self._processes.values():
-            process.kill()
-            process.join()
-            connection.close()
+        end_all(list(self._processes.values()))
         self._processes.clear()
+
+
+def listen(worker: Worker, what: str) -> None:
+    """Take in what a process says; end it if it hangs, since others wait for the lock that it holds."""
+    worker.listen()
+    if worker.hung:
+        log.warning("%s: its process %d has not moved for %g s; it is ended", what, worker.pid, workers.STILL_SECONDS)
+        worker.end()
 
 
 POLITE = 10
@@ -77,18 +87,19 @@ class PanelBeside:
         missing = [other for other in others if not home.store.has(JUDGE.name, JUDGE.key(other))]
         self._processes = [start_worker(_train_politely, home, other) for other in missing]
 
+    def watch(self) -> None:
+        """End those that hang: then who needs the judges trains them."""
+        for worker in self._processes:
+            listen(worker, "another judge")
+
     def close(self) -> None:
         """Stop them now; a judge that is unfinished is begun anew the next time."""
-        for process, connection in self._processes:
-            process.kill()
-            process.join()
-            connection.close()
+        end_all(self._processes)
         self._processes.clear()
 
 
-def _train_politely(connection: Connection, home: Home, config: RunConfig) -> None:
+def _train_politely(line: Pipe, home: Home, config: RunConfig) -> None:
     """A process that trains both judges of a seed when the machine has nothing better to do."""
-    die_with_driver()
     os.nice(POLITE)
     from pipeline.runs.execute import set_up_process
 
@@ -101,17 +112,16 @@ def _called(kind: Kind) -> str:
     return f"judge {kind.upper()}"
 
 
-def _train(connection: Connection, home: Home, config: RunConfig, kind: Kind) -> None:
+def _train(line: Pipe, home: Home, config: RunConfig, kind: Kind) -> None:
     """A process that trains one judge and says how far it is."""
-    die_with_driver()
     from pipeline.runs.execute import set_up_process
 
     set_up_process(config.runtime.threads)
 
     def progress(what: str, done: int, total: int, note: str) -> None:
-        connection.send(f"{done}/{total} {note}")
+        line.send(f"{done}/{total} {note}")
 
     try:
         one_judge(Context(config, home, progress=progress), kind)
     except Exception as error:
-        connection.send(StudyError(f"{_called(kind)} could not be trained: {error}"))
+        line.send(StudyError(f"{_called(kind)} could not be trained: {error}"))

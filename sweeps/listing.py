@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from pipeline.runs.stored import is_whole
 from pipeline.stages.graph import run_key
 from pipeline.store.home import Home
-from sweeps.study.ablation import AblationConfig, ablate_command, stored_ablations
+from sweeps.study.ablation import AblationConfig, ablate_command, begun, stored_ablations
 from sweeps.study.config import stored_config
 from sweeps.study.ledger import every_study
 
@@ -31,6 +31,10 @@ class ListedStudy:
     """When its last trial ended, or began: local time, ISO 8601; "" before the first."""
     report: str
     """"" before there is one."""
+    space: tuple[str, ...]
+    """What is searched, e.g. beta 0.1 .. 10 log."""
+    best: dict[str, float]
+    """The best value of each objective so far, on validation images."""
     command: str
     """What goes on with it, or makes it longer."""
     next: str
@@ -47,6 +51,9 @@ class ListedAblation:
     done: int
     cells: int
     report: str
+    values: tuple[float, ...]
+    begun: str
+    """UTC, ISO 8601; "" where it is not known."""
     command: str
     next: str
 
@@ -60,14 +67,22 @@ def studies(home: Home) -> list[ListedStudy]:
             continue
         ends = [when for t in trials if (when := t.datetime_complete or t.datetime_start)]
         failed = [t for t in trials if t.state == TrialState.FAIL]
+        config = stored_config(study)
+        done = [t.values for t in trials if t.state == TrialState.COMPLETE]
         found.append(
             ListedStudy(
                 name,
-                stored_config(study).base.data.dataset,
+                config.base.data.name,
                 dict(Counter(STATES.get(t.state, "unfinished") for t in trials)),
                 str(failed[-1].user_attrs.get("reason", "")) if failed else "",
                 max(ends).isoformat(timespec="seconds") if ends else "",
                 _report(home, name),
+                tuple(f"{d.name} {d.describe()}" for d in config.space),
+                {
+                    o.name: (max if o.maximise else min)(values[i] for values in done)
+                    for i, o in enumerate(config.objectives)
+                    if done
+                },
                 f"cvae-pipe sweep --name {shlex.quote(name)} --trials {len(trials)}",
                 _next(home, name, trials),
             )
@@ -77,17 +92,26 @@ def studies(home: Home) -> list[ListedStudy]:
 
 def ablations(home: Home) -> list[ListedAblation]:
     """Every ablation, the one begun last first."""
-    return [_ablation(home, config) for config in reversed(stored_ablations(home).values())]
+    dates = begun(home)
+    return [_ablation(home, config, dates.get(name, "")) for name, config in reversed(stored_ablations(home).items())]
 
 
-def _ablation(home: Home, config: AblationConfig) -> ListedAblation:
+def _ablation(home: Home, config: AblationConfig, began: str) -> ListedAblation:
     cells = config.cells().values()
     done = sum(is_whole(home, run_key(cell, "test")) for cell in cells)
     report = _report(home, config.name)
     following = f"train {len(cells) - done} cells" if done < len(cells) else "" if report else "write its report"
-    command = ablate_command(config)
     return ListedAblation(
-        config.name, config.base.data.dataset, config.setting, done, len(cells), report, command, following
+        config.name,
+        config.base.data.name,
+        config.setting,
+        done,
+        len(cells),
+        report,
+        config.values,
+        began,
+        ablate_command(config),
+        following,
     )
 
 

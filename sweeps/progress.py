@@ -32,11 +32,18 @@ class SweepView:
     """Judges that are being trained, and how far each is: scores wait for them."""
     started: float = field(default_factory=time.time)
     finished_before: int = 0
+    doing: str = ""
+    """What is under way besides trials, e.g. writing the report."""
     workers: int = 1
 
     @property
     def finished(self) -> int:
         return sum(t.state in ("complete", "pruned") for t in self.trials.values())
+
+    @property
+    def missing(self) -> int:
+        """Trials that are still to be finished."""
+        return max(0, self.target - self.finished)
 
     @property
     def eta_seconds(self) -> float | None:

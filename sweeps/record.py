@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline.evaluation.catalog import METRICS, show, show_spread
+from pipeline.evaluation.catalog import METRICS, of_likelihood, show, show_spread
 from pipeline.experiments.record import headline_rows, setting_label
 from pipeline.reporting.pictures import enlarged
 from pipeline.runs.outcome import Outcome
@@ -104,7 +104,7 @@ def trials_view(summary: Summary, parent_id: str) -> RunsView:
         params=tuple(d.setting for d in config.space),
         metrics=metrics,
         ascending=not first.maximise,
-        pairs=(*pairs, ("val/kl", "val/bce")),
+        pairs=(*pairs, ("val/kl", f"val/{of_likelihood('bce', config.base.model.likelihood)}")),
         tags=(FRONT, CHOSEN),
     )
 
@@ -175,12 +175,13 @@ def register_champion(jobs: TrackedJobs, summary: Summary, champion: Outcome) ->
 
 def served_model(outcome: Outcome, home: Home) -> ServedModel:
     """The generator of a stored run, with the prior that is scored, for the registry."""
-    model, (height, width) = outcome.config.model, outcome.facts["shape"]
+    model, (channels, height, width) = outcome.config.model, outcome.facts["shape"]
     return ServedModel(
         weights=home.store.path("train", TRAIN.key(outcome.config)) / "model.safetensors",
-        architecture={"kind": model.kind, "pixels": height * width, "classes": outcome.facts["classes"]}
+        architecture={"kind": model.kind, "pixels": channels * height * width, "classes": outcome.facts["classes"]}
         | asdict(model),
         height=height,
         width=width,
+        channels=channels,
         prior=home.store.path("prior", PRIOR.key(outcome.config)) / DENSITY if outcome.fitted else None,
     )

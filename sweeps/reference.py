@@ -80,7 +80,7 @@ def main(
     report = Report(
         title="The reference report, put to the test",
         subtitle=(
-            f"{base.data.dataset}, {base.train.epochs} epochs, hidden {base.model.hidden[0]}, latent "
+            f"{base.data.name}, {base.train.epochs} epochs, hidden {base.model.hidden[0]}, latent "
             f"{base.model.latent_dim}, Adam {base.train.learning_rate:g}, batch {base.train.batch_size}; test split"
         ),
         sections=(

@@ -11,14 +11,14 @@ import numpy as np
 from jaxtyping import Float
 from optuna.trial import FrozenTrial
 
-from pipeline.evaluation.bounds import bce_bounds
+from pipeline.evaluation.bounds import distortion_bounds
 from pipeline.stages.context import Context
 from pipeline.stages.prepare import prepare
 from pipeline.stages.reference import reference
 from sweeps.study.config import StudyConfig
 from sweeps.study.ledger import RUNGS, Ledger
 from sweeps.study.objective import gains, physical_range
-from sweeps.study.stopping import goes_on
+from sweeps.study.stopping import Fronts
 
 
 class Rungs:
@@ -28,6 +28,8 @@ class Rungs:
         self._ctx, self._ledger, self._config = ctx, ledger, ledger.config
         self._values = {t.number: dict(t.user_attrs.get(RUNGS, {})) for t in ledger.trials}
         """trial -> epoch -> objectives, as in the ledger."""
+        self._kept: dict[str, tuple[Fronts, int]] = {}
+        """Rung -> the fronts of trials 0 .. n there, and n."""
 
     @cached_property
     def _ranges(self) -> list[tuple[float, float]]:
@@ -40,9 +42,29 @@ class Rungs:
         if rung not in own:
             own[rung] = [values[o.name] for o in self._config.objectives]
             self._ledger.note(trial, **{RUNGS: own})
-        elders = [m for m in range(n - self._config.window + 1) if rung in self._values.get(m, {})]
-        *others, last = self._gains([*(self._values[m][rung] for m in elders), own[rung]])
-        return goes_on(last, np.array(others), eta=self._config.eta)
+        return self._elders(rung, n - self._config.window).keep(self._gains([own[rung]])[0], eta=self._config.eta)
+
+    def _elders(self, rung: str, youngest: int) -> Fronts:
+        """What trials 0 .. `youngest` were worth at a rung, in their fronts.
+
+        They are over, so that their values stay. What is kept lags by two windows: a trial that is slow asks of fewer
+        than one that overtook it.
+        """
+        kept, upto = self._kept.get(rung, (Fronts(), -1))
+        if upto > youngest:
+            kept, upto = Fronts(), -1
+        base = max(upto, youngest - 2 * self._config.window)
+        self._extend(kept, rung, range(upto + 1, base + 1))
+        self._kept[rung] = kept, base
+        found = kept.copy()
+        self._extend(found, rung, range(base + 1, youngest + 1))
+        return found
+
+    def _extend(self, fronts: Fronts, rung: str, trials: range) -> None:
+        there = [m for m in trials if rung in self._values.get(m, {})]
+        if there:
+            for m, gains_ in zip(there, self._gains([self._values[m][rung] for m in there]), strict=True):
+                fronts.add(m, gains_)
 
     def _gains(self, values: list[list[float]]) -> Float[np.ndarray, "N M"]:
         """What is not a number is the worst there is."""
@@ -53,7 +75,8 @@ class Rungs:
 def data_ranges(ctx: Context, config: StudyConfig) -> list[tuple[float, float]]:
     """Worst and best value of each objective that mean something on the validation images: no trial is needed."""
     data = prepare(ctx)
-    facts = {f"val/{name}": value for name, value in bce_bounds(data, "val").items()}
+    bounds = distortion_bounds(data, "val", config.base.model.likelihood)
+    facts = {f"val/{name}": value for name, value in bounds.items()}
     if any(objective.needs_labels for objective in config.objectives):
         facts["val/judge_accuracy"] = reference(ctx, "val").judge_accuracy
     return [physical_range(objective, facts, classes=data.classes) for objective in config.objectives]

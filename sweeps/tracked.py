@@ -4,8 +4,9 @@ What a sweep's trials, its finals and the cells of an ablation have in common.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from pipeline.config.settings import RunConfig
 from pipeline.errors import StudyError
@@ -14,10 +15,13 @@ from pipeline.runs.outcome import Outcome, load_outcome
 from pipeline.runs.stored import is_whole
 from pipeline.stages.context import Context
 from pipeline.stages.graph import run_key
-from pipeline.tracking import TrackedRun, Tracker
+from pipeline.tracking import TRACEBACK, TrackedRun, Tracker
 from sweeps.execution.jobs import EpochDone, Event, Executor, Job, JobDone, JobFailed
 
 OnState = Callable[[str, str], None]
+
+CURVE_SECONDS = 2.0
+"""Between two writes of the curves of what runs: a request takes 10 ms of the driver, however many epochs it holds."""
 
 
 class TimeUp(Exception):
@@ -33,16 +37,34 @@ def refuse_environment(event: JobFailed) -> None:
         )
 
 
+class Beside(Protocol):
+    """Processes that train what jobs wait for."""
+
+    def watch(self) -> None:
+        """End those that hang."""
+        ...
+
+
 class TrackedJobs:
     """The jobs of one study: what is open, what happens to it, and how it ends if the study is interrupted."""
 
     def __init__(
-        self, ctx: Context, tracker: Tracker, executor: Executor, parent: TrackedRun, study: str, deadline: float
+        self,
+        ctx: Context,
+        tracker: Tracker,
+        executor: Executor,
+        parent: TrackedRun,
+        study: str,
+        deadline: float,
+        beside: Sequence[Beside] = (),
     ) -> None:
         self.ctx, self.tracker, self.executor, self.parent, self.study = ctx, tracker, executor, parent, study
-        self.deadline = deadline
+        self.deadline, self._beside = deadline, beside
         self.runs: dict[str, TrackedRun] = {}
         """What is open now, by job."""
+        self._epochs: dict[str, dict[int, dict[str, float]]] = {}
+        """What was heard and is not written yet: a worker tells it again where it is lost with this process."""
+        self._written = time.monotonic()
 
     def submit(self, job: Job, tags: Mapping[str, str], title: str = "") -> None:
         """Open the job's run, called `title` or else by the job's id, and give the job to a worker."""
@@ -58,14 +80,33 @@ class TrackedJobs:
         return run
 
     def events(self) -> list[Event]:
-        """What happened within half a second; epochs are logged on the way. TimeUp after the deadline."""
+        """What happened within half a second; curves are written on the way. TimeUp after the deadline."""
         if time.time() > self.deadline:
             raise TimeUp
+        for processes in self._beside:
+            processes.watch()
         happened = self.executor.events(timeout=0.5)
         for event in happened:
-            if isinstance(event, EpochDone) and not self.runs[event.job].finished:
-                self.runs[event.job].log_epoch(event.epoch, event.metrics)
+            if self.runs[event.job].finished:
+                continue
+            if isinstance(event, EpochDone):
+                self._epochs.setdefault(event.job, {})[event.epoch] = event.metrics
+                continue
+            self._write_curve(event.job)
+            if event.cpu:
+                self.runs[event.job].set_tags({"cpu": event.cpu})
+        if time.monotonic() - self._written > CURVE_SECONDS:
+            self._write_curves()
         return happened
+
+    def _write_curve(self, job: str) -> None:
+        if epochs := self._epochs.pop(job, None):
+            self.runs[job].log_epochs(epochs)
+
+    def _write_curves(self) -> None:
+        for job in list(self._epochs):
+            self._write_curve(job)
+        self._written = time.monotonic()
 
     def record(self, run: TrackedRun, outcome: Outcome) -> None:
         """Everything a finished job shows, and its status."""
@@ -101,7 +142,7 @@ class TrackedJobs:
                 elif isinstance(event, JobFailed):
                     refuse_environment(event)
                     if event.details:
-                        self.runs[event.job].log_text(event.details, "traceback.txt")
+                        self.runs[event.job].log_text(event.details, TRACEBACK)
                     self.runs[event.job].close("FAILED", event.reason)
                     del self.runs[event.job]
                     raise StudyError(f"{event.job} failed: {event.reason}")
@@ -109,6 +150,7 @@ class TrackedJobs:
 
     def interrupt(self, reason: str) -> None:
         """Close what is open as KILLED; repeating the command continues the same runs."""
+        self._write_curves()
         for run in self.runs.values():
             if not run.finished:
                 run.close("KILLED", reason)

@@ -11,10 +11,11 @@ import pytest
 from filelock import FileLock
 from helpers import CHROMIUM_FLAGS, mnist_root, quick_config
 
-# Before matplotlib, torch or mlflow are imported anywhere.
+# Before matplotlib, torch, mlflow or ray are imported anywhere.
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # nodes on 127.0.0.1 are taken at their word
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell lets its background jobs ignore Ctrl-C, and so would every command that a test starts and interrupts.

@@ -10,7 +10,7 @@ from pipeline.cli.options import Json, examples
 from pipeline.cli.session import print_json, refusals_in_one_line, say, short, suggest
 
 if TYPE_CHECKING:
-    from sweeps.keeping.removal import Plan
+    from sweeps.keeping.removal import RemovalPlan
 
 SHOWN = 20
 """Lines of a plan that are shown; of more it says how many."""
@@ -116,7 +116,7 @@ def unpack(
         suggest(f"cvae-pipe verify {shlex.quote(short(Path(found.report).parent))}")
 
 
-def _show(plan: "Plan", *, done: bool, json_: bool, command: str) -> None:
+def _show(plan: "RemovalPlan", *, done: bool, json_: bool, command: str) -> None:
     if json_:
         print_json(plan.document() | {"removed": done})
         return
@@ -137,7 +137,7 @@ def _show(plan: "Plan", *, done: bool, json_: bool, command: str) -> None:
         suggest(f"cvae-pipe {command} --yes")
 
 
-def _lines(plan: "Plan") -> list[str]:
+def _lines(plan: "RemovalPlan") -> list[str]:
     """The items of a plan: results of the store by stage, MLflow's files together, everything else one by one."""
     grouped: dict[Path, list[int]] = {}
     for item in plan.items:

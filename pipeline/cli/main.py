@@ -3,23 +3,27 @@
 Nothing heavy is imported at the top, so that --help is instant.
 """
 
-import signal
+import os
 import sys
 from typing import Annotated
 
 import typer
 
-from pipeline.cli import keeping, reports, runs, stages, status, sweeps, ui
-from pipeline.cli.session import say
+from pipeline.cli import keeping, listing, reports, runs, settings, stages, status, sweeps, ui
+from pipeline.cli.interruptions import hearing_interruptions, ignore_interruptions, interruptions_first
+from pipeline.cli.options import Command
+from pipeline.cli.session import print_json, refusals_in_one_line, say
 from pipeline.errors import CvaePipeError
 
 INTERRUPTED = 130
 """Exit code of an interruption: 128 + SIGINT, as shells have it."""
+CLOSED_PIPE = 141
+"""Exit code where nobody reads on: 128 + SIGPIPE."""
 
 COMMANDS = (
     *(stages.prepare, stages.train, stages.evaluate, stages.score, stages.audit),
     *(runs.run, sweeps.sweep, runs.baselines, sweeps.ablate),
-    *(status.status, reports.report, reports.verify, runs.compare, ui.ui),
+    *(settings.config, status.status, listing.ls, reports.report, reports.verify, runs.compare, ui.ui),
     *(keeping.rm, keeping.gc, keeping.doctor, keeping.pack, keeping.unpack),
 )
 """In the order of --help."""
@@ -28,7 +32,7 @@ app = typer.Typer(
     name="cvae-pipe",
     help="Experiment pipelines for conditional VAEs: train, score and compare, one configuration or a sweep of them.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -54,30 +58,35 @@ def _root(
 
 
 for command in COMMANDS:
-    app.command(epilog=command.epilog)(command)  # type: ignore[attr-defined]
+    app.command(cls=Command)(command)
 
 
 def main() -> None:
     """A user's mistake is one line and the error's exit code, 2, an interruption 130, a bug of ours a traceback."""
-    for polite in (signal.SIGTERM, signal.SIGHUP):  # the latter of a closed terminal; nohup ignores it, as asked
-        if signal.getsignal(polite) is not signal.SIG_IGN:
-            signal.signal(polite, _terminate)
-    try:
-        code = app(standalone_mode=False)
-    except CvaePipeError as error:
-        say(f"error: {error}")
-        sys.exit(error.exit_code)
-    except typer.TyperException as error:  # an unknown flag, a value of the wrong type
-        if message := error.format_message():  # none where the help was shown, for want of arguments
-            say(f"error: {message.rstrip('.')}; --help lists what is allowed")
-        sys.exit(2)
-    except KeyboardInterrupt:  # before Typer looked
-        code = INTERRUPTED
-    if code == INTERRUPTED:
-        say("interrupted; what is finished is kept, and the same command goes on from there")
+    with hearing_interruptions():
+        code = _run()
+        if code == INTERRUPTED:
+            ignore_interruptions()  # the next is of somebody who has not seen yet that it ends
+            say("interrupted; what is finished is kept, and the same command goes on from there")
     sys.exit(code)
 
 
-def _terminate(signum: int, frame: object) -> None:
-    """A polite termination ends like Ctrl-C: runs are closed with their true status."""
-    raise KeyboardInterrupt
+def _run() -> int | None:
+    """The command, to its end; its exit code."""
+    try:
+        with interruptions_first(), refusals_in_one_line():
+            return app(prog_name="cvae-pipe", standalone_mode=False)
+    except CvaePipeError as error:
+        say(f"error: {error}")
+        if "--json" in sys.argv:  # who reads stdout as a document gets one
+            print_json({"kind": "error", "error": str(error), "exit_code": error.exit_code})
+        return error.exit_code
+    except typer.TyperException as error:  # an unknown flag, a value of the wrong type
+        if message := error.format_message():  # none where the help was shown, for want of arguments
+            say(f"error: {message.rstrip('.')}; --help lists what is allowed")
+        return 2
+    except KeyboardInterrupt:  # before Typer looked, or after
+        return INTERRUPTED
+    except BrokenPipeError:  # who read our output has seen enough, e.g. head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CLOSED_PIPE

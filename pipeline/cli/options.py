@@ -6,16 +6,26 @@ place instead.
 
 import functools
 import inspect
-from collections.abc import Callable
+import re
+import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
+from typer.core import TyperCommand
 
-from pipeline.config.flags import DAILY, OTHER
-from pipeline.config.reading import build_config, read_toml
+from pipeline.cli import completion
+from pipeline.config.flags import DAILY, OPTIONS, OTHER, Flag
+from pipeline.config.reading import Given, config_of, given_settings, read_toml
+from pipeline.config.settings import RunConfig
+from pipeline.environment import without_gpu
 from pipeline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sweeps.execution.cluster import Cluster
 
 
 @dataclass(frozen=True)
@@ -34,6 +44,9 @@ def checked_split(name: str) -> str:
 
 Force = Annotated[bool, typer.Option("--force", help="Redo the stage even if it is up to date.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; progress goes to stderr.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be done, why, and how long it should take; write nothing.")
+]
 SplitName = Annotated[str, typer.Option("--split", help="val or test.")]
 Audit = Annotated[
     bool | None,
@@ -43,44 +56,106 @@ Audit = Annotated[
 ExecutorName = Annotated[
     str,
     typer.Option(
-        "--executor", help="auto, local (worker processes) or population (stacked on one GPU).", rich_help_panel=OTHER
+        "--executor",
+        help="auto, local (worker processes), population (stacked on one GPU) or ray (a cluster; docs/SCALE.md).",
+        rich_help_panel=OTHER,
+    ),
+]
+RAY = "On a Ray cluster (--executor ray)"
+"""Panel of the help."""
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--ray-address",
+        metavar="HOST:PORT",
+        help="The cluster's head; by default $RAY_ADDRESS, or what runs on this machine; local starts a new one.",
+        rich_help_panel=RAY,
+    ),
+]
+CpusPerTrial = Annotated[
+    float | None, typer.Option("--cpus-per-trial", help="CPUs that a trial takes; by default 1.", rich_help_panel=RAY)
+]
+GpusPerTrial = Annotated[
+    float | None,
+    typer.Option(
+        "--gpus-per-trial",
+        help="GPUs that a trial takes; by default 0. With .25, four train on one as a population.",
+        rich_help_panel=RAY,
     ),
 ]
 Workers = Annotated[int | None, typer.Option(help="Worker processes; by default one per core.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML file of settings.", rich_help_panel=OTHER)]
 SetEntries = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Any other setting; repeatable.", rich_help_panel=OTHER),
+    typer.Option(
+        "--set",
+        metavar="SECTION.KEY=VALUE",
+        help="Any other setting; repeatable. docs/SETTINGS.md has them all.",
+        rich_help_panel=OTHER,
+        autocompletion=completion.set_entries,
+    ),
 ]
 
 
-def configured(*settings: str, leave_out: tuple[str, ...] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def cluster_of(
+    executor: str, address: str | None, cpus_per_trial: float | None, gpus_per_trial: float | None
+) -> "Cluster | None":
+    """The cluster that these options describe; ConfigError for one of them without --executor ray."""
+    from sweeps.execution.cluster import Cluster
+
+    given = {"address": address, "cpus_per_trial": cpus_per_trial, "gpus_per_trial": gpus_per_trial}
+    given = {name: value for name, value in given.items() if value is not None}
+    if executor == "ray":
+        return Cluster(**given)  # type: ignore[arg-type]
+    if given:
+        option = {"address": "ray-address"}.get(name := next(iter(given)), name.replace("_", "-"))
+        raise ConfigError(f"--{option} says something of a Ray cluster; add --executor ray")
+    return None
+
+
+def configured(
+    *settings: str, leave_out: tuple[str, ...] = (), instead: Mapping[str, str] = MappingProxyType({})
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the daily flags (of these settings; all but `leave_out` where none are named), --config and --set.
 
-    The command's parameter `config` is handed the RunConfig that they make; a parameter `space_table`, where it has
-    one, the [space] table of the TOML file. Its parameters marked with `Sets` go into the configuration instead.
+    The command's parameter `config` is handed the RunConfig that they make; a parameter `given`, where it has one, what
+    was given, by setting; a parameter `space_table` the [space] table of the TOML file. Its parameters marked with
+    `Sets` go into the configuration instead. `instead` says, of a flag that is left out, what to type: one who gives it
+    all the same is told.
     """
     offered = [f for f in DAILY if f.setting not in leave_out and (not settings or f.setting in settings)]
+    hidden = [f for f in DAILY if f.setting in instead]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = inspect.signature(command).parameters
         shown: dict[str, Any] = {}
         for name, parameter in own.items():
             if name == "config":
-                shown |= {f"daily_{i}": _flag_annotation(i) for i, f in enumerate(DAILY) if f in offered}
+                shown |= {f"daily_{i}": _flag_annotation(f) for i, f in enumerate(DAILY) if f in offered}
+                shown |= {f"hidden_{i}": _flag_annotation(f, hidden=True) for i, f in enumerate(DAILY) if f in hidden}
                 shown |= {"config_file": ConfigFile, "set_entries": SetEntries}
-            elif name != "space_table":
+            elif name not in ("space_table", "given"):
                 shown[name] = parameter.annotation
         sets = {f"daily_{i}": f.setting for i, f in enumerate(DAILY)}
         sets |= {name: mark.setting for name, kind in shown.items() for mark in get_args(kind) if type(mark) is Sets}
 
         @functools.wraps(command)
-        def parsed(config_file: Path | None, set_entries: list[str] | None, **given: Any) -> None:
+        def parsed(config_file: Path | None, set_entries: list[str] | None, **options: Any) -> None:
+            refused = {f.setting: options.pop(f"hidden_{i}") for i, f in enumerate(DAILY) if f in hidden}
+            for setting, value in refused.items():
+                if value is not None:
+                    raise ConfigError(instead[setting].format(option=OPTIONS[setting], value=value))
             tables = read_toml(config_file) if config_file else {}
-            flags = {sets[name]: given.pop(name) for name in list(given) if name in sets}
+            flags = {sets[name]: options.pop(name) for name in list(options) if name in sets}
+            called = OPTIONS | {setting: f"--{name}" for name, setting in sets.items() if not name.startswith("daily_")}
+            found = given_settings(tables, sets=set_entries or (), flags=flags, file=str(config_file), options=called)
+            if "given" in own:
+                options["given"] = found
             if "space_table" in own:
-                given["space_table"] = _table(tables, "space")
-            command(config=build_config(tables, sets=set_entries or (), flags=flags), **given)
+                options["space_table"] = _table(tables, "space")
+            from pipeline.api import look
+
+            command(config=_checked(config_of(found, look)), **options)
 
         parameters = [
             inspect.Parameter(
@@ -99,9 +174,30 @@ def configured(*settings: str, leave_out: tuple[str, ...] = ()) -> Callable[[Cal
     return decorate
 
 
-def _flag_annotation(index: int) -> Any:
-    flag = DAILY[index]
-    return Annotated[flag.kind | None, typer.Option(flag.option, help=flag.help, rich_help_panel=flag.panel)]
+Settings = dict[str, Given]
+"""What a command's parameter `given` holds."""
+
+
+def _checked(config: RunConfig) -> RunConfig:
+    """The configuration, where this machine can run it as far as can be told before torch is loaded."""
+    if config.runtime.device == "cuda" and without_gpu():
+        raise ConfigError("runtime.device is cuda, but this machine has no driver of a GPU; use --device cpu")
+    return config
+
+
+def _flag_annotation(flag: Flag, *, hidden: bool = False) -> Any:
+    """A daily flag as Typer takes it: read as text, so that the setting's own check says what is wrong."""
+    return Annotated[
+        str | None,
+        typer.Option(
+            flag.option,
+            help=f"{flag.help.rstrip('.')}. [default: {flag.default}]" if flag.default else flag.help,
+            rich_help_panel=flag.panel,
+            metavar={int: "<int>", float: "<float>"}.get(flag.kind, "<str>"),
+            hidden=hidden,
+            autocompletion=completion.of(flag.setting),
+        ),
+    ]
 
 
 def _table(tables: dict[str, Any], name: str) -> dict[str, Any]:
@@ -112,10 +208,35 @@ def _table(tables: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def examples(*lines: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Command lines that stand at the end of a command's --help."""
+    """Command lines that stand at the end of a command's --help; a long one goes on after a backslash, so that what is
+    copied from a narrow terminal is the command still."""
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        command.epilog = "**Examples**\n\n" + "\n\n".join(f"`{line}`" for line in lines)  # type: ignore[attr-defined]
+        command.examples = lines  # type: ignore[attr-defined]
         return command
 
     return decorate
+
+
+class Command(TyperCommand):
+    """A command whose help ends with its examples: as they are, since what is wrapped, or padded, cannot be pasted."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:  # Typer's own contexts: click's, or its copy of it
+        super().format_help(ctx, formatter)
+        width = max(40, shutil.get_terminal_size().columns - 2)
+        print("Examples:\n")
+        for line in getattr(self.callback, "examples", ()):
+            print("\n".join(f"  {part}" for part in continued(line, width)))
+        print()
+
+
+def continued(line: str, width: int) -> list[str]:
+    """A command in lines of at most that many characters, where its words allow it; all but the last with a backslash
+    at their end."""
+    lines, room = [""], width - 2
+    for word in re.findall(r"(?:'[^']*'|\S)+", line):
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > room:
+            lines.append(f"    {word}")
+        else:
+            lines[-1] = f"{lines[-1]} {word}".lstrip() if not lines[-1].startswith("    ") else f"{lines[-1]} {word}"
+    return [f"{part} \\" for part in lines[:-1]] + lines[-1:]

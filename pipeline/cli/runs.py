@@ -1,46 +1,101 @@
 """Commands of whole runs: run, baselines, compare."""
 
-from typing import Annotated
+import shlex
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.options import Audit, Force, Json, configured, examples
-from pipeline.cli.session import print_json, refusals_in_one_line, say, session, show_metrics, suggest
+from pipeline.cli import completion
+from pipeline.cli.options import Audit, DryRun, Force, Json, configured, examples
+from pipeline.cli.plans import show_plan
+from pipeline.cli.session import print_json, refusals_in_one_line, say, session, short, suggest
 from pipeline.config.settings import RunConfig
-from pipeline.errors import ConfigError, StudyError
+from pipeline.errors import ConfigError
+from pipeline.runs.names import parse_tags
 from pipeline.store.home import Home
+
+if TYPE_CHECKING:
+    from pipeline.api import Run
 
 
 @examples(
     "cvae-pipe run --dataset digits",
     "cvae-pipe run --beta 4 --latent-dim 10 --epochs 20",
+    "cvae-pipe run --dataset path/to/letters --set data.size=32",
+    "cvae-pipe run --arch conv --latent-dim 16 --batch-size 128",
     "cvae-pipe run --config reports/demo/best.toml",
     "cvae-pipe run --set train.warmup_epochs=5 --json",
+    "cvae-pipe run --dataset digits --epochs 5 --name first-try --tag paper=no --note 'does it work at all'",
 )
 @configured()
-def run(config: RunConfig, *, audit: Audit = None, force: Force = False, json_: Json = False) -> None:
+def run(
+    name: Annotated[
+        str | None, typer.Option(help="What to call it; by default its data set, model and what is no default.")
+    ] = None,
+    tag: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A tag in MLflow; repeatable.")] = None,
+    note: Annotated[str | None, typer.Option(help="Why it is made: kept in MLflow, its report and lists.")] = None,
+    *,
+    config: RunConfig,
+    audit: Audit = None,
+    force: Force = False,
+    dry_run: DryRun = False,
+    all_: Annotated[bool, typer.Option("--all", help="Print every metric, not the objectives alone.")] = False,
+    json_: Json = False,
+) -> None:
     """All stages for one configuration, recorded in MLflow, with a report."""
     from pipeline import api
 
+    if dry_run:
+        show_plan(api.plan_run(config, force=force), json_=json_)
+        return
     with session() as progress:
-        result = api.run(config, force=force, say=progress.say, progress=progress.update)
+        result = api.run(
+            config,
+            force=force,
+            name=name,
+            tags=parse_tags(tag),
+            note=note,
+            say=progress.say,
+            progress=progress.update,
+        )
         if json_:
             print_json(result.document())
             return
         from pipeline.cli.terminal.preview import show_preview
+        from pipeline.cli.terminal.tables import print_metrics
+        from pipeline.reporting.brief import brief
 
         show_preview(result.outcome)
-        for sentence in result.document()["cautions"]:
-            say(f"beware: {sentence}")
-        show_metrics(result.metrics, {"report": str(result.report)})
-        suggest("cvae-pipe ui", "cvae-pipe compare RUN RUN", "cvae-pipe sweep --trials 40")
+        for line in brief(result.outcome):
+            print(line)
+        if all_:
+            print_metrics(result.metrics)
+        say(f"report: {short(result.report)}")
+        suggest("cvae-pipe ui", *_next(result))
+
+
+def _next(result: "Run") -> list[str]:
+    """What to do with a run, as it can be pasted: held against the run before it, searched around."""
+    from pipeline.runs.stored import known_runs
+
+    others = [run for run in known_runs(result.home) if run.split == "test" and run.key != result.outcome.key]
+    others = [run for run in others if run.config.data == result.config.data]
+    found = []
+    if others:
+        other = max(others, key=lambda run: run.finished)
+        found.append(f"cvae-pipe compare {shlex.quote(other.name)} {shlex.quote(result.name)}")
+    return [*found, f"cvae-pipe sweep --dataset {shlex.quote(result.config.data.dataset)} --trials 40"]
 
 
 @examples("cvae-pipe baselines", "cvae-pipe baselines --dataset digits --json")
 @configured(leave_out=("model.kind", "train.beta"))
-def baselines(config: RunConfig, *, json_: Json = False) -> None:
+def baselines(config: RunConfig, *, dry_run: DryRun = False, json_: Json = False) -> None:
     """Train ae, vae and cvae under one configuration; show them beside the MLP classifier."""
     from pipeline import api
+
+    if dry_run:
+        show_plan(*api.plan_baselines(config), json_=json_)
+        return
     from pipeline.cli.terminal.tables import show_table
     from pipeline.experiments.baselines import baseline_table
 
@@ -59,22 +114,38 @@ def baselines(config: RunConfig, *, json_: Json = False) -> None:
     "cvae-pipe compare demo demo-wide --html",
 )
 def compare(
-    runs: Annotated[list[str], typer.Argument(help="Names or keys of runs (the beginning is enough), or studies.")],
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            help="Runs: names, beginnings, keys, folders of reports, @last, @best; or studies.",
+            autocompletion=completion.comparable,
+        ),
+    ],
     markdown_: Annotated[bool, typer.Option("--markdown", help="A markdown table on stdout.")] = False,
     html: Annotated[bool, typer.Option("--html", help="A report with the images side by side.")] = False,
     json_: Json = False,
 ) -> None:
     """Compare finished runs on the same noise, as pairs; or studies: fronts, hypervolume, choices, what differs."""
-    from pipeline.cli.terminal.tables import show_comparison
-    from pipeline.runs.comparison import compare_runs, markdown
-    from pipeline.runs.outcome import find_run
+    from pipeline.runs.stored import name_in
+    from sweeps.finding import find_run_key, study_names
 
     home = Home.from_environment()
+    if json_ and markdown_:
+        raise ConfigError("--json and --markdown are two forms of one answer; give one of them")
+    named = [name_in(home, text) for text in runs]
+    if set(named) <= set(study_names(home)):
+        with refusals_in_one_line():
+            _compare_studies(home, named, markdown_=markdown_, html=html, json_=json_)
+        return
+    keys = [find_run_key(home, name) for name in runs]  # known at once; what follows loads for seconds
+    if twice := [name for name, key in zip(runs, keys, strict=True) if keys.count(key) > 1]:
+        say(f"note: {' and '.join(twice)} are one run, held against itself")
+    from pipeline.cli.terminal.tables import show_comparison
+    from pipeline.runs.comparison import compare_runs, markdown
+    from pipeline.runs.outcome import load_outcome
+
     with refusals_in_one_line():
-        if _are_studies(home, runs):
-            _compare_studies(home, runs, markdown_=markdown_, html=html, json_=json_)
-            return
-        outcomes = [find_run(home, name) for name in runs]
+        outcomes = [load_outcome(home, key) for key in keys]
         comparison = compare_runs(home, outcomes)
         path = None
         if html:
@@ -89,21 +160,6 @@ def compare(
             show_comparison(comparison)
         if path:
             say(f"report: {path}")
-
-
-def _are_studies(home: Home, names: list[str]) -> bool:
-    """Whether all of these are studies; ConfigError if some are."""
-    from sweeps.study.ledger import study_names
-
-    try:
-        known = study_names(home)
-    except StudyError:  # a ledger that cannot be read: runs need none
-        return False
-    found = [name for name in names if name in known]
-    if found and len(found) < len(names):
-        other = next(name for name in names if name not in known)
-        raise ConfigError(f"{found[0]} is a study and {other} is none; compare studies with studies, or runs with runs")
-    return bool(found)
 
 
 def _compare_studies(home: Home, names: list[str], *, markdown_: bool, html: bool, json_: bool) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,18 +17,22 @@ if TYPE_CHECKING:
     from pipeline.cli.terminal.progress import StageProgress
     from pipeline.stages.context import Context
 
-REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 """A system's ways to say that it will not write: no right to, read-only, disk or quota full."""
+
+WRONG_TARGET = (errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.EEXIST)
+"""Of a rename: what is in the way is the target."""
 
 
 @contextmanager
 def session() -> Iterator["StageProgress"]:
     """Somebody to tell during long work: what is said and the progress go to stderr."""
     with refusals_in_one_line():
-        Home.from_environment().check_writable()
+        home = Home.from_environment()
+        home.check_writable()
         from pipeline.cli.terminal.progress import StageProgress
 
-        with StageProgress() as progress:
+        with home.scratch(), StageProgress() as progress:
             yield progress
 
 
@@ -42,13 +47,19 @@ def stage_session(config: RunConfig, *, force: set[str]) -> Iterator["Context"]:
 
 @contextmanager
 def refusals_in_one_line() -> Iterator[None]:
-    """A system's refusal to write becomes one clear line; everything else passes."""
+    """What the system refuses becomes one clear line: no space, no right, a file where a directory should be."""
     try:
         yield
     except OSError as error:
-        if error.errno not in REFUSALS:
+        if error.filename is None and error.errno not in UNWRITABLE:
             raise
-        raise CvaePipeError(f"{error.filename or 'a file'} cannot be written ({error.strerror})") from error
+        refused = "written" if error.errno in UNWRITABLE else "used"
+        where = error.filename2 if error.errno in WRONG_TARGET and error.filename2 else error.filename
+        raise CvaePipeError(
+            f"{where or 'a file'} cannot be {refused} ({error.strerror}); when it is mended the same command goes on"
+        ) from error
+    except MemoryError as error:
+        raise CvaePipeError("there is not enough memory; with more of it the same command goes on") from error
 
 
 def show_metrics(metrics: dict[str, float], paths: dict[str, str], *, json_: bool = False) -> None:
@@ -76,6 +87,11 @@ def say(text: str) -> None:
 def suggest(*commands: str) -> None:
     """The next useful commands: the last line of a command."""
     say("next: " + "   or   ".join(commands))
+
+
+def quoted(path: Path) -> str:
+    """A path as it can be pasted into a shell from here."""
+    return shlex.quote(short(path))
 
 
 def short(path: Path) -> str:

@@ -2,10 +2,16 @@
 
 from pipeline.cli.options import Force, Json, SplitName, checked_split, configured, examples
 from pipeline.cli.session import say, show_metrics, stage_session, suggest
+from pipeline.config.flags import flags
 from pipeline.config.settings import RunConfig
 
 
-@examples("cvae-pipe prepare --dataset mnist", "cvae-pipe prepare --dataset digits")
+@examples(
+    "cvae-pipe prepare --dataset mnist",
+    "cvae-pipe prepare --dataset digits",
+    "cvae-pipe prepare --dataset path/to/letters --set data.size=32",
+    "cvae-pipe prepare --dataset photos.npz --set data.channels=1",
+)
 @configured("data.dataset")
 def prepare(config: RunConfig, *, force: Force = False) -> None:
     """Get a data set, check it and split it into train, val and test."""
@@ -14,8 +20,12 @@ def prepare(config: RunConfig, *, force: Force = False) -> None:
     with stage_session(config, force={"prepare"} if force else set()) as ctx:
         data = build(ctx)
         say(f"{data.name}: {len(data.train):,} train, {len(data.val):,} val, {len(data.test):,} test images")
-        say(f"{data.height} x {data.width} pixels, {data.classes} classes; data SHA-256 {data.source_sha256[:16]}")
-        suggest(f"cvae-pipe run --dataset {data.name}")
+        colour = "" if data.channels == 1 else " of colour"
+        say(
+            f"{data.height} x {data.width} pixels{colour}, {data.classes} classes; "
+            f"data SHA-256 {data.source_sha256[:16]}"
+        )
+        suggest(f"cvae-pipe run {flags(config)}")
 
 
 @examples("cvae-pipe train --dataset digits", "cvae-pipe train --model vae --latent-dim 2 --epochs 10")
@@ -29,7 +39,7 @@ def train(config: RunConfig, *, force: Force = False) -> None:
         last = trained.history[-1]
         say(", ".join(f"{key} {value:.2f}" for key, value in last.metrics.items() if key.startswith("val/")))
         say(f"model: {trained.folder / 'model.safetensors'}")
-        suggest("the same options with `cvae-pipe run` evaluate, score, report and record it")
+        suggest(f"cvae-pipe run {flags(config)}")
 
 
 @examples("cvae-pipe evaluate --dataset digits", "cvae-pipe evaluate --split val --json")

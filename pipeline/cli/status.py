@@ -50,10 +50,10 @@ def status(
 
 def _studies(studies: "list[ListedStudy]") -> list[str]:
     """A line each: what it is called, on which data, how far it is, when it last moved."""
-    return _columns(
+    return columns(
         ("study", "data", "trials", "last trial"),
         [
-            (s.name, s.dataset, ", ".join(f"{n} {state}" for state, n in s.states.items()), _when(s.last))
+            (s.name, s.dataset, ", ".join(f"{n} {state}" for state, n in s.states.items()), when(s.last))
             for s in studies
         ],
     )
@@ -61,7 +61,7 @@ def _studies(studies: "list[ListedStudy]") -> list[str]:
 
 def _ablations(ablations: "list[ListedAblation]") -> list[str]:
     rows = [(a.name, a.dataset, a.setting, f"{a.done} of {a.cells}") for a in ablations]
-    return _columns(("ablation", "data", "setting", "cells"), rows)
+    return columns(("ablation", "data", "setting", "cells"), rows)
 
 
 def _runs(runs: "list[ListedRun]") -> list[str]:
@@ -70,24 +70,25 @@ def _runs(runs: "list[ListedRun]") -> list[str]:
 
     titles = ("run, on test", "accuracy", "coverage", "neg_elbo", "UTC")
     rows = [
-        (run.name, *(show(run.metrics[o]) if o in run.metrics else "-" for o in OBJECTIVES), _when(run.finished))
+        (run.name, *(show(run.metrics[o]) if o in run.metrics else "-" for o in OBJECTIVES), when(run.finished))
         for run in runs
     ]
-    lines = _columns(titles, rows)
+    lines = columns(titles, rows)
     for place, run in reversed(list(enumerate(runs, start=2))):
         settings = [f"{name.partition('.')[2]} {_short(value)}" for name, value in run.differs.items()]
         lines.insert(place, f"    {', '.join(settings) or 'defaults'}")
     return lines
 
 
-def _columns(titles: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
+def columns(titles: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
     """Lines of columns as wide as they need to be; none without rows."""
     widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
     lines = ["  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in (titles, *rows)]
     return lines if rows else []
 
 
-def _when(iso: str) -> str:
+def when(iso: str) -> str:
+    """A time to the minute."""
     return iso.replace("T", " ")[:16]
 
 

@@ -1,9 +1,11 @@
 """The command that opens MLflow's interface, and where to look in it."""
 
+from contextlib import suppress
 from typing import Annotated
 
 import typer
 
+from pipeline.cli import completion
 from pipeline.cli.options import Json, examples
 from pipeline.cli.session import print_json, refusals_in_one_line, say
 from pipeline.errors import ConfigError
@@ -14,7 +16,12 @@ from pipeline.store.home import Home
 @examples("cvae-pipe ui", "cvae-pipe ui --open --metric coverage_relative", "cvae-pipe ui --links --json")
 def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 5055,
-    study: Annotated[str | None, typer.Option(help="Study whose pages are linked; by default the latest.")] = None,
+    study: Annotated[
+        str | None,
+        typer.Option(
+            help="Study or ablation whose pages are linked; by default the latest.", autocompletion=completion.studies
+        ),
+    ] = None,
     metric: Annotated[str | None, typer.Option(help="Metric that sorts its trials.", show_default="neg_elbo")] = None,
     open_: Annotated[bool, typer.Option("--open", help="Open the comparison of the trials in a web browser.")] = False,
     links_: Annotated[bool, typer.Option("--links", help="Print the addresses; start nothing.")] = False,
@@ -43,7 +50,11 @@ def links(
 ) -> dict[str, str]:
     """Deep links by what they show; the first is the whole interface. Nothing needs to be running."""
     from pipeline.tracking import ui_base, ui_links
+    from sweeps.finding import find
 
+    if study:
+        with suppress(ConfigError):  # what is recorded without being here: MLflow knows
+            study = find(home, study, ("study", "ablation")).name
     base = ui_base(home, port=port)
     key = metric_key(metric) if metric else ""
     ascending = not key or METRICS[key.partition("/")[2]].better != "higher"

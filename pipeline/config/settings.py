@@ -1,6 +1,7 @@
 """RunConfig: every section together, and settings by name: "section.key" read, typed, replaced, written as TOML."""
 
 import dataclasses
+import difflib
 import tomllib
 import types
 import typing
@@ -29,6 +30,10 @@ RETIRED = frozenset({"sampling.codes_per_class"})
 """Settings that there once were: what was written down with one is read without it."""
 
 
+NUMBERS_TOO = frozenset({"data.size", "data.channels"})
+"""Settings of text that a file may have as numbers: size = 32."""
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """Everything one run depends on."""
@@ -54,14 +59,13 @@ class RunConfig:
         }
 
     def with_settings(self, settings: Mapping[str, Any]) -> "RunConfig":
-        """A copy with {"section.key": value} replaced and checked."""
-        config = self
+        """A copy with {"section.key": value} replaced and checked, those of a section together."""
+        changes: dict[str, dict[str, Any]] = {}
         for name, value in settings.items():
             section, key = _split_name(name)
-            parsed = _typed(name, value)
-            part = dataclasses.replace(getattr(config, section), **{key: parsed})
-            config = dataclasses.replace(config, **{section: part})
-        return config
+            changes.setdefault(section, {})[key] = _typed(name, value)
+        parts = {section: dataclasses.replace(getattr(self, section), **own) for section, own in changes.items()}
+        return dataclasses.replace(self, **parts)
 
     @staticmethod
     def from_stored(settings: Mapping[str, Any]) -> "RunConfig":
@@ -92,6 +96,24 @@ BEFORE_ADDED: dict[str, Any] = {
 """The settings that were added later, each at what was done before."""
 
 
+FIRST_KEYED = frozenset({"train.schedule"})
+"""Added before the first key was made of plain settings, and so always in such keys."""
+
+
+def keyed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain settings as a key is made of them: without those that were added later and are what was done before, which
+    `digest` leaves out of sections too."""
+    return {
+        name: value
+        for name, value in settings.items()
+        if name in FIRST_KEYED or name not in BEFORE_ADDED or _plain(value) != _plain(BEFORE_ADDED[name])
+    }
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
 def setting_type(name: str) -> Any:
     """The Python type of a setting, e.g. float for "train.beta"; ConfigError if there is none of that name."""
     section, key = _split_name(name)
@@ -106,18 +128,41 @@ def _types(section: str) -> dict[str, Any]:
 
 def _split_name(name: str) -> tuple[str, str]:
     section, _, key = name.partition(".")
+    near = suggestion(name)
+    hint = f"; did you mean {near}?" if near else ""
     if section not in SECTIONS or not key:
-        raise ConfigError(f"unknown setting {name}; settings are section.key with section one of {', '.join(SECTIONS)}")
+        sections = ", ".join(SECTIONS)
+        raise ConfigError(f"unknown setting {name}; settings are section.key with section one of {sections}{hint}")
     keys = [f.name for f in dataclasses.fields(SECTIONS[section])]
     if key not in keys:
-        raise ConfigError(f"unknown setting {name}; {section} has {', '.join(keys)}")
+        raise ConfigError(f"unknown setting {name}; {section} has {', '.join(keys)}{hint}")
     return section, key
+
+
+ALSO_CALLED = {"lr": "train.learning_rate", "model": "model.kind", "limit": "data.train_limit"}
+"""What people call settings besides their names."""
+
+
+def suggestion(name: str) -> str:
+    """The setting that somebody may have meant by a name that is none; "" where nothing is near."""
+    names = [f"{section}.{f.name}" for section, cls in SECTIONS.items() for f in dataclasses.fields(cls)]
+    key = name.rpartition(".")[2].replace("-", "_")
+    if key in ALSO_CALLED:
+        return ALSO_CALLED[key]
+    if same := [full for full in names if full.partition(".")[2] == key]:
+        return same[0]
+    near = difflib.get_close_matches(name, names, 1) or difflib.get_close_matches(
+        key, [full.partition(".")[2] for full in names], 1, 0.75
+    )
+    return next((full for full in names if near and near[0] in (full, full.partition(".")[2])), "")
 
 
 def _typed(name: str, value: Any) -> Any:
     """`value` as the type of the setting; a string is read as a number, a TOML value, or the text itself."""
     kind = setting_type(name)
     if kind is str:
+        if name in NUMBERS_TOO and isinstance(value, int) and not isinstance(value, bool):
+            value = str(value)
         if not isinstance(value, str):
             raise ConfigError(f"{name} is {value!r}; it must be text")
         return value
@@ -129,7 +174,7 @@ def _typed(name: str, value: Any) -> Any:
             # .5 and 5. are numbers to everybody but TOML
             value = kind(text) if kind in (int, float) else tomllib.loads(f"value = {text}")["value"]
         except ValueError:  # a TOMLDecodeError too
-            raise ConfigError(f"{name} is {value!r}; it must be {_describe(kind)}") from None
+            raise ConfigError(f"{name} is {value!r}; it must be {describe(kind)}") from None
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(kind, types.GenericAlias):
@@ -138,9 +183,10 @@ def _typed(name: str, value: Any) -> Any:
             return tuple(widths)
     elif isinstance(value, kind) and not (kind is not bool and isinstance(value, bool)):
         return value
-    raise ConfigError(f"{name} is {value!r}; it must be {_describe(kind)}")
+    raise ConfigError(f"{name} is {value!r}; it must be {describe(kind)}")
 
 
-def _describe(kind: Any) -> str:
-    names = {int: "a whole number", float: "a number", bool: "true or false"}
+def describe(kind: Any) -> str:
+    """What a value of that type is, in words."""
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
     return names.get(kind, "a list of whole numbers, e.g. 512,256")

@@ -1,11 +1,15 @@
 """Raw files: idx arrays read to the byte, MD5s checked. Knows formats; no data set."""
 
+import gzip
 import hashlib
 import math
+import os
+import zlib
 from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 
 from pipeline.data.splits import Split
 from pipeline.errors import DataError
@@ -22,12 +26,32 @@ def as_split(images: np.ndarray, labels: np.ndarray) -> Split:
     )
 
 
+def unpacked(file: Path) -> UInt8[np.ndarray, " N"]:
+    """The bytes of a file, or those that a .gz file holds."""
+    if file.suffix != ".gz":
+        return np.fromfile(file, np.uint8)
+    with gzip.open(file) as packed:
+        return np.frombuffer(bytearray(packed.read()), np.uint8)  # writable, as torch wants its arrays
+
+
+def found(folder: Path, name: str) -> Path | None:
+    """A raw file under its name, as 7-Zip calls it (t10k-images.idx3-ubyte), or still packed; None if there is none."""
+    dotted = name.replace("-idx", ".idx")
+    for other in (name, dotted, f"{name}.gz", f"{dotted}.gz", f"gzip/{name}.gz"):
+        if os.path.isfile(folder / other):
+            return folder / other
+    return None
+
+
 def read_idx(file: Path, magic: int) -> np.ndarray:
-    """An idx file: big-endian magic number, one 32-bit size per dimension, values, and not a byte more.
+    """An idx file, packed or not: big-endian magic number, one 32-bit size per dimension, values, and not a byte more.
 
     Not torchvision's reader, which passes over missing and trailing bytes.
     """
-    raw = np.fromfile(file, np.uint8)
+    try:
+        raw = unpacked(file)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise corrupt(file, f"it cannot be unpacked ({error})") from None
     head = 4 * (1 + magic % 256)
     found, *shape = (int(n) for n in raw[:head].view(">u4")) if len(raw) >= head else (None,)
     if found != magic:
@@ -42,9 +66,11 @@ def read_idx(file: Path, magic: int) -> np.ndarray:
 def check_md5(file: Path, md5: str | None) -> None:
     """DataError if the file cannot be read, or is not the one with this MD5 (None: any)."""
     try:
-        with open(file, "rb") as opened:
-            if md5 and (found := hashlib.file_digest(opened, "md5").hexdigest()) != md5:
-                raise corrupt(file, f"its MD5 is {found} and must be {md5}")
+        with gzip.open(file) if file.suffix == ".gz" else open(file, "rb") as opened:
+            if md5 and (digest := hashlib.file_digest(opened, "md5").hexdigest()) != md5:
+                raise corrupt(file, f"its MD5 is {digest} and must be {md5}")
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise corrupt(file, f"it cannot be unpacked ({error})") from None
     except OSError as error:
         raise DataError(
             f"{file} cannot be read ({error.strerror}); make it readable, or set CVAE_PIPE_DATA_DIR"

@@ -1,8 +1,10 @@
 """Images and labels in memory, and stratified splits of them. Knows tensors; no files, no sources."""
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Int, Int64, UInt8
@@ -13,8 +15,8 @@ from torch import Tensor
 class Split:
     """Images and their labels, on one device."""
 
-    images: UInt8[Tensor, "N H W"]
-    """Grey values 0 .. 255, background 0."""
+    images: UInt8[Tensor, "N *C H W"]
+    """0 .. 255: grey (N, H, W), or colour (N, 3, H, W), red first."""
     labels: Int64[Tensor, " N"]
     """Class indices 0 .. K-1."""
 
@@ -22,9 +24,15 @@ class Split:
         return len(self.labels)
 
     @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of an image; flat images are in this order."""
+        *channels, height, width = self.images.shape[1:]
+        return (channels[0] if channels else 1), height, width
+
+    @property
     def pixels(self) -> int:
-        """D = H * W."""
-        return self.images[0].numel()
+        """D = C * H * W."""
+        return math.prod(self.shape)
 
     def to(self, device: torch.device | str) -> "Split":
         return Split(self.images.to(device), self.labels.to(device))
@@ -59,24 +67,37 @@ class PreparedData:
     """The data set, as in `data.dataset`."""
     source_sha256: str
     """Hash of all images and labels as read, whatever the split: names the data in keys and reports."""
+    notes: tuple[str, ...] = ()
+    """What somebody should know of how they were read: files left out, images that are there twice."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of an image: 1 channel of grey, or 3 of colour. A flat image of D values is in this
+        order, so that `x.view(-1, *shape)` is what a convolution takes."""
+        return self.train.shape
+
+    @property
+    def channels(self) -> int:
+        """1 of grey images, 3 of colour."""
+        return self.shape[0]
 
     @property
     def height(self) -> int:
-        return self.train.images.shape[1]
+        return self.shape[1]
 
     @property
     def width(self) -> int:
-        return self.train.images.shape[2]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(height, width) of an image."""
-        return self.height, self.width
+        return self.shape[2]
 
     @property
     def pixels(self) -> int:
-        """D = height * width."""
+        """D = channels * height * width."""
         return self.train.pixels
+
+    @cached_property
+    def ground(self) -> Float[Tensor, " C"]:
+        """What training images have around what they show: see `ground_of`."""
+        return ground_of(self.train.images)
 
     @property
     def classes(self) -> int:
@@ -91,6 +112,16 @@ class PreparedData:
         return dataclasses.replace(
             self, train=self.train.to(device), val=self.val.to(device), test=self.test.to(device)
         )
+
+
+def ground_of(images: UInt8[Tensor, "N *C H W"]) -> Float[Tensor, " C"]:
+    """What images have around what they show, in [0, 1]: the median of their border pixels, of each channel; 0 of
+    MNIST. What is shifted or turned has this come in at its sides."""
+    by_channel = images.view(len(images), -1, *images.shape[-2:])  # (N, C, H, W)
+    sides = (by_channel[..., 0], by_channel[..., -1], by_channel[..., 0, 1:-1], by_channel[..., -1, 1:-1])
+    border = torch.cat([side.movedim(1, 0).flatten(1) for side in sides], dim=1)  # (C, N * border)
+    counts = torch.stack([channel.int().bincount(minlength=256) for channel in border])  # (C, 256)
+    return (counts.cumsum(1) * 2 < border.shape[1]).sum(1) / 255
 
 
 def stratified_mask(labels: Int64[Tensor, " N"], count: int, generator: torch.Generator) -> Bool[Tensor, " N"]:
@@ -108,6 +139,11 @@ def stratified_mask(labels: Int64[Tensor, " N"], count: int, generator: torch.Ge
     mask = torch.zeros(n, dtype=torch.bool)
     mask[order[rank < take.repeat_interleave(sizes)]] = True
     return mask
+
+
+def at(split: Split, rows: Int64[Tensor, " M"]) -> Split:
+    """The images at these places."""
+    return Split(split.images[rows], split.labels[rows])
 
 
 def where(split: Split, mask: Bool[Tensor, " N"]) -> Split:

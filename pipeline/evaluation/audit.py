@@ -4,6 +4,7 @@ Knows tensors; no files, stages or trackers. Too slow for every trial of a sweep
 is for finals. The generated images are those of `scoring`: the same z, labels and reference images for every model.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,13 +15,13 @@ from torch import Tensor, nn
 from pipeline.config.digests import derive_seed
 from pipeline.config.sections import AuditConfig, ScoreConfig
 from pipeline.data.splits import PreparedData, Split
-from pipeline.evaluation.judges.networks import Judges, extract_features, predict_logits
+from pipeline.evaluation.judges.networks import Judges, extract_features, pooled, pooling, predict_logits
 from pipeline.evaluation.metrics.diversity import pairwise_l2, pairwise_ssim
 from pipeline.evaluation.metrics.frechet import frechet_distance
 from pipeline.evaluation.metrics.latent import active_units, is_collapsed, label_leak
 from pipeline.evaluation.metrics.likelihood import StreamingLogMeanExp, log_importance_weights
 from pipeline.evaluation.metrics.neighbours import manifold_scores
-from pipeline.evaluation.reference import Reference, stratified_indices
+from pipeline.evaluation.reference import Reference, fairly_drawn, stratified_indices
 from pipeline.models.architecture import Architecture
 from pipeline.models.autoencoder import reparametrise
 from pipeline.models.losses import gaussian_kl_per_dim
@@ -59,17 +60,18 @@ def audit_model(
     Under a prior `fitted` after training diversity and the importance-weighted bound are given as well,
     with `_expost` behind their names.
     """
-    real = stratified_indices(split.labels, reference.per_class, data.classes, seed=score.seed)  # (K, R)
-    sample = stratified_indices(data.train.labels, reference.per_class, data.classes, seed=score.seed)
+    classes = reference.classes
+    real = stratified_indices(split.labels, reference.per_class, classes, seed=score.seed)  # (K, R)
+    sample = stratified_indices(data.train.labels, reference.per_class, classes, seed=score.seed)
 
     def drawn(prior: Prior) -> Float[Tensor, "K R D"]:
         images, _ = conditional_samples(model, per_class=score.per_class, seed=score.seed, prior=prior)
-        return images.unflatten(0, (data.classes, score.per_class))[:, : reference.per_class]
+        return images.unflatten(0, (data.classes, score.per_class))[[*classes], : reference.per_class]
 
     generated = drawn(STANDARD)
     expost = drawn(fitted) if fitted else None
-    real_images = split.as_float(real.flatten()).unflatten(0, (data.classes, -1))
-    train_images = data.train.as_float(sample.flatten()).unflatten(0, (data.classes, -1))
+    real_images = split.as_float(real.flatten()).unflatten(0, (len(classes), -1))
+    train_images = data.train.as_float(sample.flatten()).unflatten(0, (len(classes), -1))
 
     progress("diversity", 0, 5)
     found = diversity(generated, real_images, data)
@@ -100,7 +102,7 @@ def diversity(generated: Float[Tensor, "K R D"], real: Float[Tensor, "K R D"], d
         return pairwise_l2(images, generator=torch.Generator().manual_seed(0))
 
     def ssim(images: Tensor) -> float:
-        pixels = images.unflatten(1, (data.height, data.width))
+        pixels = images.unflatten(1, data.shape)
         return pairwise_ssim(pixels, generator=torch.Generator().manual_seed(0))
 
     found = {"pairwise_l2": mean(l2, generated), "pairwise_l2_real": mean(l2, real)}
@@ -178,6 +180,7 @@ def latent_health(
             "label_leak_linear": leak.linear_accuracy,
             "label_leak_mlp": leak.mlp_accuracy,
             "label_information": leak.information_nats,
+            "label_information_floor": leak.floor_nats,
             "swap_accuracy": float((read == swapped).double().mean()),
         },
         kl.tolist(),
@@ -206,14 +209,15 @@ def classification_scores(
 
 def _small_cnn(x: Float[Tensor, "N D"], y: Int[Tensor, " N"], data: PreparedData, *, steps: int) -> nn.Module:
     """Two convolutions and a linear layer, trained with Adam; the same initial weights and order every time."""
+    size = data.height, data.width
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed("cas weights"))
         model = nn.Sequential(
-            nn.Unflatten(1, (1, data.height, data.width)),
-            *(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
-            *(nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+            nn.Unflatten(1, data.shape),
+            *(nn.Conv2d(data.channels, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(pooling(size))),
+            *(nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(pooling(pooled(size)))),
             nn.Flatten(),
-            nn.Linear(32 * (data.height // 4) * (data.width // 4), data.classes),
+            nn.Linear(32 * math.prod(pooled(pooled(size))), data.classes),
         ).to(x.device)
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     generator = torch.Generator().manual_seed(derive_seed("cas order"))
@@ -251,7 +255,7 @@ def importance_weighted(
             eps = torch.randn(k, *mu.shape, generator=generator).to(mu.device)
             z = reparametrise(mu, logvar, eps)  # (k, B, Z)
             logits = model.decode(z.flatten(0, 1), y.repeat(k)).unflatten(0, (k, len(y)))
-            weights = log_importance_weights(logits, x, z, mu, logvar)
+            weights = log_importance_weights(logits, x, z, mu, logvar, model.likelihood)
             totals[""].update(weights)
             if fitted:
                 flat, labels = z.flatten(0, 1), y.repeat(k)
@@ -270,6 +274,5 @@ def importance_weighted(
 def _some(split: Split, limit: int) -> Int[Tensor, " N"]:
     """At most `limit` images of a split, as many of each class, the same for every model."""
     labels = split.labels.cpu()
-    counts = torch.bincount(labels)
-    per_class = min(max(1, limit // len(counts)), int(counts.min()))
-    return stratified_indices(labels, per_class, len(counts), seed=0).flatten()
+    classes = int(labels.max()) + 1
+    return torch.cat(fairly_drawn(labels, max(1, limit // classes), classes, seed=0))

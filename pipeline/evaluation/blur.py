@@ -8,11 +8,14 @@ REFERENCE_HEIGHT = 28
 """Image height at which shifts and blurs are given in pixels."""
 
 
-def blurred(images: Float[Tensor, "N H W"], sigma: float | Float[Tensor, " N"]) -> Float[Tensor, "N H W"]:
+def blurred(images: Float[Tensor, "N *C H W"], sigma: float | Float[Tensor, " N"]) -> Float[Tensor, "N *C H W"]:
     """Images convolved with a Gaussian of standard deviation sigma, in pixels at 28 x 28; one sigma, or one per image.
 
     Borders mirror the image (scipy's mode "reflect"), so that no grey is lost: a blurred image sums to what it did.
     """
+    if images.dim() == 4:  # the channels of an image are blurred alike
+        each = sigma.repeat_interleave(images.shape[1]) if isinstance(sigma, Tensor) and sigma.dim() else sigma
+        return blurred(images.flatten(0, 1), each).unflatten(0, images.shape[:2])
     _, H, W = images.shape
     sigma = torch.as_tensor(sigma, dtype=images.dtype, device=images.device) * H / REFERENCE_HEIGHT
     rows, columns = _cosines(H, images), _cosines(W, images)  # (H, H), (W, W)

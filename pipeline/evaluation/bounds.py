@@ -1,25 +1,41 @@
-"""What no model changes: the entropy of a split's pixels and the cross-entropy of a decoder that ignores z."""
+"""What no model changes: the least distortion of a split, and that of a decoder that ignores z; by likelihood."""
 
 from functools import lru_cache
 
+import torch
+
 from pipeline.data.splits import PreparedData, Split
+from pipeline.evaluation.catalog import of_likelihood
 from pipeline.evaluation.reference import class_means
-from pipeline.models.losses import bernoulli_bce, pixel_entropy
+from pipeline.models.likelihoods import BERNOULLI, Likelihood, likelihood_of
+
+BATCH = 2000
+"""Images taken into float64 at once."""
 
 
-@lru_cache(maxsize=4)
-def bce_bounds(data: PreparedData, split: str) -> dict[str, float]:
-    """Pixel entropy of a split and bce of a decoder that ignores z, nats per image: facts that no model changes."""
-    part = data.split(split)
-    floor = float(pixel_entropy(part.as_float(slice(None)).double()).mean())
-    return {"entropy_floor": floor, "label_only_bce": label_only_bce(data, part)}
+@lru_cache(maxsize=8)
+def distortion_bounds(data: PreparedData, split: str, likelihood: str = "bernoulli") -> dict[str, float]:
+    """The floor of a split's distortion and the distortion of a decoder that ignores z, nats per image, under the names
+    that the likelihood has for them: facts that no model changes."""
+    part, own = data.split(split), likelihood_of(likelihood)
+    floor = float(torch.cat([own.floor(x.double()) for x, _ in part.batches(BATCH)]).mean())
+    bounds = {"entropy_floor": floor, "label_only_bce": label_only(data, part, own)}
+    return {of_likelihood(name, likelihood): value for name, value in bounds.items()}
 
 
-def label_only_bce(data: PreparedData, part: Split) -> float:
-    """BCE of the training images' class means on a split, nats per image: the best decoder that ignores z.
+@torch.no_grad()
+def label_only(data: PreparedData, part: Split, likelihood: Likelihood = BERNOULLI) -> float:
+    """Distortion of the training images' class means on a split, nats per image: the best decoder that ignores z.
 
-    Means are kept away from 0 and 1 by 1e-6, since a pixel that never lit in training may light here.
+    Means are kept away from 0 and 1 by 1e-6, since a pixel that never lit in training may light here. A sigma is the
+    deviation of training images from the mean of their class.
     """
     means = class_means(data.train, data.classes).double().clamp(1e-6, 1 - 1e-6)
-    logits = means.logit()[part.labels]
-    return float(bernoulli_bce(logits, part.as_float(slice(None)).double()).mean())
+    best, logits = likelihood.of_means(means, _spread(data.train, means))
+    return float(torch.cat([best.nll(logits[y], x.double()) for x, y in part.batches(BATCH)]).mean())
+
+
+def _spread(part: Split, means: torch.Tensor) -> float:
+    """Root of the mean square of what pixels are off the mean image of their class."""
+    squares = sum(float((x.double() - means[y]).square().sum()) for x, y in part.batches(BATCH))
+    return float((squares / (len(part) * part.pixels)) ** 0.5)

@@ -39,12 +39,39 @@ def by_judge(name: str, number: int) -> str:
     return name if number == 1 else f"{name}_judge{number}"
 
 
+DISTORTION = {
+    "bce": "distortion",
+    "bce_at_mean": "distortion_at_mean",
+    "excess_bce": "excess_distortion",
+    "entropy_floor": "distortion_floor",
+    "label_only_bce": "label_only_distortion",
+}
+"""What numbers of a Bernoulli decoder are called where the likelihood is a density: other quantities, other names."""
+
+
+def of_likelihood(name: str, likelihood: str) -> str:
+    """The name that a model with this likelihood has for a metric, e.g. distortion for bce."""
+    return name if likelihood == "bernoulli" else DISTORTION.get(name, name)
+
+
 METRICS = {
     m.name: m
     for m in (
-        Metric("neg_elbo", "nats/image", "lower", "bce + kl at weight 1: an upper bound on -log p(x|c)", "neg_elbo"),
+        Metric(
+            "neg_elbo",
+            "nats/image",
+            "lower",
+            "distortion + kl at weight 1: an upper bound on -log p(x|c); of one likelihood alone",
+            "neg_elbo",
+        ),
         Metric("neg_elbo_sem", "nats/image", "", "standard error of neg_elbo over images"),
-        Metric("bce", "nats/image", "lower", "distortion: reconstruction cross-entropy with sampled z", "bce"),
+        Metric(
+            "bce",
+            "nats/image",
+            "lower",
+            "distortion of a Bernoulli decoder: reconstruction cross-entropy with sampled z",
+            "bce",
+        ),
         Metric("kl", "nats/image", "", "rate: KL(q(z|x,c) || N(0, I))", "kl"),
         Metric("excess_bce", "nats/image", "lower", "bce above the entropy of the grey pixels themselves"),
         Metric("entropy_floor", "nats/image", "", "BCE(x, x): no decoder of these pixels can have a lower bce"),
@@ -55,6 +82,17 @@ METRICS = {
             "bce of the class means of the training images",
         ),
         Metric("bce_at_mean", "nats/image", "", "bce with z at the mean of q: not a bound, flatters the loss"),
+        Metric(
+            "distortion",
+            "nats/image",
+            "lower",
+            "of a density (model.likelihood) in place of bce: -log p(x|z,c) with sampled z; may be below 0",
+            "bce",
+        ),
+        Metric("distortion_at_mean", "nats/image", "", "the same with z at the mean of q: not a bound"),
+        Metric("excess_distortion", "nats/image", "lower", "distortion above its floor"),
+        Metric("distortion_floor", "nats/image", "", "least distortion of a density no sharper than a grey level"),
+        Metric("label_only_distortion", "nats/image", "", "distortion of the class means of the training images"),
         Metric(
             "conditional_accuracy",
             "share",
@@ -104,7 +142,7 @@ METRICS = {
             "neg_elbo_expost",
             "nats/image",
             "lower",
-            "bce + kl_expost: the bound of the decoder with its fitted prior",
+            "distortion + kl_expost: the bound of the decoder with its fitted prior",
             "neg_elbo_expost",
         ),
         Metric("neg_elbo_sem_expost", "nats/image", "", "standard error of neg_elbo_expost over images"),
@@ -147,7 +185,8 @@ METRICS = {
             "data_copying_flagged",
             "0 or 1",
             "lower",
-            "one of these shares is above .03, beyond chance: the model may copy training images",
+            "one of these shares is above .03, beyond chance, and held-out images are not as near: the model may copy "
+            "training images",
         ),
         Metric("nll_iw", "nats/image", "lower", "importance-weighted bound on -log p(x|c), tighter than neg_elbo"),
         Metric("nll_iw_sem", "nats/image", "", "standard error of nll_iw over images"),
@@ -180,6 +219,7 @@ METRICS = {
             "label_leak_mlp", "share", "lower", "accuracy of a one-hidden-layer probe reading the label from sampled z"
         ),
         Metric("label_information", "nats", "lower", "lower bound on I(z;c), which the model assumes to be 0"),
+        Metric("label_information_floor", "nats", "", "leaks below it are read as 0: the probe has too few images"),
         Metric(
             "swap_accuracy", "share", "higher", "share of images encoded with one label, decoded and read as another"
         ),
@@ -205,8 +245,10 @@ METRICS |= {
 HEADLINES = (
     "neg_elbo",
     "bce",
+    "distortion",
     "kl",
     "bce_at_mean",
+    "distortion_at_mean",
     "conditional_accuracy",
     "conditional_accuracy_b",
     "coverage_relative",
@@ -230,7 +272,7 @@ def headlines(names: Collection[str]) -> list[tuple[str, str | None]]:
     ]
 
 
-AT_A_GLANCE = ("neg_elbo", "bce", "kl", "conditional_accuracy", "coverage_relative", "vendi_ratio_read")
+AT_A_GLANCE = ("neg_elbo", "bce", "distortion", "kl", "conditional_accuracy", "coverage_relative", "vendi_ratio_read")
 """What two models are told apart by where there is room for a few: under a picture, over the seeds of the choice."""
 
 

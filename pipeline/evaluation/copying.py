@@ -10,15 +10,25 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pipeline.data.splits import PreparedData, Split
-from pipeline.evaluation.metrics.copying import NULL_SHARE, NearShare, near_share, nearness, shapes
-from pipeline.evaluation.reference import stratified_indices
+from pipeline.evaluation.metrics.copying import (
+    Control,
+    Nearest,
+    NearShare,
+    near_share,
+    nearest_image,
+    nearest_of_both,
+    shapes,
+)
+from pipeline.evaluation.reference import fairly_drawn
+from pipeline.evaluation.thresholds import NULL_SHARE, SPACES
 from pipeline.models.architecture import Architecture
 from pipeline.models.priors import Prior
 from pipeline.models.sampling import conditional_samples
 
 SAMPLES = {True: 200, False: 1_000}
 """Of each group: of a class, or of all where a model is not told the class."""
-SPACES = ("pixels", "shape")
+SHAPED = 5_000
+"""Images whose shapes are taken at once."""
 SHOWN = 10
 """Pairs of a sample and its training image that are shown: the nearest ones."""
 
@@ -38,8 +48,11 @@ class Bounds:
 class Surroundings:
     """What samples are held against: facts of a data set, the same for every model."""
 
+    held_out: Split
+    """Images that no model was trained on: the split that is scored."""
     shapes: Float[Tensor, "N S"]
     """Of the training images."""
+    shapes_held_out: Float[Tensor, "H S"]
     of_class: Bounds
     """To the training images of their own class."""
     of_all: Bounds
@@ -62,18 +75,22 @@ class Copying:
 
 def surroundings(data: PreparedData, split: Split) -> Surroundings:
     """The bounds of a split, from as many of its images as there are samples, or all of them."""
-    of_train = _shapes(data, data.train.as_float())
-    smallest = int(split.labels.bincount(minlength=data.classes).min())
+    of_train, of_held_out = (
+        torch.cat([_shapes(data, x) for x, _ in part.batches(SHAPED)]) for part in (data.train, split)
+    )
 
     def bounds(*, conditional: bool) -> Bounds:
         n = SAMPLES[True] if conditional else max(1, SAMPLES[False] // data.classes)
-        rows = stratified_indices(split.labels, min(n, smallest), data.classes, seed=0)
-        held_out = split.as_float(rows.flatten()).unflatten(0, rows.shape)
-        near = _nearness(data, held_out if conditional else held_out.flatten(0, 1)[None], of_train)
-        pixels, shape = (torch.quantile(near[space][0].flatten(), NULL_SHARE).item() for space in SPACES)
-        return Bounds(pixels, shape, rows.numel())
+        rows = fairly_drawn(split.labels, n, data.classes, seed=0)
+        groups = rows if conditional else [torch.cat(list(rows))]
+        near: dict[str, list[Tensor]] = {space: [] for space in SPACES}
+        for own, members in zip(groups, _members(data.train, len(groups)), strict=True):
+            near["pixels"].append(nearest_image(split.as_float(own), data.train.as_float(members)).nearness)
+            near["shape"].append(nearest_image(of_held_out[own], of_train[members]).nearness)
+        pixels, shape = (torch.quantile(torch.cat(near[space]), NULL_SHARE).item() for space in SPACES)
+        return Bounds(pixels, shape, sum(map(len, rows)))
 
-    return Surroundings(of_train, bounds(conditional=True), bounds(conditional=False))
+    return Surroundings(split, of_train, of_held_out, bounds(conditional=True), bounds(conditional=False))
 
 
 def look_for_copies(
@@ -88,41 +105,45 @@ def look_for_copies(
 
 def copies_among(images: Float[Tensor, "G n D"], data: PreparedData, around: Surroundings) -> Copying:
     """The same of images in groups: one of each class, or one of all."""
-    near = _nearness(data, images, around.shapes)
     bounds = around.of_class if len(images) > 1 else around.of_all
-    in_shape, sources = near["shape"]
-    values, order = in_shape.flatten().sort(stable=True)
+    found: dict[str, list[tuple[Nearest, Nearest]]] = {space: [] for space in SPACES}
+    train, held_out = (_members(part, len(images)) for part in (data.train, around.held_out))
+    for own, seen, unseen in zip(images, train, held_out, strict=True):
+        pixels = own, data.train.as_float(seen), around.held_out.as_float(unseen)
+        shape = _shapes(data, own), around.shapes[seen], around.shapes_held_out[unseen]
+        for space, (points, of_train, of_others) in zip(SPACES, (pixels, shape), strict=True):
+            nearest = nearest_image(points, of_train)
+            found[space].append((nearest, nearest_of_both(points, of_train, of_others, nearest)))
+    sizes = [len(rows) for rows in train], [len(rows) for rows in held_out]
+    spaces = {}
+    for space, groups in found.items():
+        (near, which), (near_both, which_both) = (
+            (torch.stack([pair[i].nearness for pair in groups]), torch.stack([pair[i].which for pair in groups]))
+            for i in (0, 1)
+        )
+        spaces[space] = near_share(near, which, getattr(bounds, space), Control(near_both, which_both, *sizes))
+    in_shape = torch.cat([nearest.nearness for nearest, _ in found["shape"]])
+    sources = torch.cat([seen[nearest.which] for seen, (nearest, _) in zip(train, found["shape"], strict=True)])
+    values, order = in_shape.sort(stable=True)
     first = order[:SHOWN]
     return Copying(
-        {space: near_share(*own, getattr(bounds, space)) for space, own in near.items()},
+        spaces,
         images.flatten(0, 1)[first],
-        data.train.as_float(sources.flatten()[first]),
+        data.train.as_float(sources[first]),
         values[:SHOWN].tolist(),
         bounds.held_out,
     )
 
 
-def _nearness(
-    data: PreparedData, images: Float[Tensor, "G n D"], of_train: Float[Tensor, "N S"]
-) -> dict[str, tuple[Float[Tensor, "G n"], Int[Tensor, "G n"]]]:
-    """Space -> nearness of each image to the training images of its group, and which one that is."""
-    labels, found = data.train.labels, []
-    for group, own in enumerate(images):
-        members = (labels == group).nonzero().squeeze(1) if len(images) > 1 else torch.arange(len(labels)).to(labels)
-        in_pixels = nearness(own, data.train.as_float(members))
-        in_shape = nearness(_shapes(data, own), of_train[members])
-        found.append([(near, members[which]) for near, which in (in_pixels, in_shape)])
-    return {
-        space: (
-            torch.stack([of_group[i][0] for of_group in found]),
-            torch.stack([of_group[i][1] for of_group in found]),
-        )
-        for i, space in enumerate(SPACES)
-    }
+def _members(part: Split, groups: int) -> list[Int[Tensor, " n"]]:
+    """Rows of a split by class, or all of them as one group."""
+    if groups == 1:
+        return [torch.arange(len(part.labels), device=part.labels.device)]
+    return [(part.labels == group).nonzero().squeeze(1) for group in range(groups)]
 
 
 def _shapes(data: PreparedData, images: Float[Tensor, "N D"]) -> Float[Tensor, "N S"]:
-    return torch.cat([shapes(part.unflatten(1, data.shape)) for part in images.split(5_000)])
+    return torch.cat([shapes(part.unflatten(1, data.shape), data.ground) for part in images.split(SHAPED)])
 
 
 def copying_metrics(found: Copying, split: str) -> dict[str, float]:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pipeline.data.splits import PreparedData, Split
 from pipeline.evaluation.judges.networks import Judge, predict_logits
-from pipeline.evaluation.metrics.latent import ACTIVE_VARIANCE
+from pipeline.evaluation.thresholds import ACTIVE_VARIANCE
 from pipeline.grids import tile
 from pipeline.models.architecture import Architecture
 from pipeline.models.losses import gaussian_kl_per_dim
@@ -50,7 +50,7 @@ class Plane:
 class Inside:
     """What `look_inside` found: sheets of images, the map, and the facts that say what is where in them."""
 
-    sheets: dict[str, UInt8[np.ndarray, "H W"]]
+    sheets: dict[str, UInt8[np.ndarray, "H W *C"]]
     facts: dict[str, Any]
     """JSON: under each sheet's name what its rows are; per latent dimension its use. Classes are indices."""
     points: Float[Tensor, "N 2"] | None
@@ -114,7 +114,7 @@ def look_inside(
     some = torch.arange(0, len(part), -(-len(part) // MAP_POINTS))  # evenly spread over the split
     return Inside(
         sheets={
-            name: tile(sheet.images, columns=sheet.columns, height=data.height, width=data.width).numpy()
+            name: tile(sheet.images, columns=sheet.columns, shape=data.shape).numpy()
             for name, sheet in sheets.items()
             if len(sheet.images)
         },
@@ -220,7 +220,7 @@ def between_labels(model: Architecture, z: Float[Tensor, " Z"], turns: list[tupl
     labels = torch.eye(model.classes, device=device)[torch.tensor(turns, device=device)]  # (P, 2, K)
     t = torch.linspace(0, 1, STEPS, device=device)[None, :, None]
     weights = (labels[:, :1] * (1 - t) + labels[:, 1:] * t).flatten(0, 1)  # (N, K)
-    return model.decode_mixture(z.to(device).expand(len(weights), -1), weights).sigmoid()
+    return model.likelihood.mean(model.decode_mixture(z.to(device).expand(len(weights), -1), weights))
 
 
 def misread(logits: Float[Tensor, "N K"], asked: Int[Tensor, " N"]) -> Misread:

@@ -17,6 +17,7 @@ from pipeline.config.digests import derive_seed
 from pipeline.config.sections import SamplingConfig
 from pipeline.data.splits import PreparedData, Split
 from pipeline.evaluation.mixtures import fit_mixtures, side_by_side
+from pipeline.evaluation.thresholds import IMAGES_PER_DIMENSION
 from pipeline.models.architecture import Architecture
 from pipeline.models.autoencoder import reparametrise
 from pipeline.models.priors import STANDARD, ClassMixtures, Prior, prior_kl
@@ -25,8 +26,6 @@ LADDER = (1, 2, 5)
 """Numbers of components that are tried, and these times 10, 100, .., up to `sampling.components`."""
 ENOUGH_CODES = 20_000
 """Of fewer training images several codes are drawn of each, so that the draw adds little noise to the density."""
-IMAGES_PER_DIMENSION = 2
-"""A component needs as many times more images than it has dimensions, for a covariance of its own."""
 COARSE = 1e-2
 """Nats a code that a step of EM gains in the end while numbers of components are compared, which differ by ten times
 that; the chosen one is fitted on."""
@@ -132,18 +131,6 @@ def fit_prior(model: Architecture, data: PreparedData, config: SamplingConfig) -
 def standard_mixture(latent_dim: int) -> ClassMixtures:
     """N(0, I) as a mixture of one."""
     return ClassMixtures(torch.ones(1, 1), torch.zeros(1, 1, latent_dim), torch.eye(latent_dim)[None, None])
-
-
-def cut(facts: dict[str, Any]) -> str:
-    """What was not tried although it was asked for, in a sentence; "" where nothing was cut."""
-    largest, smallest = facts["most"]
-    if facts["asked"] <= smallest:
-        return ""
-    fewest = "" if smallest == largest else f", {smallest} in the smallest class"
-    return (
-        f"{facts['asked']} components were asked for, but {facts['images']:,} training images are enough for at most "
-        f"{largest}{fewest} ({IMAGES_PER_DIMENSION} images of the class for each dimension of a component)"
-    )
 
 
 def quick_prior(model: Architecture, data: PreparedData, config: SamplingConfig) -> ClassMixtures:

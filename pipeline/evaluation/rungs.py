@@ -62,4 +62,4 @@ def _sampled_scores(
     most = min(config.per_class, reference.per_class)
     per_class = min(most, max(FEWEST, most // 10))
     images, _ = conditional_samples(model, per_class=per_class, seed=config.seed, prior=prior)
-    return scores_of_images(judges, reference, images.unflatten(0, (model.classes, per_class)))
+    return scores_of_images(judges, reference, images.unflatten(0, (model.classes, per_class)), range(model.classes))

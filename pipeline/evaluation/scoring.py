@@ -50,18 +50,19 @@ def score_model(
     logits, features = judge_outputs(judges.a, images)
     predicted = logits.argmax(-1).cpu()
     predicted_b = predict_logits(judges.b, images).argmax(-1).cpu()
-    by_class = (model.classes, config.per_class)
+    by_class, scored = (model.classes, config.per_class), list(reference.classes)
     inside, without, vendi, read = [], [], [], []
     for draw, (real, radii) in enumerate(zip(reference.features, reference.radii, strict=True)):
         own = drawn_for(draw, reference.per_class, config.per_class)
-        of_draw = features.unflatten(0, by_class)[:, own]  # (K, R, F)
+        of_draw = features.unflatten(0, by_class)[scored, own]  # (K, R, F)
         inside.append(covered_per_class(real, radii, of_draw))
         groups = min(GROUPS, reference.per_class)
         parts = [covered_without(f, r, g, groups=groups) for f, r, g in zip(real, radii, of_draw, strict=True)]
         without.append(torch.stack(parts, 1).cpu())  # (G, K, R)
-        shown = images.unflatten(0, by_class)[:, own]
+        shown = images.unflatten(0, by_class)[scored, own]
         vendi.append(vendi_per_class(reference.pca, shown))
-        read.append(vendi_of_read(reference.pca, shown, predicted.unflatten(0, by_class)[:, own]))
+        seen = predicted.unflatten(0, by_class)[scored, own]
+        read.append(vendi_of_read(reference.pca, shown, seen, reference.classes))
     covered = torch.stack(inside)
     return Scores(
         accuracy=conditional_accuracy(predicted, labels, classes=model.classes),
@@ -142,7 +143,8 @@ def expost_scores(scores: Scores, standard: dict[str, float], reference: Referen
 
 
 def per_class_table(scores: Scores, reference: Reference, class_names: tuple[str, ...]) -> dict[str, list]:
-    """One row per class: accuracy with its Wilson interval, coverage and Vendi score beside the real ones."""
+    """One row per class: accuracy with its Wilson interval, coverage and Vendi score beside the real ones; None for
+    those of a class that is too small."""
     read: dict[str, list[Any]] = {
         "class": list(class_names),
         "conditional_accuracy": scores.accuracy.per_class,
@@ -151,9 +153,12 @@ def per_class_table(scores: Scores, reference: Reference, class_names: tuple[str
     }
     if not reference.enough:
         return read
-    return read | {
-        "coverage": scores.coverage.tolist(),
-        "coverage_real": reference.coverage.tolist(),
-        "vendi": scores.vendi.tolist(),
-        "vendi_real": reference.vendi.tolist(),
+    columns = {
+        "coverage": scores.coverage,
+        "coverage_real": reference.coverage,
+        "vendi": scores.vendi,
+        "vendi_real": reference.vendi,
     }
+    rows = range(len(class_names))
+    values = {name: dict(zip(reference.classes, of.tolist(), strict=True)) for name, of in columns.items()}
+    return read | {name: [of.get(label) for label in rows] for name, of in values.items()}

@@ -8,7 +8,6 @@ from itertools import permutations
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
 
 LEVEL = 0.95
 """Of every interval."""
@@ -37,6 +36,8 @@ def t_interval(values: Values, *, share: bool = False) -> tuple[float, float]:
     """
     if len(values) < FEWEST_SEEDS:
         return -math.inf, math.inf
+    from scipy import stats  # here and below: it loads for a second, and most of what reads this needs none of it
+
     y = _stabilised(values) if share else np.asarray(values, float)
     half = float(stats.t.ppf((1 + LEVEL) / 2, len(y) - 1)) * deviation(y.tolist()) / len(y) ** 0.5
     return _ends(float(y.mean()), half, share)
@@ -53,6 +54,8 @@ def crossed_interval(table: Float[np.ndarray, "S J"], *, share: bool = False) ->
         return t_interval(table[:, 0].tolist(), share=share)
     if min(seeds, judges) < FEWEST_SEEDS:
         return -math.inf, math.inf
+    from scipy import stats
+
     y = _stabilised(table) if share else table
     middle = y.mean()
     rows, columns = y.mean(1) - middle, y.mean(0) - middle
@@ -88,6 +91,8 @@ def rank_correlation(x: Values, y: Values) -> tuple[float, float]:
     """
     if len(set(x)) < 2 or len(set(y)) < 2:
         return 0.0, 1.0
+    from scipy import stats
+
     found = stats.spearmanr(x, y)
     if len(x) >= EXACT:
         return float(found.statistic), float(found.pvalue)
@@ -137,6 +142,8 @@ def all_steps(table: Float[np.ndarray, "S V"], *, questions: int = 1) -> list[St
     Bonferroni): each value has a spread of its own, since small and large settings are noisier than others. No interval
     below FEWEST_SEEDS seeds.
     """
+    from scipy import stats
+
     seeds, values = table.shape
     level = 1 - (1 - LEVEL) / (values * (values - 1) * questions)  # both sides of each pair
     means, parts = table.mean(0), table.var(0, ddof=1) / seeds if seeds > 1 else np.zeros(values)

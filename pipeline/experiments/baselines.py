@@ -13,7 +13,15 @@ from pipeline.runs.outcome import Outcome
 from pipeline.stages.context import Context
 from pipeline.tracking import Tracker
 
-COLUMNS = ("bce", "kl", "neg_elbo", "conditional_accuracy", "neg_elbo_expost", "conditional_accuracy_expost")
+COLUMNS = (
+    "bce",
+    "distortion",
+    "kl",
+    "neg_elbo",
+    "conditional_accuracy",
+    "neg_elbo_expost",
+    "conditional_accuracy_expost",
+)
 
 
 @dataclass(frozen=True)
@@ -22,6 +30,7 @@ class Baseline:
 
     system: str
     bce: float | None = None
+    distortion: float | None = None
     kl: float | None = None
     neg_elbo: float | None = None
     conditional_accuracy: float | None = None

@@ -9,8 +9,9 @@ from pipeline.data.sources.table import SOURCES
 from pipeline.environment import environment_text
 from pipeline.errors import CvaePipeError
 from pipeline.evaluation.catalog import METRICS, headlines, show
-from pipeline.grids import read_grid
-from pipeline.runs.outcome import Outcome, run_name
+from pipeline.grids import shown_grid
+from pipeline.runs.names import name_for
+from pipeline.runs.outcome import Outcome
 from pipeline.stages.context import Context
 from pipeline.stages.graph import run_key
 from pipeline.stages.prepare import result_facts
@@ -25,11 +26,11 @@ INTERRUPTED = "interrupted; repeat the command to go on"
 def data_info(config: RunConfig, facts: dict[str, Any]) -> DatasetInfo:
     """The data set as a tracker shows it."""
     return DatasetInfo(
-        name=config.data.dataset,
+        name=config.data.name,
         digest=facts["source_sha256"][:16],
         context="training",
-        source=SOURCES[config.data.dataset].origin,
-        shape=(facts["images"]["train"], *facts["shape"]),
+        source=config.data.dataset if config.data.own else SOURCES[config.data.dataset].origin,
+        shape=(facts["images"]["train"], *(n for i, n in enumerate(facts["shape"]) if i or n > 1)),
         classes=facts["classes"],
     )
 
@@ -41,12 +42,12 @@ def run_spec(
     config = ctx.config
     key = run_key(config, split)
     return RunSpec(
-        name=name or run_name(config, key),
+        name=name or name_for(ctx.home, config, split),
         key=key[:KEY_LENGTH],
         params=config.flat(),
         tags={
             "kind": "run",
-            "dataset": config.data.dataset,
+            "dataset": config.data.name,
             "model": config.model.kind,
             "split": split,
             **(tags or {}),
@@ -58,14 +59,13 @@ def run_spec(
 
 def log_outcome(tracked: TrackedRun, outcome: Outcome) -> None:
     """Everything a finished run shows in MLflow; replaying it adds nothing twice."""
-    for row in outcome.history:
-        record = EpochRecord.from_row(row)
-        tracked.log_epoch(record.epoch, record.metrics)
+    records = map(EpochRecord.from_row, outcome.history)
+    tracked.log_epochs({record.epoch: record.metrics for record in records})
     log_epoch_grids(tracked, outcome.epoch_grids)
     tracked.log_metrics(outcome.metrics)
     tracked.set_description(describe(outcome))
     for kind, path in outcome.grids.items():
-        tracked.log_image(f"final/{kind}", read_grid(path), step=0)
+        tracked.log_image(f"final/{kind}", shown_grid(path), step=0)
     if outcome.per_class:
         tracked.log_table("per_class.json", outcome.per_class["table"])
         tracked.log_table("judge_gates.json", gate_columns(outcome))
@@ -83,7 +83,7 @@ def gate_columns(outcome: Outcome) -> dict[str, list[Any]]:
 
 def log_epoch_grids(tracked: TrackedRun, grids: dict[int, Path]) -> None:
     for epoch, path in grids.items():
-        tracked.log_image("generated", read_grid(path), step=epoch)
+        tracked.log_image("generated", shown_grid(path), step=epoch)
 
 
 def history_csv(history: list[dict[str, float]]) -> str:
@@ -141,8 +141,9 @@ def describe(outcome: Outcome) -> str:
     ]
     written = {key.partition("/")[2]: show(value) for key, value in outcome.metrics.items()}
     columns, rows = headline_rows(written, split, "value")
-    head = f"**{config.model.kind} {' '.join(settings)}**, {config.train.epochs} epochs, seed {config.train.seed}"
-    return "\n".join([head, "", *note_table(columns, rows)])
+    head = f"**{config.model.title} {' '.join(settings)}**, {config.train.epochs} epochs, seed {config.train.seed}"
+    note = ["", outcome.label.note] if outcome.label.note else []
+    return "\n".join([head, *note, "", *note_table(columns, rows)])
 
 
 def headline_rows(values: Mapping[str, str], split: str, what: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

@@ -5,21 +5,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.experiments.record import INTERRUPTED, closing, log_outcome, run_spec
-from pipeline.grids import read_grid
+from pipeline.experiments.record import INTERRUPTED, closing, describe, log_outcome, run_spec
+from pipeline.grids import shown_grid
 from pipeline.models.architecture import Architecture
-from pipeline.reporting.cautions import cautions
+from pipeline.reporting.document import run_document
 from pipeline.reporting.run import run_report_path, write_run_report
 from pipeline.runs.execute import execute, set_up_process
+from pipeline.runs.names import Label, name_for, put_label
 from pipeline.runs.outcome import Outcome
 from pipeline.stages.context import Context
+from pipeline.stages.graph import run_key
 from pipeline.stages.prepare import prepare
 from pipeline.stages.reference import reference
 from pipeline.stages.train import epoch_grid_path
-from pipeline.store.store import KEY_LENGTH
 from pipeline.tracking import Tracker, uninterrupted
 from pipeline.training.fit import check_batch_size
 from pipeline.training.state import EpochRecord
+
+WRITING = "drawing and writing the report"
+"""Said for the seconds that it takes."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +36,7 @@ class RunResult:
 
     def summary(self) -> dict[str, Any]:
         """The `--json` document."""
-        return {
-            "run_key": self.outcome.key[:KEY_LENGTH],
-            "name": self.outcome.name,
-            "run_id": self.run_id,
-            "report": str(self.report),
-            "cautions": [str(sentence) for sentence in cautions(self.outcome)],
-            "metrics": self.outcome.metrics,
-        }
+        return run_document(self.outcome, self.run_id, self.report)
 
 
 def prerequisites(ctx: Context, splits: tuple[str, ...]) -> None:
@@ -51,15 +48,26 @@ def prerequisites(ctx: Context, splits: tuple[str, ...]) -> None:
             reference(ctx, split)
 
 
-def run(ctx: Context, connect: Callable[[], Tracker]) -> RunResult:
-    """All stages for one configuration, opened on test, recorded in MLflow, with a report.
+def _call(ctx: Context, label: Label) -> Label:
+    """Give the run its name, tags and note; a report that it has goes along with a new name."""
+    before = ctx.home.reports / name_for(ctx.home, ctx.config, "test")
+    called = put_label(ctx.home, run_key(ctx.config, "test"), label)
+    now = ctx.home.reports / name_for(ctx.home, ctx.config, "test")
+    if label.name and before.exists() and not now.exists():
+        before.rename(now)
+    return called
+
+
+def run(ctx: Context, connect: Callable[[], Tracker], label: Label | None = None) -> RunResult:
+    """All stages for one configuration, opened on test, recorded in MLflow, with a report; called what `label` says.
 
     An interrupted run is closed as KILLED and goes on when the command is repeated; a finished one is not run again.
     """
     set_up_process(ctx.config.runtime.threads)
     tracker = connect()  # before the judges are trained, which takes minutes: a server that is away is known at once
     prerequisites(ctx, ("test",))
-    spec = run_spec(ctx, "test")
+    called = _call(ctx, label or Label())
+    spec = run_spec(ctx, "test", tags=called.tags)
     try:
         with uninterrupted():
             tracked = tracker.open_run(spec)
@@ -73,15 +81,22 @@ def run(ctx: Context, connect: Callable[[], Tracker]) -> RunResult:
                 tracked.log_epoch(record.epoch, record.metrics)
                 grid = epoch_grid_path(folder, record.epoch)
                 if grid.exists():
-                    tracked.log_image("generated", read_grid(grid), step=record.epoch)
+                    tracked.log_image("generated", shown_grid(grid), step=record.epoch)
 
     with closing(tracked):
         outcome = execute(ctx, "test", on_epoch)
         report = run_report_path(outcome, ctx.home)
-        if not (tracked.finished and report.exists()):
+        if not (tracked.finished and report.exists()) or label:
+            ctx.progress(WRITING, 0, 1, "")
             report = write_run_report(outcome, ctx.home)
+            ctx.progress(WRITING, 1, 1, "")
         if not tracked.finished:
             with uninterrupted():
                 log_outcome(tracked, outcome)
+                tracked.log_file(report)
+        elif label:
+            with uninterrupted():
+                tracked.set_tags({"mlflow.runName": outcome.name, **called.tags})
+                tracked.set_description(describe(outcome))
                 tracked.log_file(report)
     return RunResult(outcome, tracked.id, report)

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from pipeline.models.likelihoods import Likelihood
+
 
 class Architecture(Protocol):
     """An autoencoder of flat images in [0, 1]; D pixels, K classes, Z latent dimensions. A torch module.
@@ -17,6 +19,8 @@ class Architecture(Protocol):
 
     classes: int
     latent_dim: int
+    likelihood: Likelihood
+    """What the decoder's logits mean."""
 
     @property
     def stochastic(self) -> bool:
@@ -35,7 +39,7 @@ class Architecture(Protocol):
         ...
 
     def decode(self, z: Float[Tensor, "N Z"], y: Int[Tensor, " N"]) -> Float[Tensor, "N D"]:
-        """Pixel logits of p(x|z,c); their sigmoid is the Bernoulli mean."""
+        """Logits of p(x|z,c), from which the likelihood has its mean image and its distortion."""
         ...
 
     def decode_mixture(self, z: Float[Tensor, "N Z"], weights: Float[Tensor, "N K"]) -> Float[Tensor, "N D"]:

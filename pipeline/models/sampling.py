@@ -32,12 +32,12 @@ def balanced_labels(per_class: int, classes: int) -> Int[Tensor, " N"]:
 def decode_means(
     model: Architecture, z: Float[Tensor, "N Z"], y: Int[Tensor, " N"], *, batch: int = DECODE_BATCH
 ) -> Float[Tensor, "N D"]:
-    """Bernoulli means in [0, 1] of p(x|z,c), on the model's device."""
+    """Mean images E[x|z,c] in [0, 1], on the model's device."""
     model.eval()
     device = next(model.parameters()).device
     return torch.cat(
         [
-            model.decode(z_part.to(device), y_part.to(device)).sigmoid()
+            model.likelihood.mean(model.decode(z_part.to(device), y_part.to(device)))
             for z_part, y_part in zip(z.split(batch), y.split(batch), strict=True)
         ]
     )
@@ -69,7 +69,7 @@ def generation_grid(
 
 @torch.inference_mode()
 def reconstructions(model: Architecture, x: Float[Tensor, "B D"], y: Int[Tensor, " B"]) -> Float[Tensor, "B D"]:
-    """Bernoulli means decoded from the mean of q(z|x,c)."""
+    """Mean images decoded from the mean of q(z|x,c)."""
     model.eval()
     mu, _ = model.encode(x, y)
-    return model.decode(mu, y).sigmoid()
+    return model.likelihood.mean(model.decode(mu, y))

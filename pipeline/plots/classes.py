@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 from pipeline.plots.axes import finish, label_of, subplots
 from pipeline.plots.theme import BLUE, INK, ORANGE, SOFT, WIDTH, themed
 
+MOST_NAMES = 40
+"""Of classes along an axis of a confusion matrix: more would overlap."""
 BLUES = sns.color_palette("blend:#ffffff,#8fbfe0,#0060a8,#002a4d", as_cmap=True)
 
 
@@ -84,8 +86,10 @@ def confusion_matrix(matrix: Any, labels: Sequence[str]) -> Figure:
     names = [label_of(label, 14) for label in labels]
     turned = 90 if max(map(len, names)) > 3 else 0
     size = 8.5 if annotate else 7
-    ax.set_xticks(np.arange(len(names)) + 0.5, names, rotation=turned, fontsize=size)
-    ax.set_yticks(np.arange(len(names)) + 0.5, names, rotation=0, fontsize=size)
+    shown = slice(None, None, -(-len(names) // MOST_NAMES))  # of many classes every second, third, .. is named
+    places = np.arange(len(names))[shown] + 0.5
+    ax.set_xticks(places, names[shown], rotation=turned, fontsize=size)
+    ax.set_yticks(places, names[shown], rotation=0, fontsize=size)
     ax.tick_params(length=0)
     ax.set(xlabel="class the judge reads", ylabel="class asked for")
     return figure
@@ -105,7 +109,8 @@ def class_heat(
     whole = len(columns) > 8  # room for whole per cents only
     for ax, (score, values) in zip(axes.flat, scores.items(), strict=True):
         cells = 100 * np.asarray(values, dtype=float)
-        low, high = np.nanmin(cells), np.nanmax(cells)
+        known = cells[np.isfinite(cells)]
+        low, high = (known.min(), known.max()) if known.size else (0.0, 1.0)
         sns.heatmap(
             cells,
             ax=ax,
@@ -130,6 +135,8 @@ def class_heat(
 
 def _per_cent(value: float, *, whole: bool) -> str:
     """A share in a narrow cell; 100 only where it is."""
+    if not math.isfinite(value):
+        return "n/a"
     if value >= 99.95:
         return "100"
     return f"{min(value, 99):.0f}" if whole else f"{value:.1f}"

@@ -30,7 +30,7 @@ def loss_curves(histories: Mapping[str, History], highlight: AbstractSet[str] = 
 
 
 def _one_run(history: pd.DataFrame) -> Figure:
-    quantities = {"neg_elbo": "neg_elbo", "bce": "bce (distortion)", "kl": "kl (rate)"}
+    quantities = {"neg_elbo": "neg_elbo", "bce": "bce (distortion)", "distortion": "distortion", "kl": "kl (rate)"}
     there = [q for q in quantities if any(finite(history, f"{split}/{q}").any() for split in ("train", "val"))]
     figure, axes = subplots(1, len(there) or 1, height=2.7)
     for ax, quantity in zip(axes.flat, there or ["neg_elbo"], strict=True):

@@ -74,26 +74,27 @@ def pareto(
 
 @themed
 def rate_distortion(frame: pd.DataFrame, front: AbstractSet[int] = frozenset(), chosen: int | None = None) -> Figure:
-    """Distortion `bce` against rate `kl`, nats per image, a point per trial (Alemi et al. 2018, figure 1).
+    """Distortion against rate `kl`, nats per image, a point per trial (Alemi et al. 2018, figure 1).
 
-    Dashed lines join points of equal neg_elbo = bce + kl.
+    Distortion is `bce`, or `distortion` of a density. Dashed lines join points of equal neg_elbo, their sum.
     """
     figure, panels = subplots(1, 1, height=3.9)
     ax = panels.flat[0]
-    numbers = numbers_of(frame, ["number", "beta", "kl", "bce"])
+    distortion = "bce" if "bce" in frame else "distortion"
+    numbers = numbers_of(frame, ["number", "beta", "kl", distortion])
     norm = _beta_norm(numbers["beta"])
-    rows = numbers.dropna(subset=["kl", "bce"])
-    named = _trials(ax, rows, "kl", "bce", front, chosen, norm)
+    rows = numbers.dropna(subset=["kl", distortion])
+    named = _trials(ax, rows, "kl", distortion, front, chosen, norm)
     if len(rows):
         _iso_elbo(ax)
-    finish(ax, "rate: kl, nats per image", "distortion: bce, nats per image")
+    finish(ax, "rate: kl, nats per image", f"distortion{': bce' if distortion == 'bce' else ''}, nats per image")
     _beta_bar(figure, norm, ax=panels)
     equal = Line2D([], [], color=SOFT, lw=0.8, ls=(0, (4, 3)), label="equal neg_elbo")
     figure.legend(
         handles=[*_marks(bool(front), chosen is not None), equal], loc="outside upper left", ncols=4, columnspacing=1.2
     )
     settle(figure)
-    _number_points(ax, named, "kl", "bce")
+    _number_points(ax, named, "kl", distortion)
     return figure
 
 

@@ -17,13 +17,15 @@ from pipeline.plots.theme import BLUE, DPI, FAINT, INK, SERIES, WIDTH, themed
 SHAPES = "os^Dv"
 """With ten colours each enough for 50 classes."""
 HALO = [withStroke(linewidth=2.5, foreground="white")]
+NAMED_CLASSES = 50
+"""Of more classes colours and shapes say nothing: the map shows how codes lie, and no legend."""
 NAMED_DIMS = 24
 """More bars than this are numbered by rank: indices would overlap."""
 
 
 @themed
 def labelled_sheet(
-    sheet: UInt8[np.ndarray, "H W"],
+    sheet: UInt8[np.ndarray, "H W *C"],
     cell: tuple[int, int],
     *,
     rows: Sequence[str],
@@ -36,7 +38,7 @@ def labelled_sheet(
     `cell` is the height and width of one image; images stand 1 pixel apart, as `tile` leaves them. Text grows with
     the picture, so that it is as legible as in the other figures when both are shown at one width.
     """
-    height, width = sheet.shape
+    height, width = sheet.shape[:2]
     scale = max(1, round(0.85 * WIDTH * DPI / width))
     names = [label_of(row, 14) if row else "" for row in rows]
     font = max(scale * width / (0.85 * WIDTH * DPI), 0.7) * 9  # points
@@ -58,7 +60,7 @@ def labelled_sheet(
 
 
 @themed
-def captioned_images(images: Sequence[UInt8[np.ndarray, "h w"]], captions: Sequence[tuple[str, str]]) -> Figure:
+def captioned_images(images: Sequence[UInt8[np.ndarray, "h w *C"]], captions: Sequence[tuple[str, str]]) -> Figure:
     """Images four in a row, each above two short lines of text."""
     rows = max(1, -(-len(images) // 4))
     figure, axes = subplots(rows, 4, height=WIDTH / 4 + 0.35)
@@ -96,7 +98,8 @@ def latent_map(
     for shape in range(-(-len(names) // 10)):
         some = order[labels[order] // 10 == shape]
         ax.scatter(points[some, 0], points[some, 1], c=colours[labels[some]], marker=SHAPES[shape % 5], **style)
-    for label, name in enumerate(names):
+    named = names if len(names) <= NAMED_CLASSES else ()
+    for label, name in enumerate(named):
         style = {"s": 30, "color": _colour(label), "marker": SHAPES[label // 10 % 5]}
         ax.scatter([], [], label=label_of(name, 10), **style)
     ax.set_aspect("equal", adjustable="datalim")
@@ -104,7 +107,7 @@ def latent_map(
         axis.set_major_locator(MaxNLocator(6))
     finish(ax, *axes)
     columns = min(10, max(1, 60 // (5 + max((min(len(n), 10) for n in names), default=1))))
-    if names:
+    if named:
         figure.legend(
             loc="outside upper center", ncols=columns, handletextpad=0.1, columnspacing=0.9, title="class",
         )  # fmt: skip

@@ -77,9 +77,10 @@ def png(figure: Figure) -> bytes:
     return _encode(pixels.quantize(256, dither=Image.Dither.NONE), dpi=(figure.dpi, figure.dpi))
 
 
-def image_png(image: UInt8[np.ndarray, "H W"], *, scale: int = 1) -> bytes:
-    """A grey image, 0 black to 255 white, as a PNG of exactly its pixels, each a square of side `scale`."""
-    return _encode(Image.fromarray(np.kron(image, np.ones((scale, scale), np.uint8))))
+def image_png(image: UInt8[np.ndarray, "H W *C"], *, scale: int = 1) -> bytes:
+    """A grey image, 0 black to 255 white, or one of colour, as a PNG of exactly its pixels, each a square of side
+    `scale`."""
+    return _encode(Image.fromarray(image.repeat(scale, 0).repeat(scale, 1)))
 
 
 def _encode(image: Image.Image, **options: Any) -> bytes:

@@ -7,7 +7,7 @@ form of its own (`__html__`: a link, a number with its source) is a plain `str` 
 import base64
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -123,10 +123,32 @@ class File:
     name: str
     content: str
     label: str
+    apart: bool = False
+    """Whether the html leads to the file instead: too large to be carried."""
 
     @property
     def data_uri(self) -> str:
         return f"data:text/plain;charset=utf-8;base64,{base64.b64encode(self.content.encode()).decode()}"
+
+
+@dataclass(frozen=True)
+class Enclosed:
+    """A file that is opened from a page when somebody asks for it."""
+
+    name: str
+    """Relative to the page."""
+    label: str
+    content: Callable[[], bytes]
+    """Made when it is written: there may be many."""
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Links to files beside the documents."""
+
+    kind: ClassVar[str] = "beside"
+    files: tuple[Enclosed, ...]
+    caption: str
 
 
 @dataclass(frozen=True)
@@ -173,7 +195,7 @@ class Wall:
         return tuple(dict.fromkeys(numbers))
 
 
-Block = Text | Facts | Table | Figure | Code | Gallery | File | Wall
+Block = Text | Facts | Table | Figure | Code | Gallery | File | Beside | Wall
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,15 @@ of them fails, the number is right and what people take from it is wrong.
 
 from collections.abc import Iterator
 
-from pipeline.evaluation.metrics.latent import COLLAPSED_KL
+from pipeline.evaluation.catalog import of_likelihood
+from pipeline.evaluation.thresholds import COLLAPSED_KL, FEWEST_IMAGES
 from pipeline.reporting.citation import Phrase, cited
 from pipeline.runs.outcome import Outcome
 
 FALLING = 0.005
 """Fall of val/neg_elbo over the last epoch, as a share, from which a training is called unfinished."""
+BLIND = 0.1
+"""Nats of a label leak that the probe cannot see, from which that is said."""
 MOSTLY_WRONG = 0.5
 """Conditional accuracy below which most samples are not what was asked for."""
 
@@ -42,22 +45,52 @@ def _found(outcome: Outcome) -> Iterator[Phrase]:
             "The latent code is unused: its rate is ", of("kl", ".3f"), " nats an image, so that a class is one image."
         )
     neg_elbo = outcome.scored("neg_elbo")
-    if neg_elbo in outcome.metrics and outcome.metrics[neg_elbo] > scores["label_only_bce"]:
+    label_only = of_likelihood("label_only_bce", outcome.config.model.likelihood)
+    if neg_elbo in outcome.metrics and outcome.metrics[neg_elbo] > scores[label_only]:
         yield Phrase(
             "It is worse than the class means: neg_elbo ",
             cited(outcome, neg_elbo, form=".2f"),
             " nats, where a decoder that draws the mean image of each class has ",
-            of("label_only_bce", ".2f"),
+            of(label_only, ".2f"),
             ".",
         )
     yield from _of_samples(outcome)
+    if scores.get("label_information_floor", 0.0) > BLIND:
+        yield Phrase(
+            "The probe for labels in the latent code has too few images: leaks below ",
+            of("label_information_floor", ".2f"),
+            " nats are read as none, and it read ",
+            of("label_information", ".2f"),
+            ".",
+        )
     missed = [gate[0] for gates in outcome.facts.get("gates", {}).values() for gate in gates if not gate[3]]
     if missed:
         yield Phrase(
             f"The judge missed its gate ({', '.join(missed)}): accuracy and coverage compare models of this data set, "
             "and say nothing beyond."
         )
+    yield from _too_few(outcome)
     yield from _unfinished(outcome)
+
+
+NAMED = 5
+"""Classes that are named; of more it is said how many."""
+
+
+def _too_few(outcome: Outcome) -> Iterator[Phrase]:
+    few, classes = outcome.facts.get("too_small", []), outcome.facts["classes"]
+    if not few or outcome.config.model.kind != "cvae":
+        return
+    which = f"{', '.join(few[:NAMED])}{' ..' * (len(few) > NAMED)}" if len(few) < classes else "all of them"
+    of_others = (
+        "there are no scores of coverage and diversity"
+        if len(few) == classes
+        else (f"coverage and diversity are of the other {classes - len(few)}")
+    )
+    yield Phrase(
+        f"There are too few images to judge {len(few)} of {classes} classes by ({which}): fewer than {FEWEST_IMAGES} "
+        f"in a split. Read their accuracy with care; {of_others}."
+    )
 
 
 def _of_samples(outcome: Outcome) -> Iterator[Phrase]:

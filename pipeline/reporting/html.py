@@ -11,6 +11,7 @@ from types import MappingProxyType
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from pipeline.evaluation.glossary import entry_of, words
 from pipeline.reporting.blocks import Report, Section
 
 SEAL = '<meta name="cvae-pipe-sha256" content="{}">'
@@ -41,7 +42,7 @@ def render_html(report: Report, beside: Mapping[str, str] = MappingProxyType({})
     report can be opened without a second thought.
     """
     script = asset("report.js") + asset("wall.js")
-    return sealed(
+    page = (
         templates()
         .get_template("report.html.j2")
         .render(
@@ -54,6 +55,7 @@ def render_html(report: Report, beside: Mapping[str, str] = MappingProxyType({})
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         )
     )
+    return sealed(page.replace(WORDS, _glossary(page), 1))
 
 
 @cache
@@ -71,10 +73,37 @@ def templates() -> Environment:
 
 
 def _breakable(name: str) -> Markup:
-    """Escaped, and with leave to go on to the next line inside val/conditional_accuracy; a page form stays as it is."""
+    """Escaped, and with leave to go on to the next line inside val/conditional_accuracy; a page form stays as it is. A
+    word of the glossary leads to its entry."""
     if hasattr(name, "__html__"):
         return escape(name)
-    return Markup("<wbr>").join(re.split(r"(?<=[/_])(?=\w)", name))
+    broken = Markup("<wbr>").join(re.split(r"(?<=[/_])(?=\w)", name))
+    word = entry_of(name)
+    if not word:
+        return broken
+    return Markup('<a class="word" href="#{}" title="{}">{}</a>').format(_word_anchor(word), words()[word], broken)
+
+
+WORDS = "<!-- words -->"
+"""In the template, where the entries of the words go that a page has."""
+
+
+def _word_anchor(word: str) -> str:
+    return f"word-{list(words()).index(word)}"
+
+
+def _glossary(page: str) -> str:
+    """The entries of the glossary that a page leads to, as a section; nothing where it leads to none."""
+    entry = Markup('<div id="{}"><dt>{}</dt><dd>{}</dd></div>')
+    used = [
+        entry.format(anchor, word, text)
+        for word, text in words().items()
+        if f'href="#{(anchor := _word_anchor(word))}"' in page
+    ]
+    if not used:
+        return ""
+    body = "\n".join(used)
+    return f'<section id="words"><h2>Words</h2>\n<dl class="words">\n{body}\n</dl></section>'
 
 
 def asset(name: str) -> str:
@@ -83,7 +112,7 @@ def asset(name: str) -> str:
 
 def _anchored(report: Report) -> Iterator[tuple[str, Section]]:
     """The sections that say something, each with an id of its own made from its title."""
-    taken: set[str] = {"top", "contents"}
+    taken: set[str] = {"top", "contents", "words"}
     for number, section in enumerate(report.sections, start=1):
         if section.blocks:
             slug = re.sub(r"[^a-z0-9]+", "-", section.title.lower()).strip("-")[:40]

@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 from urllib.parse import quote
 
-from pipeline.reporting.blocks import Block, Code, Facts, Figure, File, Gallery, Report, Table, Text, Tile, Wall
+from pipeline.reporting.blocks import Beside, Block, Code, Facts, Figure, File, Gallery, Report, Table, Text, Tile, Wall
 
 GALLERY_COLUMNS = 4
 """Pictures side by side in markdown: four 280-pixel grids fill the width of a repository page."""
@@ -49,6 +49,9 @@ def _markdown(block: Block) -> str:
             return _with_caption(_markdown_gallery(items), caption)
         case File(name, _, label):
             return f"[{escape_markdown(label)}]({quote(name)})"
+        case Beside(files, caption):
+            links = [f"[{escape_markdown(file.label)}]({quote(file.name)})" for file in files]
+            return f"{escape_markdown(caption)}\n\n{' · '.join(links)}"
         case Wall():
             return _markdown_wall(block)
 

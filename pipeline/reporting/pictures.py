@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline import plots
+from pipeline.grids import MOST_ROWS, rows_of_block, shown_grid
 from pipeline.reporting.blocks import Figure, Tile
 from pipeline.runs.outcome import Outcome
 
@@ -13,6 +14,13 @@ TILE_WIDTH = 300
 """Pixels that a grid on a wall is enlarged to, at most: MNIST's own width."""
 
 WALL_CAPTION = "Rows are classes; a column is one z, the same on every tile."
+"""Beside it `blocks_of` where there are many classes."""
+
+
+def blocks_of(outcome: Outcome) -> str:
+    """How the rows of many classes are laid out, in half a sentence; "" of few."""
+    classes = outcome.facts["classes"]
+    return f", in blocks of {rows_of_block(classes)} side by side" if classes > MOST_ROWS else ""
 
 
 def grid_figure(outcome: Outcome, kind: str, caption: str, alt: str) -> Figure:
@@ -34,7 +42,13 @@ def real_tile(outcome: Outcome) -> Tile | None:
 
 
 def enlarged(path: Path, width: int) -> bytes:
-    """A stored grey PNG with its pixels enlarged to at most `width`; as it is where there is no room for that."""
-    with Image.open(path) as image:
-        scale = width // image.width
-        return plots.image_png(np.asarray(image), scale=scale) if scale > 1 else path.read_bytes()
+    """A stored sheet as it is looked at: its pixels enlarged to at most `width`, or to twice their size where that is
+    a little more; averaged down to about that width where it is less than half as wide."""
+    sheet = shown_grid(path)
+    wide = sheet.shape[1]
+    scale = width // wide
+    if scale == 1 and width > 1.5 * wide:
+        scale = 2
+    if scale == 0 and wide >= 2 * width:
+        return plots.image_png(np.asarray(Image.fromarray(sheet).reduce(wide // width)))
+    return plots.image_png(sheet, scale=max(1, scale))

@@ -1,6 +1,6 @@
 """What a report says of the prior that z is drawn from: the gap to N(0, I), the fit, what was cut. Measures nothing."""
 
-from pipeline.evaluation.priors import cut
+from pipeline.evaluation.thresholds import cut
 from pipeline.reporting.blocks import Text
 from pipeline.reporting.citation import Phrase, cited
 from pipeline.runs.outcome import Outcome

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from pipeline.config.flags import flags
+from pipeline.config.settings import RunConfig
 from pipeline.reporting.blocks import Code, Report
 from pipeline.reporting.index import Card
 from pipeline.reporting.sections.calibration import calibration_section
@@ -15,6 +16,7 @@ from pipeline.reporting.sections.reproduce import reproduce_section
 from pipeline.reporting.sections.result import result_section
 from pipeline.reporting.sections.training import training_section
 from pipeline.reporting.writing import write_report
+from pipeline.runs.names import differences, setting_words
 from pipeline.runs.outcome import Outcome
 from pipeline.runs.stored import finished_at
 from pipeline.store.files import write_atomically
@@ -27,8 +29,8 @@ def run_report(outcome: Outcome) -> Report:
     return Report(
         title=outcome.name,
         subtitle=(
-            f"{config.model.kind} on {config.data.dataset}: {images['train']:,} training, {images['val']:,} validation "
-            f"and {images['test']:,} test images; every number is of the {outcome.split} split"
+            f"{config.model.title} on {config.data.name}: {images['train']:,} training, {images['val']:,} validation "
+            f"and {images['test']:,} test images; {_set(config)}; every number is of the {outcome.split} split"
         ),
         sections=(
             result_section(outcome),
@@ -44,10 +46,16 @@ def run_report(outcome: Outcome) -> Report:
     )
 
 
+def _set(config: RunConfig) -> str:
+    """Every setting that is not the data set's default."""
+    own = differences(config)
+    return f"set: {setting_words(own, most=len(own))}" if own else "all settings at their defaults"
+
+
 def write_run_report(outcome: Outcome, home: Home) -> Path:
     """reports/<name>/: report.md, report.html, config.toml; the path of the html. From stored results only."""
     folder = run_report_path(outcome, home).parent
-    dataset, date = outcome.config.data.dataset, finished_at(home, [outcome.key])
+    dataset, date = outcome.config.data.name, finished_at(home, [outcome.key])
     _, html = write_report(run_report(outcome), folder, Card("run", dataset, date, outcome.picture))
     write_atomically(folder / "config.toml", outcome.config.to_toml())
     return html

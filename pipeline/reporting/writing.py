@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from pipeline.reporting.blocks import File, Report
+from pipeline.reporting.blocks import Beside, File, Report
 from pipeline.reporting.html import render_html
 from pipeline.reporting.index import Card, write_card, write_index
 from pipeline.reporting.markdown import render_markdown
@@ -26,14 +26,21 @@ def write_report(report: Report, folder: Path, card: Card | None = None) -> tupl
     files: dict[str, bytes] = {f"images/{name}.png": picture for name, picture in pictures.items()}
     files |= {block.name: block.content.encode() for block in report.blocks if isinstance(block, File)}
     files[markdown.name] = text.encode()
-    for name, content in files.items():
-        write_atomically(folder / name, content)
-    digests = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
+    digests = {name: _written(folder / name, content) for name, content in files.items()}
+    enclosed = [file for block in report.blocks if isinstance(block, Beside) for file in block.files]
+    digests |= {file.name: _written(folder / file.name, file.content()) for file in enclosed}
+    digests = dict(sorted(digests.items()))
     write_atomically(html, render_html(report, digests))
     for path in images.glob("*.png"):
-        if path.stem not in pictures:
+        if f"images/{path.name}" not in digests:
             path.unlink()
     if card is not None:
         write_card(report, folder, card)
         write_index(folder.parent)
     return markdown, html
+
+
+def _written(path: Path, content: bytes) -> str:
+    """Its SHA-256."""
+    write_atomically(path, content)
+    return hashlib.sha256(content).hexdigest()

@@ -9,14 +9,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 from jaxtyping import Float
-from safetensors.torch import load_file
-from torch import Tensor
+from safetensors.numpy import load_file
 
 from pipeline.errors import ConfigError, ReportError
-from pipeline.evaluation.catalog import METRICS, show
-from pipeline.models.sampling import balanced_labels
+from pipeline.evaluation.catalog import DISTORTION, METRICS, show
 from pipeline.runs.outcome import Outcome
 from pipeline.stages.graph import EVALUATE, EXPOST, PREPARE, REFERENCE, SCORE
 from pipeline.store.home import Home
@@ -30,6 +28,16 @@ SIZED = {
     for end in ("", "_expost", "_real")
 }
 """Metrics that depend on how many images of a class they are taken on."""
+OF_THE_LIKELIHOOD = {
+    *(f"{name}{end}" for name in ("neg_elbo", "neg_elbo_sem", "nll_iw", "nll_iw_sem") for end in ("", "_expost")),
+    *DISTORTION,
+    *DISTORTION.values(),
+}
+"""Metrics in nats of one likelihood."""
+OTHER_LIKELIHOOD = (
+    "neg_elbo, nll_iw and distortions of {names} are left out: nats of another likelihood than {first}'s "
+    "({likelihood}) are another quantity and are never compared."
+)
 OTHER_SIZE = (
     "Coverage and Vendi scores of {names} are left out: they are taken on another number of images of a class than "
     "those of {first} (coverage_images), which makes them other quantities."
@@ -97,17 +105,20 @@ def compare_runs(home: Home, runs: list[Outcome]) -> Comparison:
     for other in runs[1:]:
         if PREPARE.key(other.config) != PREPARE.key(first.config) or other.split != first.split:
             raise ConfigError(
-                f"{other.name} ({other.config.data.dataset}, {other.split}) and {first.name} "
-                f"({first.config.data.dataset}, {first.split}) were not opened on the same images"
+                f"{other.name} ({other.config.data.name}, {other.split}) and {first.name} "
+                f"({first.config.data.name}, {first.split}) were not opened on the same images"
             )
     items = [paired_items(home, run) for run in runs]
     sized = f"{first.split}/coverage_images"
     others = [run for run in runs if run.metrics.get(sized) != first.metrics.get(sized) and sized in run.metrics]
+    unlike = [run for run in runs if run.config.model.likelihood != first.config.model.likelihood]
     rows = []
     for key in dict.fromkeys(key for run in runs for key in run.metrics):
         metric = METRICS[key.partition("/")[2]]
-        left_out = others if metric.name in SIZED else []
+        left_out = (others if metric.name in SIZED else []) + (unlike if metric.name in OF_THE_LIKELIHOOD else [])
         values = tuple(None if run in left_out else run.metrics.get(key) for run in runs)
+        if all(value is None for value in values):
+            continue  # of another likelihood than the first
         differences = tuple(
             difference(items[0][metric.paired], other[metric.paired], metric.better)
             if key in first.metrics and key in run.metrics and metric.paired in paired_names(first, run)
@@ -115,9 +126,17 @@ def compare_runs(home: Home, runs: list[Outcome]) -> Comparison:
             for run, other in zip(runs[1:], items[1:], strict=True)
         )
         rows.append(Row(key, values, differences))
-    names = " and ".join(run.name for run in others)
-    said = f"{CAVEAT} {OTHER_SIZE.format(names=names, first=first.name)}" if others else CAVEAT
+    said = CAVEAT
+    if others:
+        said += " " + OTHER_SIZE.format(names=_named(others), first=first.name)
+    if unlike:
+        likelihood = first.config.model.likelihood.replace("_", " ")
+        said += " " + OTHER_LIKELIHOOD.format(names=_named(unlike), first=first.name, likelihood=likelihood)
     return Comparison(tuple(run.name for run in runs), tuple(rows), said)
+
+
+def _named(runs: list[Outcome]) -> str:
+    return " and ".join(run.name for run in runs)
 
 
 def paired_value(comparison: Comparison, key: str, aggregate: str) -> float:
@@ -132,7 +151,9 @@ def paired_names(first: Outcome, other: Outcome) -> set[str]:
     """Which per-item numbers of two runs are pairs: the same evaluation noise, the same judge and reference images."""
     names = set()
     if first.config.evaluate == other.config.evaluate:
-        names |= {"bce", "kl", "neg_elbo", "kl_expost", "neg_elbo_expost"}
+        names |= {"kl", "kl_expost"}
+        if first.config.model.likelihood == other.config.model.likelihood:
+            names |= {"bce", "neg_elbo", "neg_elbo_expost"}
     if REFERENCE.key(first.config, first.split) == REFERENCE.key(other.config, other.split):
         names |= {"accuracy", "coverage", "accuracy_expost", "coverage_expost"}
     return names
@@ -142,9 +163,9 @@ def paired_names(first: Outcome, other: Outcome) -> set[str]:
 class Items:
     """The numbers behind a metric of one run, in pairs with those of other runs."""
 
-    values: Float[Tensor, " N"]
+    values: Float[np.ndarray, " N"]
     """Per image, or per sample; their mean is the metric."""
-    without: Float[Tensor, "G N"] | None = None
+    without: Float[np.ndarray, "G N"] | None = None
     """The same with every G-th generated image left out, in turn, where they rest on the sample as a whole."""
 
 
@@ -154,11 +175,11 @@ def paired_items(home: Home, run: Outcome) -> dict[str, Items]:
     Under a fitted prior, which leaves bce as it is, the others a second time with `_expost` behind their names.
     """
     folder = home.store.path("evaluate", EVALUATE.key(run.config, run.split))
-    terms = {name: value.double() for name, value in load_file(folder / "per_image.safetensors").items()}
+    terms = {name: value.astype(float) for name, value in load_file(folder / "per_image.safetensors").items()}
     terms["neg_elbo"] = terms["bce"] + terms["kl"]
     if run.fitted:
         fitted = home.store.path("expost", EXPOST.key(run.config, run.split))
-        terms["kl_expost"] = load_file(fitted / "per_image.safetensors")["kl"].double()
+        terms["kl_expost"] = load_file(fitted / "per_image.safetensors")["kl"].astype(float)
         terms["neg_elbo_expost"] = terms["bce"] + terms["kl_expost"]
     items = {name: Items(values) for name, values in terms.items()}
     if run.per_class is not None:
@@ -170,11 +191,12 @@ def paired_items(home: Home, run: Outcome) -> dict[str, Items]:
 
 def _sampled_items(run: Outcome, folder: Path, end: str) -> dict[str, Items]:
     samples = load_file(folder / "per_sample.safetensors")
-    labels = balanced_labels(run.config.score.per_class, run.facts["classes"])
-    without = samples["covered_without"].double().flatten(1)
+    labels = np.repeat(np.arange(run.facts["classes"]), run.config.score.per_class)  # as `balanced_labels` has them
+    without = samples["covered_without"].astype(float)
+    without = without.reshape(len(without), -1)
     return {
-        f"accuracy{end}": Items((samples["predicted"] == labels).double()),
-        f"coverage{end}": Items(samples["covered"].double().flatten(), without),
+        f"accuracy{end}": Items((samples["predicted"] == labels).astype(float)),
+        f"coverage{end}": Items(samples["covered"].astype(float).ravel(), without),
     }
 
 
@@ -185,10 +207,10 @@ def difference(first: Items, second: Items, better: str) -> Difference | None:
     """
     if first.values.shape != second.values.shape:
         return None
-    delta = second.values - first.values
-    mean, variance = float(delta.mean()), float(delta.var()) / len(delta)
+    delta = np.asarray(second.values, float) - np.asarray(first.values, float)
+    mean, variance = float(delta.mean()), float(delta.var(ddof=1)) / len(delta)
     if first.without is not None and second.without is not None:
-        variance += _of_the_sample(second.without - first.without - delta)
+        variance += _of_the_sample(np.asarray(second.without, float) - np.asarray(first.without, float) - delta)
     half = Z95 * variance**0.5
     low, high = mean - half, mean + half
     if low <= 0 <= high:
@@ -197,11 +219,11 @@ def difference(first: Items, second: Items, better: str) -> Difference | None:
         verdict = "better" if (mean > 0) == (better == "higher") else "worse"
     else:
         verdict = "higher" if mean > 0 else "lower"
-    assert torch.isfinite(delta).all()
+    assert np.isfinite(delta).all()
     return Difference(mean, low, high, verdict)
 
 
-def _of_the_sample(change: Float[Tensor, "G N"]) -> float:
+def _of_the_sample(change: Float[np.ndarray, "G N"]) -> float:
     """Variance of the mean of N items over samples of generated images, from what leaving out a G-th of them changes.
 
     The jackknife (Efron & Stein 1981), less what the single items' chances put into it: the spread over items has these
@@ -209,5 +231,5 @@ def _of_the_sample(change: Float[Tensor, "G N"]) -> float:
     """
     groups, items = change.shape
     apart = change - change.mean(0)  # (G, N)
-    shared = apart.mean(1).square() - apart.var(1) / items
+    shared = np.square(apart.mean(1)) - apart.var(1, ddof=1) / items
     return max(0.0, (groups - 1) / groups * float(shared.sum()))

@@ -11,6 +11,7 @@ import torch
 
 from pipeline.environment import code_version
 from pipeline.models.architecture import Architecture
+from pipeline.runs.names import name_for
 from pipeline.runs.outcome import Outcome, load_outcome
 from pipeline.stages.context import Context, Result
 from pipeline.stages.graph import TRAIN, parts_of_run, run_key
@@ -48,8 +49,10 @@ def execute(ctx: Context, split: str, on_epoch: OnEpoch = lambda record, model, 
         if stage.in_run_key != "never":
             folders[stage.name] = stage.key(config, split)
 
+    about = {"name": name_for(ctx.home, config, split), "split": split, "facts": facts, "stages": folders}
+
     def make(work: Path) -> None:
-        write_json(work / "run.json", {"split": split, "metrics": metrics, "facts": facts, "stages": folders})
+        write_json(work / "run.json", about | {"metrics": metrics})
         write_json(work / "config.json", config.flat())
 
     ctx.home.store.build("run", key, make, inputs=folders, force=force)

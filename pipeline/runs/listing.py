@@ -3,11 +3,12 @@
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.runs.stored import differences, run_name, stored_config
+from pipeline.runs.names import differences, label_of, own_name
+from pipeline.runs.stored import stored_config
 from pipeline.stages.graph import PREPARE
 from pipeline.store.files import read_json
 from pipeline.store.home import Home
@@ -30,6 +31,10 @@ class ListedRun:
     metrics: dict[str, float]
     finished: str
     """UTC, ISO 8601."""
+    seconds: float = 0.0
+    """That its stages took, trainings of judges and what else it shares with others apart."""
+    tags: dict[str, str] = field(default_factory=dict)
+    note: str = ""
 
 
 def opened_runs(home: Home) -> list[ListedRun]:
@@ -46,10 +51,32 @@ def opened_runs(home: Home) -> list[ListedRun]:
             for name in OBJECTIVES
             if (found_under := next((k for k in (f"test/{name}_expost", f"test/{name}") if k in metrics), None))
         }
-        finished = read_json(folder / MANIFEST)["finished_at"]
-        name = run_name(config, key)
-        found.append(ListedRun(key[:KEY_LENGTH], name, config.data.dataset, differences(config), scored, finished))
+        label = label_of(home, key)
+        found.append(
+            ListedRun(
+                key[:KEY_LENGTH],
+                label.name or own_name(home, key, config),
+                config.data.name,
+                differences(config),
+                scored,
+                read_json(folder / MANIFEST)["finished_at"],
+                _seconds(home, stored["stages"]),
+                label.tags,
+                label.note,
+            )
+        )
     return sorted(found, key=lambda run: run.finished, reverse=True)
+
+
+def _seconds(home: Home, stages: dict[str, str]) -> float:
+    """What the stages of a run took, by their manifests; those that are gone or damaged count nothing."""
+    total = 0.0
+    for stage, key in stages.items():
+        try:
+            total += float(read_json(home.store.path(stage, key) / MANIFEST)["seconds"])
+        except (OSError, ValueError, KeyError):
+            continue
+    return round(total, 1)
 
 
 @dataclass(frozen=True)
@@ -87,7 +114,7 @@ def times_opened(home: Home) -> dict[str, int]:
     names = {}
     for key in home.store.keys("run"):
         config = stored_config(home.store.path("run", key))
-        names[PREPARE.key(config)] = config.data.dataset
+        names[PREPARE.key(config)] = config.data.name
     records = [read_json(home.store.path("opened", key) / "opened.json") for key in home.store.keys("opened")]
     counts = Counter(record["data"] for record in records)
     return {f"{names.get(data, 'unknown')} ({data[:8]})": n for data, n in sorted(counts.items())}

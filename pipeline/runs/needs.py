@@ -21,6 +21,7 @@ def entry(stage: str, key: str) -> Entry:
 def needs(config: RunConfig, split: str) -> Iterator[Entry]:
     """Everything that a run is made of or checked against: the run, its stages, the data, every judge of its panel."""
     yield entry("run", run_key(config, split))
+    yield entry("label", run_key(config, split))  # what somebody called it
     panel = [
         config,
         *(config.with_settings({"judge.seed": config.judge.seed + i}) for i in range(1, config.panel.judges)),

@@ -1,15 +1,15 @@
 """A finished run as the store has it: read back, and found by name or key. Measures nothing, writes nothing."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pipeline.config.settings import RunConfig
 from pipeline.errors import DamageError
 from pipeline.evaluation.catalog import in_order
-from pipeline.runs.stored import damage, find_run_key, run_name, stored_config
-from pipeline.stages.graph import CALIBRATION, INSIDE
-from pipeline.stages.reference import REAL_GRID
+from pipeline.runs.names import Label, label_of, own_name, run_name
+from pipeline.runs.stored import damage, find_run_key, stored_config
+from pipeline.stages.graph import CALIBRATION, INSIDE, REAL_GRID
 from pipeline.store.files import read_json
 from pipeline.store.home import Home
 from pipeline.store.store import KEY_LENGTH
@@ -38,10 +38,14 @@ class Outcome:
     """The folder of the stage `inside`; None for a trial of a sweep, and for a run that is older than the stage."""
     copies: Path | None = None
     """The samples nearest to a training image above these; None for an ae, and a run older than the stage `copying`."""
+    made_as: str = ""
+    """The name that it was stored under; "" for one older than that."""
+    label: Label = field(default_factory=Label)
+    """What somebody called it."""
 
     @property
     def name(self) -> str:
-        return run_name(self.config, self.key)
+        return self.label.name or self.made_as or run_name(self.config, self.key)
 
     @property
     def scores(self) -> dict[str, float]:
@@ -94,7 +98,7 @@ def load_outcome(home: Home, key: str) -> Outcome:
         split=stored["split"],
         config=config,
         metrics=in_order(stored["metrics"]),
-        facts=stored["facts"],
+        facts=stored["facts"] | {"shape": _shape(stored["facts"]["shape"])},
         history=read_json(paths["train"] / "history.json"),
         per_class=read_json(table) if table else None,
         grids=grids,
@@ -102,7 +106,14 @@ def load_outcome(home: Home, key: str) -> Outcome:
         real=real if real.exists() else None,
         inside=home.store.path("inside", inside) if home.store.has("inside", inside) else None,
         copies=_in(paths, "copying", "pairs.png"),
+        made_as=own_name(home, key, config),
+        label=label_of(home, key),
     )
+
+
+def _shape(stored: list[int]) -> list[int]:
+    """(channels, height, width) of an image; runs that are older than colour have (height, width)."""
+    return stored if len(stored) == 3 else [1, *stored]
 
 
 def _in(paths: dict[str, Path], stage: str, file: str) -> Path | None:

@@ -4,7 +4,8 @@ from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from torch import Tensor
 
 from pipeline.evaluation.copying import SHOWN, Bounds, Surroundings, copying_metrics, look_for_copies, surroundings
 from pipeline.grids import paired_rows, save_grid
@@ -15,6 +16,7 @@ from pipeline.stages.prepare import prepare
 from pipeline.stages.prior import fitted_prior
 from pipeline.stages.train import Trained, train
 from pipeline.store.files import read_json, write_json
+from pipeline.store.tensors import save_tensors
 
 PAIRS = "pairs.png"
 """The samples nearest to a training image, above the training images they are nearest to."""
@@ -26,16 +28,20 @@ def held_out_surroundings(ctx: Context, split: str) -> Surroundings:
 
     def make(work: Path) -> None:
         found = surroundings(data, data.split(split))
-        save_file({"shapes": found.shapes.contiguous().cpu()}, work / "surroundings.safetensors")
+        tensors = {"shapes": found.shapes, "shapes_held_out": found.shapes_held_out}
+        save_tensors({name: t.contiguous().cpu() for name, t in tensors.items()}, work / "surroundings.safetensors")
         write_json(work / "surroundings.json", {"of_class": asdict(found.of_class), "of_all": asdict(found.of_all)})
 
-    return _loaded(ctx.build(SURROUNDINGS, make, split), str(ctx.device))
+    tensors, bounds = _loaded(ctx.build(SURROUNDINGS, make, split), str(ctx.device))
+    return Surroundings(
+        data.split(split), tensors["shapes"], tensors["shapes_held_out"], bounds["of_class"], bounds["of_all"]
+    )
 
 
 @lru_cache(maxsize=2)
-def _loaded(folder: Path, device: str) -> Surroundings:
+def _loaded(folder: Path, device: str) -> tuple[dict[str, Tensor], dict[str, Bounds]]:
     bounds = {name: Bounds(**facts) for name, facts in read_json(folder / "surroundings.json").items()}
-    return Surroundings(load_file(folder / "surroundings.safetensors", device=device)["shapes"], **bounds)
+    return load_file(folder / "surroundings.safetensors", device=device), bounds
 
 
 def copying(ctx: Context, split: str, trained: Trained | None = None) -> Result:

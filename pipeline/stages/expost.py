@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from pipeline.evaluation.catalog import in_order
 from pipeline.evaluation.scoring import expost_elbo, expost_scores, score_model
@@ -18,6 +18,7 @@ from pipeline.stages.reference import reference
 from pipeline.stages.score import save_scores, score
 from pipeline.stages.train import Trained, train
 from pipeline.store.files import read_json, write_json
+from pipeline.store.tensors import save_tensors
 from pipeline.training.validation import prior_kl_per_image
 
 
@@ -36,7 +37,7 @@ def expost(ctx: Context, split: str, trained: Trained | None = None) -> Result:
             trained.model, data.split(split), prior.density, seed=noise.seed, draws=noise.draws
         ).cpu()
         metrics = expost_elbo(load_file(standard.folder / "per_image.safetensors")["bce"], kl, split)
-        save_file({"kl": kl.contiguous()}, work / "per_image.safetensors")
+        save_tensors({"kl": kl.contiguous()}, work / "per_image.safetensors")
         if scored is not None:
             stage, ref = judge(ctx), reference(ctx, split)
             scores = score_model(trained.model, stage.judges, ref, config.score, prior.density)

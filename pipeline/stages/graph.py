@@ -20,6 +20,7 @@ from importlib import import_module
 from typing import Any, Literal
 
 from pipeline.config.digests import digest
+from pipeline.config.sections import DataConfig
 from pipeline.config.settings import RunConfig
 
 Parts = Callable[[RunConfig, str], tuple[Any, ...]]
@@ -85,12 +86,18 @@ class Stage:
         return getattr(import_module(module), function)
 
 
+def _images(config: RunConfig) -> DataConfig:
+    """The section `data`, for a key: images of one's own are what they are wherever they lie."""
+    data = config.data
+    return dataclasses.replace(data, dataset="own images") if data.own and data.content else data
+
+
 PREPARE = Stage(
     "prepare",
     1,
-    lambda c, s: (c.data,),
+    lambda c, s: (_images(c),),
     "pipeline.stages.prepare:prepare",
-    label=lambda c, s: c.data.dataset,
+    label=lambda c, s: c.data.name,
     in_run=False,
     shared=True,
 )
@@ -118,7 +125,7 @@ TRAIN = Stage(
     2,
     lambda c, s: (PREPARE.key(c), c.model, c.train),
     "pipeline.stages.train:train",
-    label=lambda c, s: f"{c.model.kind}, {c.train.epochs} epochs",
+    label=lambda c, s: f"{c.model.title}, {c.train.epochs} epochs",
     in_run=False,
     resumable=True,
 )
@@ -173,7 +180,7 @@ PANEL = Stage(
 )
 SURROUNDINGS = Stage(
     "surroundings",
-    1,
+    2,
     lambda c, s: (PREPARE.key(c), s),
     "pipeline.stages.copying:held_out_surroundings",
     when=_with_prior,
@@ -190,7 +197,7 @@ COPYING = Stage(
 )
 AUDIT = Stage(
     "audit",
-    2,
+    3,
     # The same suite whether asked for by `run` or by `audit`.
     lambda c, s: (TRAIN.key(c), REFERENCE.key(c, s), dataclasses.replace(c.audit, enabled=True), *_prior_key(c)),
     "pipeline.stages.audit:audit",
@@ -211,6 +218,9 @@ INSIDE = Stage(
     "pipeline.stages.inside:inside",
     when=lambda c, s: s == "test",  # a sweep's trials are many, and nobody looks inside of each
 )
+
+REAL_GRID = "real.png"
+"""Where `calibration` keeps real images in the layout of the generated ones."""
 
 STAGES = (
     *(PREPARE, JUDGE, REFERENCE, SURROUNDINGS, TRAIN),

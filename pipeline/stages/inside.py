@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from PIL import Image
-from safetensors.torch import save_file
 
 from pipeline.evaluation.inside import look_inside
 from pipeline.models.priors import STANDARD
@@ -14,6 +13,7 @@ from pipeline.stages.prepare import prepare
 from pipeline.stages.prior import fitted_prior
 from pipeline.stages.train import Trained, train
 from pipeline.store.files import write_json
+from pipeline.store.tensors import save_tensors
 
 
 def inside(ctx: Context, split: str, trained: Trained | None = None) -> Result:
@@ -36,7 +36,7 @@ def inside(ctx: Context, split: str, trained: Trained | None = None) -> Result:
         for name, sheet in found.sheets.items():
             Image.fromarray(sheet).save(work / f"{name}.png", optimize=True)
         if found.points is not None:
-            save_file({"points": found.points.contiguous(), "labels": found.labels}, work / "map.safetensors")
+            save_tensors({"points": found.points.contiguous(), "labels": found.labels}, work / "map.safetensors")
         write_json(work / "inside.json", found.facts)
 
     return Result(ctx.build(INSIDE, make, split))

@@ -6,6 +6,7 @@ No stage: nothing is computed. A report says from this record, not from good int
 from pathlib import Path
 
 from pipeline.config.digests import digest
+from pipeline.config.settings import RunConfig
 from pipeline.stages.context import Context
 from pipeline.stages.graph import PREPARE, TRAIN
 from pipeline.store.files import read_json, write_json
@@ -24,5 +25,10 @@ def opened(ctx: Context) -> int:
         write_json(work / "opened.json", {"data": data, "model": TRAIN.key(config), "number": number})
 
     with store.lock(NAME):  # one after the other, so that each has a number of its own
-        folder, _ = store.build(NAME, digest(NAME, data, TRAIN.key(config)), make)
+        folder, _ = store.build(NAME, opened_key(config), make)
     return int(read_json(folder / "opened.json")["number"])
+
+
+def opened_key(config: RunConfig) -> str:
+    """The key of the record in the store."""
+    return digest(NAME, PREPARE.key(config), TRAIN.key(config))

@@ -18,9 +18,9 @@ from pipeline.models.architecture import Architecture
 from pipeline.stages.context import Context
 from pipeline.stages.graph import PREPARE, TRAIN
 from pipeline.stages.prepare import prepare
-from pipeline.stages.train import CHECKPOINT, begun, save_epoch_grid, save_trained
+from pipeline.stages.train import CHECKPOINT, begun, save_epoch_grid, save_trained, train
 from pipeline.store.store import Building
-from pipeline.training.population import Population, capacity, stack_shape
+from pipeline.training.population import Population, capacity, not_stacked, stack_shape
 from pipeline.training.state import EpochRecord, Training, save_training
 
 CHECKPOINT_SECONDS = 10.0
@@ -53,11 +53,16 @@ def train_population(
     Each training that is not in the store yet goes on from its checkpoint, ends in the store under the key that `train`
     gives it, and has the same records; `train` then finds it there. `on_epochs` hears an epoch of all members of a
     population at a time, old epochs first, and answers which positions in `ctxs` to stop: they keep their checkpoint.
-    Returns why the members without a result have none. A device that runs out of memory halves the population.
+    Returns why the members without a result have none. A device that runs out of memory halves the population. What no
+    population stacks is trained after the others, one by one.
     """
     failed: dict[int, Exception] = {}
     groups: dict[Any, list[int]] = {}
+    single: dict[int, str] = {}
     for i, ctx in enumerate(ctxs):
+        if why := not_stacked(ctx.config.model):
+            single[i] = why
+            continue
         shape = PREPARE.key(ctx.config), str(ctx.device), stack_shape(ctx.config.model, ctx.config.train)
         groups.setdefault(shape, []).append(i)
     for members in groups.values():
@@ -76,7 +81,28 @@ def train_population(
                 size = max(1, min(size, len(part)) // 2)
                 first.say(f"train: out of memory with {len(part)} members; going on with {size}")
                 torch.cuda.empty_cache()
+    for i, why in single.items():
+        ctxs[i].say(f"train: not for a population ({why}); trained alone")
+        failed |= _train_alone(ctxs, i, on_epochs)
     return failed
+
+
+def _train_alone(
+    ctxs: Sequence[Context], member: int, on_epochs: Callable[[list[EpochEnd]], set[int]]
+) -> dict[int, Exception]:
+    """One training by itself, told of and stopped as a member of a population is."""
+
+    def on_epoch(record: EpochRecord, model: Architecture | None, folder: Path) -> None:
+        if member in on_epochs([EpochEnd(member, record, model, folder)]):
+            raise StoppedError
+
+    if ctxs[member].home.store.has(TRAIN.name, TRAIN.key(ctxs[member].config)):
+        return {}
+    try:
+        train(ctxs[member], on_epoch)
+    except (StoppedError, DivergedError) as error:
+        return {member: error}
+    return {}
 
 
 def _train_stack(

@@ -9,6 +9,7 @@ import torch
 from pipeline.data.preparing import load_prepared, save_prepared
 from pipeline.data.preparing import prepare as prepare_stage
 from pipeline.data.splits import PreparedData
+from pipeline.evaluation.reference import too_small_classes
 from pipeline.stages.context import Context
 from pipeline.stages.graph import PREPARE
 
@@ -17,10 +18,15 @@ def prepare(ctx: Context) -> PreparedData:
     """The data set, split; uint8 in memory, on the context's device."""
 
     def make(work: Path) -> None:
-        save_prepared(prepare_stage(ctx.config.data, ctx.home.data_dir), work)
+        save_prepared(prepare_stage(ctx.config.data, ctx.home.data_dir, work=work, progress=ctx.progress), work)
 
     folder = ctx.build(PREPARE, make)
-    return _loaded_data(folder, str(ctx.device))
+    data = _loaded_data(folder, str(ctx.device))
+    for note in data.notes:
+        if note not in ctx.told:
+            ctx.told.add(note)
+            ctx.say(f"prepare: {note}")
+    return data
 
 
 @lru_cache(maxsize=2)
@@ -34,6 +40,8 @@ def result_facts(ctx: Context) -> dict[str, Any]:
     return {
         "source_sha256": data.source_sha256,
         "images": {name: len(data.split(name)) for name in ("train", "val", "test")},
-        "shape": [data.height, data.width],
+        "shape": list(data.shape),
         "classes": data.classes,
+        "notes": list(data.notes),
+        "too_small": [data.class_names[label] for label in too_small_classes(data)],
     }

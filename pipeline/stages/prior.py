@@ -2,16 +2,18 @@
 
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from pipeline.errors import ConfigError
-from pipeline.evaluation.priors import FittedPrior, cut, fit_prior
+from pipeline.evaluation.priors import FittedPrior, fit_prior
+from pipeline.evaluation.thresholds import cut
 from pipeline.models.priors import ClassMixtures
 from pipeline.stages.context import Context
 from pipeline.stages.graph import PRIOR
 from pipeline.stages.prepare import prepare
 from pipeline.stages.train import Trained, train
 from pipeline.store.files import read_json, write_json
+from pipeline.store.tensors import save_tensors
 
 DENSITY = "prior.safetensors"
 """weights, means and roots of its `ClassMixtures`."""
@@ -31,7 +33,7 @@ def fitted_prior(ctx: Context, trained: Trained | None = None) -> FittedPrior:
         fitted = fit_prior(trained.model, prepare(ctx), config.sampling)
         density = fitted.density
         tensors = {"weights": density.weights, "means": density.means, "roots": density.roots}
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, work / DENSITY)
+        save_tensors({name: tensor.contiguous() for name, tensor in tensors.items()}, work / DENSITY)
         write_json(work / "facts.json", fitted.facts)
 
     folder = ctx.build(PRIOR, make)

@@ -3,18 +3,19 @@
 from functools import lru_cache
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
 
 from pipeline.evaluation.metrics.diversity import PixelPCA
-from pipeline.evaluation.reference import Reference, build_reference, reference_rows, stratified_indices
+from pipeline.evaluation.reference import Reference, build_reference, drawn_of_each, reference_rows
 from pipeline.grids import GRID_COLUMNS, save_grid
 from pipeline.stages.context import Context, Result
-from pipeline.stages.graph import CALIBRATION, REFERENCE
+from pipeline.stages.graph import CALIBRATION, REAL_GRID, REFERENCE
 from pipeline.stages.judge import judge
 from pipeline.stages.prepare import prepare
 from pipeline.store.files import read_json, write_json
-
-REAL_GRID = "real.png"
+from pipeline.store.tensors import save_tensors
 
 
 def reference(ctx: Context, split: str) -> Reference:
@@ -25,7 +26,7 @@ def reference(ctx: Context, split: str) -> Reference:
 
     def make(work: Path) -> None:
         ref = build_reference(stage.judges, data, data.split(split), config.score)
-        save_file(
+        save_tensors(
             {
                 "features": ref.features.contiguous().cpu(),
                 "radii": ref.radii.contiguous().cpu(),
@@ -43,6 +44,7 @@ def reference(ctx: Context, split: str) -> Reference:
                 "judge_accuracy": ref.judge_accuracy,
                 "judge_b_accuracy": ref.judge_b_accuracy,
                 "per_class": ref.per_class,
+                "classes": ref.classes,
             },
         )
 
@@ -63,6 +65,7 @@ def _loaded_reference(folder: Path, device: str) -> Reference:
         coverage=tensors["coverage"].cpu(),
         vendi=tensors["vendi"].cpu(),
         growth=tensors["growth"].cpu(),
+        classes=tuple(facts.get("classes", range(len(tensors["coverage"])))),
     )
 
 
@@ -78,9 +81,11 @@ def calibration(ctx: Context, split: str, trained: object = None) -> Result:
     def make(work: Path) -> None:
         part = data.split(split)
         write_json(work / "rows.json", reference_rows(judges, ref, data, part, ctx.config.score))
-        columns = min(GRID_COLUMNS, ref.per_class)
-        chosen = stratified_indices(part.labels.cpu(), columns, data.classes, seed=0).flatten()
-        save_grid(part.as_float(chosen.to(part.labels.device)), work / REAL_GRID, columns, data.shape)
+        chosen = drawn_of_each(part.labels.cpu(), GRID_COLUMNS, data.classes, seed=0)
+        columns = max(map(len, chosen))
+        rows = [part.as_float(own.to(part.labels.device)) for own in chosen]
+        filled = [F.pad(row, (0, 0, 0, columns - len(row)), value=0.5) for row in rows]  # of a class with fewer
+        save_grid(torch.cat(filled), work / REAL_GRID, columns, data.shape)
 
     folder = ctx.build(CALIBRATION, make, split)
     return Result(folder, facts={"calibration": read_json(folder / "rows.json")})

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from safetensors.torch import save_file
-
 from pipeline.data.splits import PreparedData
 from pipeline.evaluation.catalog import in_order
 from pipeline.evaluation.reference import Reference
@@ -18,6 +16,7 @@ from pipeline.stages.prepare import prepare
 from pipeline.stages.reference import reference
 from pipeline.stages.train import Trained, train
 from pipeline.store.files import read_json, write_json
+from pipeline.store.tensors import save_tensors
 
 
 def score(ctx: Context, split: str, trained: Trained | None = None) -> Result:
@@ -52,4 +51,4 @@ def save_scores(scores: Scores, ref: Reference, data: PreparedData, stage: Judge
         },
     )
     tensors = {"predicted": scores.predicted, "covered": scores.covered, "covered_without": scores.covered_without}
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, work / "per_sample.safetensors")
+    save_tensors({name: tensor.contiguous() for name, tensor in tensors.items()}, work / "per_sample.safetensors")

@@ -5,11 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from pipeline.config.settings import RunConfig
 from pipeline.data.splits import PreparedData
 from pipeline.errors import DamageError
+from pipeline.evaluation.catalog import of_likelihood
 from pipeline.grids import GRID_COLUMNS, save_grid
 from pipeline.models.architecture import Architecture
 from pipeline.models.sampling import generation_grid
@@ -17,6 +18,7 @@ from pipeline.stages.context import Context
 from pipeline.stages.graph import TRAIN
 from pipeline.stages.prepare import prepare
 from pipeline.store.files import read_json, write_json
+from pipeline.store.tensors import save_tensors
 from pipeline.training.fit import build_model, fit, start
 from pipeline.training.state import EpochRecord, Training, load_training, save_training
 
@@ -64,7 +66,9 @@ def train(
         for record in fit(training, data, config.train):
             save_epoch_grid(training, record.epoch, config, data, work)
             save_training(training, work / CHECKPOINT)
-            ctx.progress("train", record.epoch, config.train.epochs, f"val bce {record.metrics['val/bce']:.2f}")
+            distortion = of_likelihood("bce", config.model.likelihood)
+            note = f"val {distortion} {record.metrics[f'val/{distortion}']:.2f}"
+            ctx.progress("train", record.epoch, config.train.epochs, note)
             tell(record, training.model, work)
         save_trained(training, config, work)
 
@@ -108,7 +112,7 @@ def save_epoch_grid(training: Training, epoch: int, config: RunConfig, data: Pre
 def save_trained(training: Training, config: RunConfig, work: Path) -> None:
     """What a finished training keeps: weights, history, configuration, and no checkpoint."""
     weights = {k: v.contiguous().cpu() for k, v in training.model.state_dict().items()}
-    save_file(weights, work / "model.safetensors")
+    save_tensors(weights, work / "model.safetensors")
     write_json(work / "history.json", [record.row() for record in training.history])
     write_json(work / "config.json", config.flat())
     (work / CHECKPOINT).unlink(missing_ok=True)

@@ -14,11 +14,31 @@ from pipeline.errors import HomeError
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Write a file so that a reader, or a process killed half-way, sees the old one or the new one, never a part."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as file:
-        file.write(content if isinstance(content, bytes) else content.encode())
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content if isinstance(content, bytes) else content.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def is_left_over(path: Path) -> bool:
+    """Whether a temporary file `.<name>.<process>.tmp` is of a process of this machine that is no more."""
+    process = path.name.removesuffix(".tmp").rpartition(".")[2]
+    return process.isdecimal() and not process_is_there(int(process))
+
+
+def process_is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # somebody else's
+        pass
+    return True
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -1,10 +1,15 @@
 """The directories of one installation, and whether they can be written."""
 
+import contextlib
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import HomeError
+from pipeline.store.files import is_left_over, process_is_there
 from pipeline.store.store import Store
 
 
@@ -47,3 +52,35 @@ class Home:
                     f"{folder} cannot be written ({error.strerror}); change to a directory you own, "
                     "or set CVAE_PIPE_HOME to one"
                 ) from None
+
+    def tidy(self) -> None:
+        """Remove temporary files of processes that were killed; a result under construction keeps what it can go on
+        from."""
+        scratch = self.root / ".cache" / "tmp"
+        for folder in scratch.glob("*"):
+            if folder.name.isdecimal() and not process_is_there(int(folder.name)):
+                shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # what is in the way is somebody else's to say
+            for temporary in (
+                *self.reports.rglob(".*.tmp"),
+                *self.mlruns.glob(".*.tmp"),
+                *(self.store.root / "partial").glob("*/.*.tmp"),
+            ):
+                if is_left_over(temporary):
+                    temporary.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[None]:
+        """Inside, this process and those it starts keep temporary files in a folder of this home. It goes at the
+        end, or with the next command if the process is killed."""
+        folder = self.root / ".cache" / "tmp" / str(os.getpid())
+        folder.mkdir(parents=True, exist_ok=True)
+        before = tempfile.tempdir, os.environ.get("TMPDIR")
+        tempfile.tempdir = os.environ["TMPDIR"] = str(folder)
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before[0]
+            os.environ.pop("TMPDIR")
+            os.environ |= {"TMPDIR": before[1]} if before[1] else {}
+            shutil.rmtree(folder, ignore_errors=True)

@@ -20,6 +20,7 @@ from typing import Any
 from filelock import FileLock
 
 from pipeline.store.files import read_json, sha256, sync, write_json
+from pipeline.store.transfer import Packed
 
 MANIFEST = "manifest.json"
 
@@ -129,6 +130,26 @@ class Store:
             os.rename(folder, final)
             sync(final.parent)
         return True
+
+    def receive(self, stage: str, key: str, files: Packed) -> None:
+        """Take over a result that another store has made, manifest and all; one that is here and whole stays.
+
+        Nothing waits for the disk: what a power failure leaves of it does not match the manifest, and is built anew.
+        """
+        if self.has(stage, key):
+            return
+        with self.lock(f"{stage}-{key[:KEY_LENGTH]}"):
+            if self.has(stage, key):
+                return
+            self._set_aside(stage, key)
+            work, final = self.partial(stage, key), self.path(stage, key)
+            shutil.rmtree(work, ignore_errors=True)
+            for name, content in files.items():
+                path = work / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+            final.parent.mkdir(parents=True, exist_ok=True)
+            os.rename(work, final)
 
     def _usable(self, stage: str, key: str) -> bool:
         return (self.path(stage, key) / MANIFEST).exists() and not self.damaged(stage, key, thoroughly=True)

@@ -5,7 +5,16 @@ same specification twice opens one run, and logging the same facts twice leaves 
 projection of the stage store, so a tracking server that goes away stops nothing; what it missed is replayed later.
 """
 
-from pipeline.tracking.contract import DatasetInfo, RunSpec, RunsView, ServedModel, Status, TrackedRun, Tracker
+from pipeline.tracking.contract import (
+    TRACEBACK,
+    DatasetInfo,
+    RunSpec,
+    RunsView,
+    ServedModel,
+    Status,
+    TrackedRun,
+    Tracker,
+)
 from pipeline.tracking.database import mlflow_module, prepare_store, tracking_uri
 from pipeline.tracking.link import uninterrupted
 from pipeline.tracking.links import (
@@ -30,6 +39,7 @@ from pipeline.tracking.tracker import MlflowTracker
 __all__ = [
     "HERE",
     "TABLES",
+    "TRACEBACK",
     "DatasetInfo",
     "MlflowRun",
     "MlflowTracker",

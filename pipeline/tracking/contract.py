@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
+TRACEBACK = "traceback.txt"
+"""The file of a run that failed for a bug of ours; it goes when the run is opened once more."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class DatasetInfo:
     source: str
     """Where from: a path or an address."""
     shape: tuple[int, ...]
-    """Of the images, number first, e.g. (55000, 28, 28)."""
+    """Of the images, number first, e.g. (55000, 28, 28), or (55000, 3, 32, 32) of colour."""
     classes: int
 
 
@@ -52,6 +54,8 @@ class ServedModel:
     """The settings of the model, and `pixels` and `classes`."""
     height: int
     width: int
+    channels: int = 1
+    """1 of grey images, 3 of colour."""
     prior: Path | None = None
     """A safetensors file of the mixtures that z is drawn from: weights, means, roots; None for N(0, I)."""
 
@@ -89,11 +93,14 @@ class TrackedRun(Protocol):
     def log_epoch(self, step: int, metrics: Mapping[str, float]) -> None:
         """One point on each curve, in one request; a step a curve already has is left out."""
 
+    def log_epochs(self, epochs: Mapping[int, Mapping[str, float]]) -> None:
+        """The same for several steps."""
+
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
         """Final numbers, in one request: at the end of a key's curve, at step 0 where it has none; no number twice."""
 
-    def log_image(self, key: str, image: 'UInt8[np.ndarray, "H W"]', step: int) -> None:
-        """A grey image for the run's slider of that key; replaces the one of the same step."""
+    def log_image(self, key: str, image: 'UInt8[np.ndarray, "H W *C"]', step: int) -> None:
+        """An image, grey or of colour, for the run's slider of that key; replaces the one of the same step."""
 
     def log_table(self, name: str, columns: Mapping[str, Sequence[Any]]) -> None:
         """A table that MLflow can compare across runs, e.g. `per_class.json`; replaces the one of that name."""

@@ -45,13 +45,13 @@ def package(model: ServedModel, folder: Path) -> None:
     import numpy as np
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema, TensorSpec
 
+    size = {"height": model.height, "width": model.width, "channels": model.channels}
+    picture = model.height, model.width, *((model.channels,) if model.channels > 1 else ())
     architecture = folder.parent / "architecture.json"
-    architecture.write_text(
-        json.dumps({**model.architecture, "height": model.height, "width": model.width}), encoding="utf-8"
-    )
+    architecture.write_text(json.dumps({**model.architecture, **size}), encoding="utf-8")
     signature = mlflow.models.ModelSignature(
         inputs=Schema([ColSpec("long", "label")]),
-        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, model.height, model.width))]),
+        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, *picture))]),
         params=ParamSchema([ParamSpec("samples", "long", 1), ParamSpec("seed", "long", 0)]),
     )
     with warnings.catch_warnings():

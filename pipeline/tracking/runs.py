@@ -28,6 +28,8 @@ REASON = "reason"
 """Tag that says why a run is FAILED or KILLED."""
 NOTE = "mlflow.note.content"
 """Tag that holds a run's description."""
+MOST_METRICS = 1000
+"""In one request: MLflow's own limit."""
 THUMBNAIL = 320
 """Pixels: the largest side of the copies of images that the interface shows beside each other."""
 ENDED = "\n\nended "
@@ -50,18 +52,30 @@ class MlflowRun:
         self._lost = run is None
 
     def log_epoch(self, step: int, metrics: Mapping[str, float]) -> None:
-        self._send(lambda: self._log({k: (step, v) for k, v in metrics.items() if step not in self._curve(k)}))
+        self.log_epochs({step: metrics})
+
+    def log_epochs(self, epochs: Mapping[int, Mapping[str, float]]) -> None:
+        self._send(
+            lambda: self._log(
+                [
+                    (key, step, value)
+                    for step, metrics in epochs.items()
+                    for key, value in metrics.items()
+                    if step not in self._curve(key)
+                ]
+            )
+        )
 
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
         def log() -> None:
             # The interface's tables and its order show the value of a key's last step, so a final number of a key that
             # has a curve goes there; all others to step 0, from where they are drawn as bars and not as lines.
-            at = {key: (max(self._curve(key), default=0), value) for key, value in metrics.items()}
-            self._log({k: (n, v) for k, (n, v) in at.items() if not _same(_loggable(v), self._curve(k).get(n))})
+            at = [(key, max(self._curve(key), default=0), value) for key, value in metrics.items()]
+            self._log([(k, n, v) for k, n, v in at if not _same(_loggable(v), self._curve(k).get(n))])
 
         self._send(log)
 
-    def log_image(self, key: str, image: 'UInt8[np.ndarray, "H W"]', step: int) -> None:
+    def log_image(self, key: str, image: 'UInt8[np.ndarray, "H W *C"]', step: int) -> None:
         from PIL import Image, ImageOps
 
         # What MLflow's own log_image writes, but under a name that is the same every time: there, two files of one
@@ -155,15 +169,16 @@ class MlflowRun:
             self._curves[key] = {m.step: m.value for m in sorted(history, key=lambda m: m.timestamp)}
         return self._curves[key]
 
-    def _log(self, points: Mapping[str, tuple[int, float]]) -> None:
-        """One (step, value) for each key, in one request."""
+    def _log(self, points: Sequence[tuple[str, int, float]]) -> None:
+        """(key, step, value) each, in one request, or as few as hold them."""
         from mlflow.entities import Metric
 
         now = time.time_ns() // 1_000_000
-        batch = [Metric(key, _loggable(value), now, step) for key, (step, value) in points.items()]
-        self._link.client.log_batch(self.id, metrics=batch, synchronous=True)
-        for metric in batch:
-            self._curve(metric.key)[metric.step] = metric.value
+        for start in range(0, len(points), MOST_METRICS):
+            batch = [Metric(key, _loggable(v), now, step) for key, step, v in points[start : start + MOST_METRICS]]
+            self._link.client.log_batch(self.id, metrics=batch, synchronous=True)
+            for metric in batch:
+                self._curve(metric.key)[metric.step] = metric.value
 
     def _log_tags(self, tags: Mapping[str, str]) -> None:
         log_tags(self._link.client, self.id, tags)

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 from pipeline.environment import git_commit, git_dirty
 from pipeline.errors import TrackingError, cause
 from pipeline.store.home import Home
-from pipeline.tracking.contract import DatasetInfo, RunSpec, RunsView
+from pipeline.tracking.contract import TRACEBACK, DatasetInfo, RunSpec, RunsView
 from pipeline.tracking.database import checked_uri, database_lock, is_server, mlflow_module, open_database, shown
 from pipeline.tracking.link import AwayError, Link
 from pipeline.tracking.runs import ENDED, NOTE, REASON, RUN_KEY, MlflowRun, log_tags
@@ -82,12 +82,21 @@ class MlflowTracker:
             client.update_run(run.info.run_id, status="RUNNING")
             if REASON in run.data.tags:
                 client.delete_tag(run.info.run_id, REASON)
+            if run.info.status == "FAILED":
+                self._forget_traceback(run)
         # MLflow refuses to change a parameter: one that is there stays, e.g. the device the run was begun on.
         params = {k: v for k, v in spec.params.items() if k not in run.data.params}
         log_tags(client, run.info.run_id, tags, params)
         if spec.dataset and not run.inputs.dataset_inputs:
             client.log_inputs(run.info.run_id, datasets=[_dataset_input(spec.dataset)])
         return MlflowRun(self._link, run, description=tags.get(NOTE, ""))
+
+    def _forget_traceback(self, run: "Run") -> None:
+        """A run that goes on has not failed; a store that deletes nothing keeps the file."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        with suppress(mlflow_module().exceptions.MlflowException, NotImplementedError, OSError):
+            get_artifact_repository(run.info.artifact_uri, tracking_uri=self._link.uri).delete_artifacts(TRACEBACK)
 
     def _find(self, spec: RunSpec) -> "Run | None":
         """The run of that key under that parent: a finished one if there is, else the oldest."""

@@ -31,7 +31,8 @@ def build_model(config: ModelConfig, data: PreparedData, seed: int) -> Architect
     """The model with its initial weights, which depend on the seed alone; the global random state is left alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return built(config, pixels=data.pixels, classes=data.classes)
+        shape = data.pixels // (data.height * data.width), data.height, data.width
+        return built(config, shape=shape, classes=data.classes)
 
 
 def check_batch_size(config: TrainConfig, data: PreparedData) -> None:
@@ -55,7 +56,8 @@ def start(model_config: ModelConfig, config: TrainConfig, data: PreparedData, de
 @torch.no_grad()
 def fit(training: Training, data: PreparedData, config: TrainConfig) -> Iterator[EpochRecord]:
     """Train from `training.epoch` to `config.epochs`, one record per epoch; DivergedError at nan or infinity."""
-    gradients_of_batch, parameters = gradients_of(training.model), list(training.model.parameters())
+    gradients_of_batch = gradients_of(training.model, free_bits=config.free_bits)
+    parameters = list(training.model.parameters())
     labels = one_hot(data.train.labels, data.classes).float()  # (N, C)
     steps_per_epoch = math.ceil(len(data.train) / config.batch_size)
     for epoch in range(training.epoch + 1, config.epochs + 1):
@@ -150,6 +152,7 @@ def _diverged(what: str, config: TrainConfig) -> DivergedError:
 
 
 def _means(split: str, model: Architecture, bce: float, kl: float, loss: float) -> dict[str, float]:
+    distortion = "bce" if model.likelihood.name == "bernoulli" else "distortion"
     if not model.stochastic:
-        return {f"{split}/loss": bce, f"{split}/bce": bce}
-    return {f"{split}/loss": loss, f"{split}/bce": bce, f"{split}/kl": kl, f"{split}/neg_elbo": bce + kl}
+        return {f"{split}/loss": bce, f"{split}/{distortion}": bce}
+    return {f"{split}/loss": loss, f"{split}/{distortion}": bce, f"{split}/kl": kl, f"{split}/neg_elbo": bce + kl}

@@ -26,7 +26,7 @@ from pipeline.data.splits import PreparedData
 from pipeline.errors import ConfigError, DivergedError
 from pipeline.models.architecture import Architecture
 from pipeline.models.autoencoder import Autoencoder
-from pipeline.models.gradients import Layers, elbo_gradients
+from pipeline.models.gradients import Layers, elbo_gradients, written_out
 from pipeline.models.losses import warmed_beta
 from pipeline.training.adam import Adam
 from pipeline.training.fit import EpochSums, check_batch_size, end_epoch, epoch_draws
@@ -43,14 +43,24 @@ Shape = tuple[object, ...]
 
 def stack_shape(model: ModelConfig, config: TrainConfig) -> Shape:
     """What the members of one population must have in common; latent size, beta, rate, seed and epochs are free."""
-    return model.kind, model.hidden, model.condition_encoder, config.batch_size
+    return model.kind, model.hidden, model.condition_encoder, config.batch_size, config.free_bits
+
+
+def not_stacked(model: ModelConfig) -> str:
+    """Why models of these settings are trained one by one, in a few words; "" of those that a population stacks."""
+    if model.arch != "mlp":
+        return f"arch {model.arch}"
+    if model.likelihood != "bernoulli":
+        return f"likelihood {model.likelihood}"
+    return "learned_prior" if model.learned_prior and model.kind == "cvae" else ""
 
 
 def stackable(model: Architecture) -> Autoencoder:
-    """The same model, if its gradients are written out for stacks; ConfigError for any other architecture."""
-    if not isinstance(model, Autoencoder):
+    """The same model, if its gradients are written out for stacks; ConfigError for any other."""
+    if not (isinstance(model, Autoencoder) and written_out(model)):
         raise ConfigError(
-            f"a population stacks multilayer perceptrons, and this is a {type(model).__name__}; use --executor local"
+            "a population stacks multilayer perceptrons with a Bernoulli decoder and no learned prior, and this is a "
+            f"{type(model).__name__} with {model.likelihood.name}; use --executor local"
         )
     return model
 
@@ -155,6 +165,7 @@ class _Stack:
             Adam([m[k] for m in self.means], [s[k] for s in self.squares], steps)
             for k, (t, steps) in enumerate((t, t.optimizer.steps.clone()) for t in trainings)
         ]
+        self.free_bits = configs[0].free_bits
         self.steps_per_epoch = per_epoch = math.ceil(N / self.batch)
         self.rates = torch.zeros(per_epoch, K, device=device)  # of the steps of one epoch
         self.beta = torch.tensor([c.beta for c in configs], dtype=torch.float64, device=device)  # (K,)
@@ -214,7 +225,7 @@ class _Stack:
         eps = self.noise.index_select(1, places)  # (K, B, Z)
         warming = self.beta * self.step / self.warm_up.clamp(min=1)
         beta = torch.where(self.step >= self.warm_up, self.beta, warming).float()  # (K,), as `warmed_beta`
-        gradients, bce, kl = elbo_gradients(self.layers, x, c, eps, beta)
+        gradients, bce, kl = elbo_gradients(self.layers, x, c, eps, beta, free_bits=self.free_bits)
         rates = self.rates.index_select(0, (self.offset // self.batch).view(1))[0]  # (K,)
         for k, adam in enumerate(self.adams):
             adam.step([p[k] for p in self.parameters], [g[k] for g in gradients], rates[k])

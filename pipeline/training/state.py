@@ -23,8 +23,8 @@ class EpochRecord:
 
     epoch: int
     metrics: dict[str, float]
-    """<split>/loss (beta-weighted), bce, kl, neg_elbo; train/beta and train/learning_rate of its last step,
-    train/images_per_second. An ae has no kl."""
+    """<split>/loss (beta-weighted), bce (distortion where the likelihood is a density), kl, neg_elbo; train/beta and
+    train/learning_rate of its last step, train/images_per_second. An ae has no kl."""
 
     def row(self) -> dict[str, float]:
         return {"epoch": self.epoch, **self.metrics}

@@ -1,5 +1,6 @@
 """What a study found: trials as a tidy table, the front, the choice, best.toml."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
@@ -311,8 +312,10 @@ def write_best(summary: Summary, folder: Path) -> Path | None:
     if summary.chosen is None:
         return None
     path = folder / "best.toml"
+    here = shlex.quote(f"{folder.parent.name}/{folder.name}/{path.name}")
     head = (
-        f"# Trial {summary.chosen} of study {summary.config.name}. Repeat it with: cvae-pipe run --config {path.name}\n"
+        f"# Trial {summary.chosen} of study {summary.config.name}. Repeat it, in the folder of the home, with:\n"
+        f"#     cvae-pipe run --config {here}\n"
     )
     if len(summary.retrained) > 1:
         candidates = ", ".join(map(str, summary.retrained))

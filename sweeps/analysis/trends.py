@@ -21,6 +21,7 @@ NAMED = (
     "pairwise_l2",
     "neg_elbo",
     "bce",
+    "distortion",
     "kl",
     "nll_iw",
 )

@@ -36,6 +36,8 @@ class JobDone:
 
     job: str
     key: str
+    cpu: str = field(default="", compare=False)
+    """What the CPU calls itself that the job ended on."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class JobStopped:
 
     job: str
     folder: Path
+    cpu: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,10 @@ class JobFailed:
     environment: bool = False
     """Whether it is not the job's fault but the machine's: no space, no memory, a file that cannot be read. Then it is
     no result; the same job may go through another time."""
+    again: bool = False
+    """Whether it may go through another time although this counts as a result: its worker died or hung too often, or
+    the bug is mended. A loss that diverges does so every time."""
+    cpu: str = field(default="", compare=False)
 
 
 Event = EpochDone | JobDone | JobStopped | JobFailed

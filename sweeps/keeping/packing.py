@@ -26,6 +26,7 @@ from pipeline.store.home import Home
 from pipeline.tracking.exchange import exported_files, exported_runs
 from pipeline.tracking.records import study_records
 from pipeline.tracking.rows import recorded_runs, sqlite_file
+from sweeps.finding import find
 from sweeps.keeping.holdings import Holdings
 from sweeps.study.exchange import study_document
 from sweeps.study.ledger import study_lock
@@ -58,6 +59,8 @@ def pack(home: Home, name: str, out: Path, *, data: bool = True) -> Packed:
     """Write the pack of a study, replaced atomically; without `data` the prepared images stay here, and who unpacks it
     has them prepared anew. DamageError if a result is not what was written; nothing is written then."""
     holdings = Holdings(home)
+    if name not in holdings.studies:
+        name = find(home, name, ("study",)).name
     if name not in holdings.studies:
         raise StudyError(f"there is no study {name!r}; studies are {', '.join(holdings.studies) or 'none yet'}")
     lock = study_lock(home, name)  # it does not move while it is packed

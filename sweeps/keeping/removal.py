@@ -15,7 +15,7 @@ import optuna
 from pipeline.errors import ConfigError, HomeError
 from pipeline.reporting.index import refresh_index
 from pipeline.runs.needs import Entry
-from pipeline.runs.stored import find_run_key
+from pipeline.runs.stored import name_in
 from pipeline.stages.graph import STAGES, judge_part
 from pipeline.store.home import Home
 from pipeline.store.store import KEY_LENGTH
@@ -24,6 +24,7 @@ from pipeline.store.use import alone
 from pipeline.tracking import registered_name
 from pipeline.tracking.records import ablation_records, forget, records, single_records, study_records
 from pipeline.tracking.rows import Recorded, artifact_folders, orphaned_artifacts, sqlite_file
+from sweeps.finding import find
 from sweeps.keeping.holdings import RECORDS, Holding, Holdings
 from sweeps.study.ledger import UNPACKING, study_lock, study_names
 from sweeps.study.storage import quiet_optuna, readable, storage
@@ -46,7 +47,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Plan:
+class RemovalPlan:
     """What would be removed, and why the rest stays. Nothing is touched by making it."""
 
     home: Home
@@ -125,14 +126,18 @@ def _finish(removal: Removal) -> None:
 
 def resolve(holdings: Holdings, name: str) -> Holding:
     """The study, ablation, run or report of that name; ConfigError with what there is."""
+    name = name_in(holdings.home, name)
     for group in (holdings.studies, holdings.ablations, holdings.reports):
         if name in group:
             return group[name]
     try:
-        key = find_run_key(holdings.home, name)
+        meant = find(holdings.home, name)
     except ConfigError as error:
-        known = ", ".join([*holdings.studies, *holdings.ablations, *holdings.reports]) or "none yet"
-        raise ConfigError(f"{error}; studies, ablations and comparisons are {known}") from None
+        known = ", ".join(holdings.reports) or "none yet"
+        raise ConfigError(f"{error}; comparisons are {known}") from None
+    if meant.kind != "run":
+        return (holdings.studies if meant.kind == "study" else holdings.ablations)[meant.name]
+    key = meant.key
     found = holdings.single_runs.get(key[:KEY_LENGTH])
     if found is None:
         owners = holdings.owners([("run", key[:KEY_LENGTH])])
@@ -141,7 +146,7 @@ def resolve(holdings: Holdings, name: str) -> Holding:
     return found
 
 
-def plan_removal(home: Home, names: Sequence[str]) -> Plan:
+def plan_removal(home: Home, names: Sequence[str]) -> RemovalPlan:
     """Everything that these studies, ablations, runs and reports need and nobody else does, and what tells of them."""
     holdings = Holdings(home)
     going = list({str(found): found for found in (resolve(holdings, name) for name in names)}.values())
@@ -167,7 +172,7 @@ def plan_removal(home: Home, names: Sequence[str]) -> Plan:
         for report in staying
         if report.kind == "report" and (gone := sorted({*report.studies} & {*studies}))
     ]
-    return Plan(
+    return RemovalPlan(
         home,
         _items(home, paths),
         studies,
@@ -200,7 +205,7 @@ def _some(names: Sequence[str], most: int = 3) -> str:
 # ---- gc ------------------------------------------------------------------------------------------------------------
 
 
-def plan_collection(home: Home, *, days: float = KEPT_DAYS) -> Plan:
+def plan_collection(home: Home, *, days: float = KEPT_DAYS) -> RemovalPlan:
     """What nobody needs: results and beginnings of no study, run or report that are older than `days`; results that
     were set aside as damaged; torn files; MLflow's trash, and files of runs that it has no more."""
     holdings = Holdings(home)
@@ -229,7 +234,7 @@ def plan_collection(home: Home, *, days: float = KEPT_DAYS) -> Plan:
         gone += artifact_folders(home, trashed)
         paths += [("MLflow's files of a run that is gone", folder) for folder in sorted(set(gone))]
     notes = [f"run {key} is damaged: of the store nothing is collected until it is whole or removed" for key in unread]
-    return Plan(
+    return RemovalPlan(
         home,
         _items(home, paths),
         tuple(name for name in study_names(home, all_=True) if name.startswith(UNPACKING)),

@@ -31,7 +31,7 @@ def write_ablation(ablation: Ablation, home: Home) -> Path:
     write_json(folder / "ablation.json", ablation.document())
     runs = list(ablation.outcomes.values())
     date = finished_at(home, [outcome.key for outcome in runs])
-    card = Card("ablation", ablation.config.base.data.dataset, date, runs[0].picture)
+    card = Card("ablation", ablation.config.base.data.name, date, runs[0].picture)
     _, html = write_report(ablation_report(ablation), folder, card)
     return html
 
@@ -44,7 +44,7 @@ def ablation_report(ablation: Ablation) -> Report:
     return Report(
         title=f"Ablation of {config.key}",
         subtitle=(
-            f"{config.base.model.kind} on {config.base.data.dataset}, {config.base.train.epochs} epochs; "
+            f"{config.base.model.title} on {config.base.data.name}, {config.base.train.epochs} epochs; "
             f"{config.setting} in {values}, {config.seeds} training seeds each; every number is of the test split"
         ),
         sections=(

@@ -1,17 +1,19 @@
 """Trials as tables and figures take them: cells that carry their source, axes with their labels."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from pipeline import plots
 from pipeline.evaluation.catalog import AT_A_GLANCE
 from pipeline.reporting.blocks import Link
 from pipeline.reporting.citation import Number, Source
 from sweeps.analysis.summary import Summary
 from sweeps.study.config import StudyConfig
 from sweeps.study.space import Dimension, Searched
+
+if TYPE_CHECKING:
+    from pipeline import plots
 
 
 def is_headline(key: str) -> bool:
@@ -57,11 +59,11 @@ def complete_trials(summary: Summary) -> pd.DataFrame:
     return summary.frame[summary.frame["state"] == "complete"]
 
 
-def objective_axes(summary: Summary) -> list[plots.Objective]:
+def objective_axes(summary: Summary) -> "list[plots.Objective]":
     """The objectives as figures take them."""
     return [(o.name, o.label, o.direction) for o in summary.config.objectives]
 
 
-def setting_axes(summary: Summary) -> list[plots.Param]:
+def setting_axes(summary: Summary) -> "list[plots.Param]":
     """What was searched, as figures take it."""
     return [(d.name, d.name.replace("_", " "), isinstance(d, Dimension) and d.log) for d in summary.config.space]

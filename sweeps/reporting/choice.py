@@ -10,7 +10,7 @@ from sweeps.reporting.cells import trial_link
 
 RANGES = (
     "each axis on its physical range: accuracy from chance to the judge's own, relative coverage from 0 to that of "
-    "real images, neg_elbo from a decoder that ignores z down to the entropy of the pixels"
+    "real images, neg_elbo from a decoder that ignores z down to {floor}"
 )
 
 
@@ -33,9 +33,11 @@ def rule_sentence(summary: Summary, front: Front) -> str:
     if front.preferred:
         best = "the likeliest" if front.likelihood is not None else "the nearest to the front's own best"
         return f"The choice is {best} trial of the Pareto front that keeps {bounds}, as --prefer asked."
+    bernoulli = summary.config.base.model.likelihood == "bernoulli"
+    floor = "the entropy of the pixels" if bernoulli else "the floor of its likelihood"
     said = (
         "The choice is the trial of the Pareto front nearest to the front's own best on every objective, "
-        f"{RANGES}. What goes beyond the value of real images counts for nothing."
+        f"{RANGES.format(floor=floor)}. What goes beyond the value of real images counts for nothing."
     )
     return f"No trial of the front keeps {bounds}, so that the default rule chooses. {said}" if bounds else said
 

@@ -22,7 +22,7 @@ def write_study_comparison(home: Home, comparison: StudyComparison) -> Path:
     folder = home.reports / "-".join(["compare", *comparison.names])[:200]
     first = comparison.choices[0]
     date = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    card = Card("comparison", first.config.data.dataset, date, first.picture)
+    card = Card("comparison", first.config.data.name, date, first.picture)
     _, html = write_report(study_comparison_report(comparison), folder, card)
     return html
 
@@ -34,14 +34,14 @@ def study_comparison_report(comparison: StudyComparison) -> Report:
     return Report(
         title=f"Studies {' and '.join(comparison.names)}",
         subtitle=(
-            f"{first.config.data.dataset}; fronts over {', '.join(o.name for o in comparison.objectives)} on "
+            f"{first.config.data.name}; fronts over {', '.join(o.name for o in comparison.objectives)} on "
             f"validation images, choices on {first.split} images"
         ),
         sections=(
             Section("What they reached", (Text(answer(comparison), lead=True), reached(comparison))),
             Section("What differs", (differences(comparison),)),
             Section("Fronts", _fronts(comparison)),
-            Section("Images of the choices", images(comparison.choices, titles=comparison.names)),
+            Section("Images of the choices", images(comparison.choices, comparison.pairs, comparison.names)),
             Section("Choices in pairs", (pairs(comparison.pairs, comparison.choices), Text(comparison.pairs.caveat))),
             reproduce_section(command, first),
         ),

@@ -28,7 +28,7 @@ def write_sweep_report(home: Home, summary: Summary, folder: Path) -> Path:
     """report.md, report.html and trials.csv; the path of the html."""
     shown = summary.champion
     date = finished_at(home, [outcome.key for outcome in (*summary.outcomes.values(), *summary.finals)])
-    card = Card("study", summary.config.base.data.dataset, date, shown.picture if shown else None)
+    card = Card("study", summary.config.base.data.name, date, shown.picture if shown else None)
     _, html = write_report(sweep_report(summary), folder, card)
     return html
 
@@ -51,7 +51,7 @@ def sweep_report(summary: Summary) -> Report:
     return Report(
         title=f"Sweep {config.name}",
         subtitle=(
-            f"{config.base.model.kind} on {config.base.data.dataset}, {config.base.train.epochs} epochs a trial; "
+            f"{config.base.model.title} on {config.base.data.name}, {config.base.train.epochs} epochs a trial; "
             f"searched: {space}; objectives: {', '.join(o.name for o in config.objectives)} on validation images"
         ),
         sections=tuple(sections),

@@ -5,6 +5,7 @@ from pipeline.reporting.blocks import Block, Figure, Table
 from pipeline.reporting.citation import Phrase
 from sweeps.analysis.summary import Summary
 from sweeps.reporting.cells import cells, complete_trials, metric_cell, objective_axes, trial_link, with_beta
+from sweeps.reporting.large import shown_trials
 from sweeps.study.hypervolume import hypervolume_history
 
 
@@ -27,13 +28,17 @@ def trade_off(summary: Summary) -> tuple[Block, ...]:
 
 def _front_table(summary: Summary) -> Table:
     config = summary.config
-    columns = ("trial", *(d.name for d in config.space), *(o.name for o in config.objectives), "kl", "bce")
+    distortions = [name for name in ("bce", "distortion") if name in summary.frame]
+    columns = ("trial", *(d.name for d in config.space), *(o.name for o in config.objectives), "kl", *distortions)
     rows = []
-    for number in summary.front:
+    shown = [n for n in summary.front if n in set(shown_trials(summary))]
+    for number in shown:
         row = summary.row(number)
-        rows.append((trial_link(number), *cells(config, row), metric_cell(row, "kl"), metric_cell(row, "bce")))
-    highlight = frozenset(i for i, n in enumerate(summary.front) if n == summary.chosen)
+        rows.append((trial_link(number), *cells(config, row), *(metric_cell(row, n) for n in ("kl", *distortions))))
+    highlight = frozenset(i for i, n in enumerate(shown) if n == summary.chosen)
     caption = "The Pareto front on validation images; the chosen trial stands out."
+    if len(shown) < len(summary.front):
+        caption += f" {len(shown)} of its {len(summary.front)} trials, those of the wall."
     return Table(columns, tuple(rows), caption=caption, highlight=highlight)
 
 
@@ -56,7 +61,7 @@ def _hypervolume(summary: Summary) -> list[Block]:
                 "objective on its physical range: ",
                 summary.cited("front/hypervolume", form=".4f"),
                 " in the end; trial ",
-                trial_link(rise),
+                trial_link(rise) if rise in shown_trials(summary) else str(rise),
                 " was the last to add to it",
             ),
         )

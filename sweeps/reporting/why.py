@@ -3,10 +3,12 @@
 import pandas as pd
 
 from pipeline import plots
+from pipeline.evaluation.catalog import of_likelihood
 from pipeline.reporting.blocks import Block, Figure, Text
 from sweeps.analysis.importances import ORDERS, importances
 from sweeps.analysis.summary import Summary
 from sweeps.reporting.cells import complete_trials, objective_axes, setting_axes, with_beta
+from sweeps.study.config import likelihood_searched
 
 CURVES_LIMIT = 60
 """Most trials in the figure of learning curves."""
@@ -62,13 +64,14 @@ def why(summary: Summary) -> tuple[Block, ...]:
             "a line per complete trial, from its settings (above) to its objectives (below)",
         )
     )
-    if {"kl", "bce", "beta"} <= set(complete.columns):
+    distortion = of_likelihood("bce", summary.config.base.model.likelihood)
+    if {"kl", distortion, "beta"} <= set(complete.columns) and not likelihood_searched(summary.config):
         blocks.append(
             Figure(
                 "rate-distortion",
                 plots.rate_distortion(complete, front, summary.chosen),
                 "Rate against distortion of every trial",
-                "kl (rate) against bce (distortion) on validation images; dashed: equal neg_elbo",
+                f"kl (rate) against {distortion} on validation images; dashed: equal neg_elbo",
             )
         )
     return tuple(blocks)
@@ -77,7 +80,7 @@ def why(summary: Summary) -> tuple[Block, ...]:
 def curves(summary: Summary) -> tuple[Block, ...]:
     """Learning curves of the trials, the front highlighted."""
     histories = {f"trial {n}": o.history for n, o in list(summary.outcomes.items())[:CURVES_LIMIT]}
-    if not histories:
+    if not histories or likelihood_searched(summary.config):  # their nats are not of one quantity
         return ()
     front = {f"trial {n}" for n in summary.front}
     caption = "neg_elbo on validation images by epoch; the front stands out"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.config.digests import digest
 from pipeline.config.flags import flags
-from pipeline.config.settings import RunConfig
+from pipeline.config.settings import RunConfig, keyed
 from pipeline.errors import ConfigError
 from pipeline.store.files import read_json, write_json
 from pipeline.store.home import Home
@@ -83,7 +83,7 @@ def keep_definition(home: Home, config: AblationConfig) -> None:
     def make(work: Path) -> None:
         write_json(work / "definition.json", held)
 
-    home.store.build("ablation", digest("ablation", held), make)
+    home.store.build("ablation", digest("ablation", held | {"base": keyed(held["base"])}), make)
 
 
 def every_ablation(home: Home) -> list[tuple[str, AblationConfig]]:
@@ -95,6 +95,13 @@ def every_ablation(home: Home) -> list[tuple[str, AblationConfig]]:
         base = RunConfig.from_stored(held["base"])
         found.append((key, AblationConfig(**held | {"base": base, "values": tuple(held["values"])})))
     return found
+
+
+def begun(home: Home) -> dict[str, str]:
+    """When each ablation was begun, by name: UTC, ISO 8601; of two with one name, the later one."""
+    folders = [home.store.path("ablation", key) for key in home.store.keys("ablation")]
+    dates = sorted((str(read_json(f / MANIFEST)["finished_at"]), f) for f in folders)
+    return {str(read_json(folder / "definition.json")["name"]): date for date, folder in dates}
 
 
 def stored_ablations(home: Home) -> dict[str, AblationConfig]:

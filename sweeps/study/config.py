@@ -18,6 +18,8 @@ DEFAULT_SAMPLER = "tpe"
 """See benchmarks/RESULTS.md for how it was chosen."""
 SAMPLER_BEFORE = "tpe"
 """Of a study from before there was a choice."""
+MEMORY = 400
+"""Trials that the sampler of a new study knows at most; one of before knows all of them."""
 PRUNERS = ("pareto", "none")
 
 SPEC, DEFINITION = "spec", "definition"
@@ -44,6 +46,10 @@ class StudyConfig:
     first_rung: int | None = None
     """Epochs of the first rung; None: so that there are two, at 1/eta^2 and 1/eta of the epochs."""
 
+    memory: int | None = None
+    """Trials over that the sampler knows at most: at so many it goes on with half of them, of the front and the latest.
+    None: all, and a proposal takes longer with each."""
+
     def __post_init__(self) -> None:
         if self.window < 1:
             raise StudyError(f"--window is {self.window}; it must be 1 or more")
@@ -51,6 +57,12 @@ class StudyConfig:
             raise StudyError(f"unknown pruner {self.pruner}; pruners are {', '.join(PRUNERS)}")
         if self.sampler not in SAMPLERS:
             raise StudyError(f"unknown sampler {self.sampler}; samplers are {', '.join(SAMPLERS)}")
+        if likelihood_searched(self) and (nats := [o.name for o in self.objectives if o.unit == "nats"]):
+            raise StudyError(
+                f"--space likelihood cannot be searched for objective {nats[0]}: nats of two likelihoods are never "
+                "compared; set one by --likelihood, or choose objectives without nats, e.g. --objective "
+                "conditional_accuracy --objective coverage_relative"
+            )
         if self.eta < 2:
             raise StudyError(f"--eta is {self.eta}; it must be 2 or more")
         if self.first_rung is not None and not 1 <= self.first_rung < self.epochs:
@@ -79,7 +91,9 @@ class StudyConfig:
         settings = {
             name: value
             for name, value in self.base.flat().items()
-            if name not in swept and not name.startswith(("runtime.", "gates."))
+            if name not in swept
+            and not name.startswith(("runtime.", "gates."))
+            and not (name == "data.dataset" and self.base.data.own)  # its content is what it is, wherever it lies
         }
         return {
             **settings,
@@ -89,6 +103,7 @@ class StudyConfig:
             "window": self.window,
             "sampler": self.sampler,
             "pruner": self.pruner,
+            **({} if self.memory is None else {"memory": self.memory}),
             **({} if self.pruner == "none" else {"eta": self.eta, "rungs": ", ".join(map(str, self.rungs))}),
         }
 
@@ -108,6 +123,7 @@ class StudyConfig:
             "pruner": self.pruner,
             "eta": self.eta,
             "first_rung": self.first_rung,
+            "memory": self.memory,
         }
 
     @property
@@ -117,6 +133,11 @@ class StudyConfig:
     @property
     def directions(self) -> list[Direction]:
         return [o.direction for o in self.objectives]
+
+
+def likelihood_searched(config: StudyConfig) -> bool:
+    """Whether trials differ in what their nats are of."""
+    return any(d.setting == "model.likelihood" for d in config.space)
 
 
 def stored_config(study: optuna.Study) -> StudyConfig:
@@ -130,15 +151,30 @@ def stored_config(study: optuna.Study) -> StudyConfig:
         seed=held["seed"],
         window=held["window"],
         sampler=held.get("sampler", SAMPLER_BEFORE),
+        memory=held.get("memory"),
         # One that knows no eta is from before there were rungs: what it called a pruner depended on timing.
         **({name: held[name] for name in ("pruner", "eta", "first_rung")} if "eta" in held else {"pruner": "none"}),
     )
+
+
+def check_amounts(config: StudyConfig, *, trials: int, workers: int | None, timeout: float | None) -> None:
+    """StudyError for a number of trials, of workers, or of seconds that no sweep of this study can have."""
+    if trials < 1:
+        raise StudyError(f"--trials is {trials}; it must be 1 or more")
+    if workers is not None and workers < 1:
+        raise StudyError(f"--workers is {workers}; it must be 1 or more")
+    if workers is not None and workers > config.window:
+        raise StudyError(f"--workers {workers} is more than the proposal window {config.window}; raise --window too")
+    if timeout is not None and not timeout > 0:
+        raise StudyError(f"--timeout is {timeout / 60:g} minutes; it must be above 0")
 
 
 def checked_name(name: str) -> str:
     """The name of a study or an ablation, which names a folder; StudyError if it can't."""
     # File names hold 255 bytes, and an emoji is four.
     fits = 1 <= len(name) <= 100 and len(name.encode()) <= 200
-    if not fits or name in (".", "..") or any(c in name for c in "/\\\0\n"):
-        raise StudyError(f"--name is {name!r}; it names a folder: 1 to 100 characters, no slash, no line break")
+    if not fits or name in (".", "..") or name.startswith("@") or any(c in name for c in "/\\\0\n"):
+        raise StudyError(
+            f"--name is {name!r}; it names a folder: 1 to 100 characters, no slash, no line break, no @ before it"
+        )
     return name

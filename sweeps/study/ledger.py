@@ -12,22 +12,35 @@ from pipeline.errors import StudyError
 from pipeline.store.files import try_lock
 from pipeline.store.home import Home
 from sweeps.study.config import DEFINITION, SAMPLER_BEFORE, SPEC, StudyConfig, stored_config
-from sweeps.study.storage import open_study, quiet_optuna, readable, storage
+from sweeps.study.continuing import refusal
+from sweeps.study.storage import open_study, quiet_optuna, readable, set_running, storage, writable
 
 RUNGS = "rungs"
 """What a trial is worth at each rung that it has passed: {epoch: values of the objectives, in their order}."""
+AGAIN = "again"
+"""Whether a failed trial may go through another time: what failed was its worker, or a bug of ours."""
+REOPENED = "reopened"
+"""That a trial had failed, and was set running again."""
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 class Ledger:
     """The persistent study. One driver at a time: it holds the study's lock."""
 
-    def __init__(self, home: Home, config: StudyConfig) -> None:
+    def __init__(self, home: Home, config: StudyConfig, *, retry_failed: bool = False) -> None:
         self.config = config
+        self.reopened: set[int]
+        """Failed trials that were set running again, and are not over."""
         self._lock = study_lock(home, config.name)
         try:
             self.study = open_study(home, config)
-            self._check_spec()
+            with writable(home):
+                self._check_spec()
+            if retry_failed:
+                self._reopen(home)
+            # Also of a driver that was killed: whoever drives the study next takes them up.
+            under_way = [t for t in self.trials if t.state == TrialState.RUNNING]
+            self.reopened = {t.number for t in under_way if t.user_attrs.get(REOPENED)}
             self._count = len(self.trials)
         except BaseException:
             self.close()
@@ -46,12 +59,14 @@ class Ledger:
         held = {k: v for k, v in before.items() if k in spec} | held
         changed = sorted(k for k in (spec.keys() | held.keys()) - RETIRED if spec.get(k) != held.get(k))
         if changed:
-            shown = "; ".join(f"{k} was {held.get(k, 'absent')}, now {spec.get(k, 'absent')}" for k in changed[:4])
-            more = f" (and {len(changed) - 4} more)" if len(changed) > 4 else ""
-            raise StudyError(
-                f"study {self.config.name} was started with other settings: {shown}{more}; "
-                "repeat the old ones to resume it, or choose another --name"
-            )
+            raise StudyError(refusal(self.config.name, held, spec, changed, ""))
+
+    def _reopen(self, home: Home) -> None:
+        """Set failed trials running again, under their numbers: a driver takes up what it finds running."""
+        failed = [t for t in self.trials if may_go_through(t)]
+        if failed:
+            set_running(home, [t._trial_id for t in failed], kept=RUNGS, mark=REOPENED)
+            self.study = open_study(home, self.config)  # anew: Optuna keeps finished trials in memory
 
     @property
     def trials(self) -> list[FrozenTrial]:
@@ -86,6 +101,11 @@ class Ledger:
     def tell(self, trial: FrozenTrial, values: list[float] | None = None, state: TrialState | None = None) -> None:
         with quiet_optuna():
             self.study.tell(trial.number, values, state=state)
+
+
+def may_go_through(trial: FrozenTrial) -> bool:
+    """Whether a trial has failed and may not do so another time; older ledgers do not say."""
+    return trial.state == TrialState.FAIL and bool(trial.user_attrs.get(AGAIN, True))
 
 
 def study_lock(home: Home, name: str) -> FileLock:

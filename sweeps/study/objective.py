@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from pipeline.errors import ConfigError
+from pipeline.evaluation.catalog import of_likelihood
 
 Direction = Literal["maximize", "minimize"]
 
@@ -93,13 +94,16 @@ def physical_range(objective: Objective, metrics: Mapping[str, float], *, classe
     """Worst and best value that mean something, so that axes of different units can be weighed against each other.
 
     Conditional accuracy runs from chance to what the judge reaches on real images; relative coverage and the Vendi
-    ratio from 0 to the real value, 1; neg_elbo from a decoder that ignores z (the class means) down to the entropy of
-    the grey pixels; each the same under either prior. `metrics` are any trial's: the bounds are facts of the data.
+    ratio from 0 to the real value, 1; neg_elbo from a decoder that ignores z (the class means) down to the floor of its
+    likelihood, of a Bernoulli decoder the entropy of the grey pixels; each the same under either prior. `metrics` are
+    any trial's: the bounds are facts of the data.
     """
     if objective.name.startswith("conditional_accuracy"):
         return 1 / classes, metrics["val/judge_accuracy"]
     if objective.name.startswith("neg_elbo"):
-        return metrics["val/label_only_bce"], metrics["val/entropy_floor"]
+        likelihood = "bernoulli" if "val/entropy_floor" in metrics else "a density"
+        worst, best = (f"val/{of_likelihood(name, likelihood)}" for name in ("label_only_bce", "entropy_floor"))
+        return metrics[worst], metrics[best]
     return 0.0, 1.0
 
 

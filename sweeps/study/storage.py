@@ -3,9 +3,10 @@
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import optuna
+import sqlalchemy
 from alembic.util.exc import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -35,6 +36,24 @@ def storage(home: Home) -> optuna.storages.RDBStorage:
     return optuna.storages.RDBStorage(
         f"sqlite:///{home.mlruns / 'optuna.db'}", engine_kwargs={"connect_args": {"timeout": 60}}
     )
+
+
+REOPEN = (
+    "UPDATE trials SET state = 'RUNNING', datetime_complete = NULL WHERE trial_id = :trial",
+    "DELETE FROM trial_values WHERE trial_id = :trial",
+    "DELETE FROM trial_user_attributes WHERE trial_id = :trial AND key != :kept",
+    "INSERT INTO trial_user_attributes (trial_id, key, value_json) VALUES (:trial, :mark, 'true')",
+)
+
+
+def set_running(home: Home, trial_ids: Sequence[int], *, kept: str, mark: str) -> None:
+    """Make finished trials running ones, all at once, as if nothing but their attribute `kept` had been told of them,
+    and mark them; Optuna itself has no way back."""
+    with home.store.lock("optuna-db"), writable(home), storage(home).engine.begin() as connection:
+        for trial in trial_ids:
+            for statement in map(sqlalchemy.text, REOPEN):
+                values = {"trial": trial, "kept": kept, "mark": mark}
+                connection.execute(statement, {name: values[name] for name in statement.compile().params})
 
 
 @contextlib.contextmanager

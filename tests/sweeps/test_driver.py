@@ -112,6 +112,7 @@ def run_sweep(
     warn: Callable[[str], None] = lambda text: None,
     timeout: float | None = None,
     workers: int = 1,
+    retry_failed: bool = False,
 ) -> SweepResult:
     return sweep(
         Context(config.base, home),
@@ -122,6 +123,7 @@ def run_sweep(
         make_executor=lambda home: executor or Here(home),
         workers=workers,
         timeout=timeout,
+        retry_failed=retry_failed,
         on_update=on_update,
     )
 
@@ -497,6 +499,49 @@ def test_diverging_trials_are_failed_with_their_reason_and_end_the_sweep(warm_ho
     assert "have failed" in recorded.parent.data.tags["reason"]
 
 
+class Interrupting:
+    """An executor that is interrupted by the first job."""
+
+    free = 1
+
+    def submit(self, job: Job) -> None:
+        raise KeyboardInterrupt
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_trial_whose_worker_died_is_trained_again_under_its_number_if_that_is_asked_for(
+    undisturbed, warm_home, quiet_report, monkeypatch
+):
+    failures = {
+        "trial 01": JobFailed("trial 01", "loss is nan"),
+        "trial 02": JobFailed("trial 02", "its worker process died 3 times (exit code -9)", "Traceback ..", again=True),
+    }
+    real = _do
+    monkeypatch.setitem(globals(), "_do", lambda job, home, line: failures.get(job.id) or real(job, home, line))
+    run_sweep(warm_home, study(), 2)
+    assert [state for _, _, state in ledger_of(warm_home)] == ["COMPLETE", "FAIL", "FAIL", "COMPLETE"]
+    recorded = Recorded(warm_home)
+    assert "traceback.txt" in recorded.artifacts(recorded.trials[2])
+    del failures["trial 02"]
+    executor = Here(warm_home)
+    run_sweep(warm_home, study(), 2, executor=executor)
+    assert executor.submitted == [], "not without being asked"
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep(warm_home, study(), 2, executor=Interrupting(), retry_failed=True)
+    run_sweep(warm_home, study(), 2, executor=executor)  # what was reopened is taken up by whoever comes next
+    assert [job.id for job in executor.submitted] == ["trial 02"], "a loss that diverged would do so once more"
+    expected = ledger_of(undisturbed.home)
+    expected[1] = (expected[1][0], None, "FAIL")
+    assert ledger_of(warm_home) == expected
+    recorded = Recorded(warm_home)
+    assert recorded.statuses() == ["FINISHED", "FAILED", "FINISHED", "FINISHED"]
+    assert "reason" not in recorded.trials[2].data.tags
+    assert "traceback.txt" not in recorded.artifacts(recorded.trials[2])
+    assert "reason" not in load_study(warm_home, "s").trials[2].user_attrs
+
+
 # ------------------------------------------------------------------------------------------------- halving at rungs
 
 
@@ -765,6 +810,9 @@ class Unrecorded:
     id, finished, incomplete = "", False, False
 
     def log_epoch(self, step: int, metrics: dict[str, float]) -> None:
+        pass
+
+    def log_epochs(self, epochs: dict[int, dict[str, float]]) -> None:
         pass
 
     def close(self, status: str, reason: str = "") -> None:
@@ -1134,6 +1182,6 @@ def test_a_bad_command_is_exit_code_2_and_one_line(arguments, message, warm_home
     out, errors = capfd.readouterr()
     assert ended.value.code == 2
     assert out == ""
-    [line] = [line for line in errors.splitlines() if not line.startswith(("prepare", "judge", "reference"))]
+    [line] = [line for line in errors.splitlines() if not line.startswith(("prepare", "judge", "reference", "note: "))]
     assert line.startswith("error: ")
     assert message in line

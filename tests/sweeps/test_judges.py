@@ -57,8 +57,8 @@ def test_where_they_are_there_or_not_asked_for_nothing_is_started(ctx, warm_home
 def test_a_judge_whose_process_dies_is_trained_by_who_needs_it(ctx):
     beside = JudgesBeside(ctx)
     try:
-        for process, _ in beside._processes.values():
-            os.kill(process.pid, signal.SIGKILL)
+        for worker in beside._processes.values():
+            os.kill(worker.pid, signal.SIGKILL)
         ended(beside)
         assert judge(ctx).weights_sha256
     finally:

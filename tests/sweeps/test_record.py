@@ -263,10 +263,11 @@ def test_the_architecture_that_is_registered_is_the_models_own(swept):
     [final] = result.summary.finals
     model = served_model(final, home)
     trained = train(Context(final.config, home)).model
-    from pipeline.models.autoencoder import Autoencoder
+    from pipeline.models.building import built
 
-    built = Autoencoder(**model.architecture)
-    assert {k: v.shape for k, v in built.state_dict().items()} == {k: v.shape for k, v in trained.state_dict().items()}
+    restored = built(final.config.model, shape=(1, model.height, model.width), classes=model.architecture["classes"])
+    own, theirs = ({k: v.shape for k, v in m.state_dict().items()} for m in (restored, trained))
+    assert own == theirs
     assert model.height * model.width == trained.pixels
 
 

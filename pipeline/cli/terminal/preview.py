@@ -18,29 +18,30 @@ PIXELS = 16
 """Largest side of an image: five digits fit beside each other into 80 columns."""
 
 
-def first_of_each_class(grid: Path, height: int, width: int) -> list[UInt8[np.ndarray, "h w"]]:
+def first_of_each_class(grid: Path, height: int, width: int) -> list[UInt8[np.ndarray, "h w *C"]]:
     """The first column of a stored grid of images of that size, made no larger than a preview has pixels for."""
     with Image.open(grid) as sheet:
         tops = range(0, sheet.height, height + 1)  # a pixel of grey lies between the images
-        cut = [sheet.convert("L").crop((0, top, width, top + height)) for top in tops]
+        cut = [sheet.crop((0, top, width, top + height)) for top in tops]
     for image in cut:
         image.thumbnail((PIXELS, PIXELS))
     return [np.asarray(image) for image in cut]
 
 
-def half_blocks(images: Sequence[UInt8[np.ndarray, "h w"]], *, width: int, rows: int) -> Text:
+def half_blocks(images: Sequence[UInt8[np.ndarray, "h w *C"]], *, width: int, rows: int) -> Text:
     """Images of one size side by side in lines of equal length; lines beyond `rows` rows of text are left out."""
-    h, w = images[0].shape
+    h, w = images[0].shape[:2]
+    images = [image if image.ndim == 3 else image[..., None].repeat(3, 2) for image in images]
     lines = -(-len(images) // max(1, min(len(images), width // (w + 1))))
     per_line = -(-len(images) // lines)
     line_rows = h // 2 + 1  # a pixel apart, or two
     text = Text(no_wrap=True)
     for i in range(min(lines, max(1, rows // line_rows))):
         strip = images[i * per_line : (i + 1) * per_line]
-        pixels = np.hstack([np.pad(image, ((0, 2 * line_rows - h), (0, 1))) for image in strip])
+        pixels = np.hstack([np.pad(image, ((0, 2 * line_rows - h), (0, 1), (0, 0))) for image in strip])
         for upper, lower in zip(pixels[::2], pixels[1::2], strict=True):
             for a, b in zip(upper.tolist(), lower.tolist(), strict=True):
-                text.append("▀", Style(color=Color.from_rgb(a, a, a), bgcolor=Color.from_rgb(b, b, b)))
+                text.append("▀", Style(color=Color.from_rgb(*a), bgcolor=Color.from_rgb(*b)))
             text.append("\n")
     return text
 
@@ -58,7 +59,7 @@ def show_preview(outcome: "Outcome", screen: Console | None = None) -> None:
     screen = screen or console()
     if outcome.picture is None or not shows_greys(screen):
         return
-    images = first_of_each_class(outcome.picture, *outcome.facts["shape"])
+    images = first_of_each_class(outcome.picture, *outcome.facts["shape"][1:])
     screen.print("generated, one image per class:")
     screen.print(half_blocks(images, width=screen.width, rows=PREVIEW_ROWS))
 

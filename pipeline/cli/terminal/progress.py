@@ -40,7 +40,7 @@ class StageProgress:
 
     def update(self, what: str, done: int, total: int, note: str) -> None:
         if not redraws(self._console):
-            if done == total or time.monotonic() - self._spoke > 10:
+            if (done == total and total > 1) or time.monotonic() - self._spoke > 10:
                 self._spoke = time.monotonic()
                 self.say(f"{what}: {done}/{total} {note}")
             return

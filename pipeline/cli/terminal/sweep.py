@@ -35,6 +35,7 @@ class SweepDisplay:
         self._console = console()
         self._live: Live | None = None
         self._reported: set[str] = set()
+        self._fresh = True
         self._spoke = time.monotonic()
 
     def __enter__(self) -> "SweepDisplay":
@@ -60,6 +61,13 @@ class SweepDisplay:
             self._print_news(view)
 
     def _print_news(self, view: "SweepView") -> None:
+        if self._fresh and view.finished_before:
+            self._console.print(f"{view.finished_before} trials are finished already", markup=False)
+            self._reported |= {f"{t.number}" for t in view.trials.values() if t.state != "running"}
+        self._fresh = False
+        if view.doing and view.doing not in self._reported:
+            self._reported.add(view.doing)
+            self._console.print(f"{view.doing} ...", markup=False)
         if view.judges and time.monotonic() - self._spoke > 10:
             self._spoke = time.monotonic()
             self._console.print(", ".join(f"{name}: {how}" for name, how in view.judges.items()), markup=False)
@@ -83,7 +91,7 @@ class SweepDisplay:
     def _status(self, view: "SweepView") -> str:
         eta = view.eta_seconds
         left = f", about {duration(eta)} left" if eta else ""
-        return f"[{view.finished}/{view.target} finished{left}]"
+        return f"[{view.finished}/{max(view.target, view.finished)} finished{left}]"
 
     def _render(self, view: "SweepView") -> Group:
         table = Table(box=None, pad_edge=False)
@@ -105,7 +113,8 @@ class SweepDisplay:
         title = f"sweep {self._config.name} {self._status(view)} {view.workers} workers, {epochs} epochs; * best so far"
         failed = [f"trial {t.number} failed: {t.note}" for t in view.trials.values() if t.state == "failed"]
         waiting = [f"scores wait for {', '.join(f'{name} {how}' for name, how in view.judges.items())}"]
-        footer = [*failed[-1:], *waiting[: len(view.judges)], finals or "Ctrl-C stops it; the same command goes on."]
+        under_way = f"{view.doing} ..." if view.doing else finals or "Ctrl-C stops it; the same command goes on."
+        footer = [*failed[-1:], *waiting[: len(view.judges)], under_way]
         # Text, not markup: names and reasons may hold brackets.
         return Group(Text(title), table, *(Text(line, overflow="ellipsis", no_wrap=True) for line in footer))
 

@@ -26,6 +26,13 @@ def show_metrics(metrics: dict[str, float]) -> None:
     console().print(table)
 
 
+def print_metrics(metrics: dict[str, float]) -> None:
+    """The same on stdout, as plain lines that fit any width."""
+    for key, value in metrics.items():
+        metric = METRICS[key.partition("/")[2]]
+        print(f"{key:<40} {show(value):>9}  {metric.unit}".rstrip())
+
+
 def show_table(table: "ReportTable") -> None:
     """A table of a report, on the terminal."""
     shown = Table(box=None, pad_edge=False, caption=table.caption, caption_justify="left")

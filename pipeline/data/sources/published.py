@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.data.download import Archive, UnreachableError, extract, retrieve
-from pipeline.data.files import check_md5
+from pipeline.data.files import check_md5, found
 from pipeline.errors import DataError
 
 
@@ -42,14 +42,14 @@ class Published:
     def files(self, root: Path, *, download: bool) -> tuple[list[Path], list[Path]]:
         """Paths of the training and of the test files, there and checked; DataError otherwise."""
         folder = root / self.folder
-        missing = [name for name in self.train + self.test if not os.path.isfile(folder / name)]
+        missing = [name for name in self.train + self.test if found(folder, name) is None]
         if missing and not (download and self.archives):
             raise self._absent(folder, "may not be downloaded")
         if missing:
             self._download(folder, missing)
-        train, test = ([folder / name for name in part] for part in (self.train, self.test))
-        for file in train + test:
-            check_md5(file, self.md5.get(file.name))
+        train, test = ([found(folder, name) or folder / name for name in part] for part in (self.train, self.test))
+        for name, file in zip(self.train + self.test, train + test, strict=True):
+            check_md5(file, self.md5.get(name))
         return train, test
 
     def _download(self, folder: Path, missing: list[str]) -> None:

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from jaxtyping import Int64
+from torch import Tensor
+
 from pipeline.data.splits import Split
 
 
@@ -16,6 +19,13 @@ class Official:
     """None where there is no official test set: one is drawn."""
     class_names: tuple[str, ...]
     """One name per class index."""
+    val: Split | None = None
+    """None where none is given: it is drawn from the training images."""
+    same: Int64[Tensor, " N"] | None = None
+    """Of the training images, a number that those share which are alike to the pixel: they are kept in one split. None
+    where a published data set is taken as it is."""
+    notes: tuple[str, ...] = ()
+    """What was left out, and what somebody should know."""
 
 
 class Source(Protocol):

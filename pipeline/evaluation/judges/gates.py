@@ -18,6 +18,9 @@ from pipeline.evaluation.judges.networks import (
 )
 from pipeline.evaluation.metrics.rates import expected_calibration_error
 
+RELATIVE_ECE = 0.1
+"""Largest calibration error of a judge whose gates are relative."""
+
 
 @dataclass(frozen=True)
 class Gate:
@@ -35,7 +38,7 @@ class Gate:
 def gate_values(
     kind: Kind,
     judge: Judge,
-    images: UInt8[Tensor, "N H W"],
+    images: UInt8[Tensor, "N *C H W"],
     labels: Int[Tensor, " N"],
     class_means: Float[Tensor, "K D"],
 ) -> dict[str, float]:
@@ -65,9 +68,23 @@ def _accuracy(logits: Float[Tensor, "N K"], labels: Int[Tensor, " N"]) -> float:
     return (logits.argmax(-1) == labels).double().mean().item()
 
 
-def gates_from(kind: Kind, values: Mapping[str, float], config: GateConfig) -> list[Gate]:
+def relative_bounds(values: Mapping[str, float], config: GateConfig, classes: int) -> dict[str, float]:
+    """Bounds for images whose best accuracy nobody knows: of K classes half way from chance to all on clean images, on
+    blurred ones the share of the judge's own accuracy on clean ones that `config` has them in."""
+    bounds = dataclasses.asdict(config)
+    half_way = (1 + 1 / classes) / 2
+    for clean, blurs in (("clean", ("blur_1", "blur_1_5", "blur_2")), ("mlp_clean", ("mlp_blur_1_5",))):
+        own = {blur: values.get(clean, 1.0) * bounds[blur] / bounds[clean] if bounds[clean] else 0.0 for blur in blurs}
+        bounds |= own | {clean: half_way}
+    # The mean of a class of photographs is no image of it, and a hundred images tell a calibration to a few per cent.
+    return bounds | {"class_means": 0.0, "ece": max(config.ece, RELATIVE_ECE)}
+
+
+def gates_from(kind: Kind, values: Mapping[str, float], config: GateConfig, classes: int) -> list[Gate]:
     """Those values held against the bounds of `config`; class means must all be read right."""
     bounds = {**dataclasses.asdict(config), "class_means": 1.0}
+    if config.relative:
+        bounds = relative_bounds(values, config, classes)
     return [
         Gate(
             f"{kind.upper()} {quantity.removeprefix('mlp_')}",
@@ -82,13 +99,13 @@ def gates_from(kind: Kind, values: Mapping[str, float], config: GateConfig) -> l
 def judge_gates(
     kind: Kind,
     judge: Judge,
-    images: UInt8[Tensor, "N H W"],
+    images: UInt8[Tensor, "N *C H W"],
     labels: Int[Tensor, " N"],
     class_means: Float[Tensor, "K D"],
     config: GateConfig,
 ) -> list[Gate]:
     """The gates of judge A or B: `gate_values` held against the bounds of `config`."""
-    return gates_from(kind, gate_values(kind, judge, images, labels, class_means), config)
+    return gates_from(kind, gate_values(kind, judge, images, labels, class_means), config, len(class_means))
 
 
 def check_gates(gates: list[Gate], *, enforce: bool) -> None:

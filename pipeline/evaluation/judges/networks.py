@@ -1,11 +1,14 @@
 """The two judges as networks, and what is read from them: logits and features. Knows tensors."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from pipeline.grids import Shape
 
 Kind = Literal["a", "b"]
 
@@ -16,23 +19,26 @@ BATCH = 250
 class ConvJudge(nn.Module):
     """Judge A: two blocks of two 3x3 convolutions and a max-pool, then one hidden layer; flat images in [0, 1].
 
-    A block pools before it normalises (as airbench does): a quarter of the batch-norm work.
+    A side of one pixel is pooled no further. A block pools before it normalises (as airbench does): a quarter of the
+    batch-norm work.
     """
 
-    def __init__(self, *, height: int, width: int, classes: int) -> None:
+    def __init__(self, *, shape: Shape, classes: int) -> None:
         super().__init__()
-        self.height, self.width = height, width
+        self.shape = shape
+        channels, height, width = shape
+        once, twice = pooled((height, width)), pooled(pooled((height, width)))
         self.convolutions = nn.Sequential(
-            *_convolution(1, 16, pool=False),
-            *_convolution(16, 16, pool=True),
-            *_convolution(16, 32, pool=False),
-            *_convolution(32, 32, pool=True),
+            *_convolution(channels, 16),
+            *_convolution(16, 16, pool=pooling((height, width))),
+            *_convolution(16, 32),
+            *_convolution(32, 32, pool=pooling(once)),
         )
-        self.head = nn.Sequential(*_hidden(32 * (height // 4) * (width // 4), 128), nn.Linear(128, classes))
+        self.head = nn.Sequential(*_hidden(32 * math.prod(twice), 128), nn.Linear(128, classes))
 
     def features(self, x: Float[Tensor, "B D"]) -> Float[Tensor, "B F"]:
         """The last convolution's activations after the last pool, flat: F = 32 * (H // 4) * (W // 4)."""
-        x = x.view(-1, 1, self.height, self.width)
+        x = x.view(-1, *self.shape)
         # Channels last is 1.5 times faster on a CPU; only the activations are, so that the weights save as they are.
         return self.convolutions(x.to(memory_format=torch.channels_last)).flatten(1)
 
@@ -44,9 +50,9 @@ class ConvJudge(nn.Module):
 class MLPJudge(nn.Module):
     """Judge B: two hidden layers of 512 and 256 with dropout; flat images in [0, 1]."""
 
-    def __init__(self, *, height: int, width: int, classes: int) -> None:
+    def __init__(self, *, shape: Shape, classes: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(*_hidden(height * width, 512), nn.Dropout(0.2), *_hidden(512, 256))
+        self.body = nn.Sequential(*_hidden(math.prod(shape), 512), nn.Dropout(0.2), *_hidden(512, 256))
         self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(256, classes))
 
     def features(self, x: Float[Tensor, "B D"]) -> Float[Tensor, "B F"]:
@@ -61,11 +67,22 @@ class MLPJudge(nn.Module):
 Judge = ConvJudge | MLPJudge
 
 
-def _convolution(n_in: int, n_out: int, *, pool: bool) -> list[nn.Module]:
-    pooling = [nn.MaxPool2d(2)] if pool else []
+def pooling(size: tuple[int, int]) -> tuple[int, int]:
+    """The window of a 2 x 2 pool for images of that height and width: a side of one pixel is left as it is."""
+    height, width = size
+    return min(2, height), min(2, width)
+
+
+def pooled(size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width after that pool."""
+    (height, width), (down, across) = size, pooling(size)
+    return height // down, width // across
+
+
+def _convolution(n_in: int, n_out: int, *, pool: tuple[int, int] | None = None) -> list[nn.Module]:
     return [
         nn.Conv2d(n_in, n_out, 3, padding=1, bias=False),
-        *pooling,
+        *([nn.MaxPool2d(pool)] if pool else []),
         nn.BatchNorm2d(n_out),
         nn.ReLU(inplace=True),
     ]
@@ -75,10 +92,10 @@ def _hidden(n_in: int, n_out: int) -> list[nn.Module]:
     return [nn.Linear(n_in, n_out, bias=False), nn.BatchNorm1d(n_out), nn.ReLU(inplace=True)]
 
 
-def build_judge(kind: Kind, *, height: int, width: int, classes: int) -> Judge:
-    """An untrained judge for images of H x W pixels and K classes."""
+def build_judge(kind: Kind, *, shape: Shape, classes: int) -> Judge:
+    """An untrained judge for images of (channels, height, width) and K classes."""
     architecture = ConvJudge if kind == "a" else MLPJudge
-    return architecture(height=height, width=width, classes=classes)
+    return architecture(shape=shape, classes=classes)
 
 
 def judge_outputs(

@@ -11,14 +11,12 @@ import numpy.typing as npt
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pipeline.evaluation.thresholds import ACTIVE_VARIANCE, COLLAPSED_KL
+
 if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
     from sklearn.neural_network import MLPClassifier
 
-ACTIVE_VARIANCE = 0.01
-"""Variance over images of a dimension's mean above which it counts as active (Burda et al. 2016)."""
-COLLAPSED_KL = 0.5
-"""Total KL in nats below which a posterior counts as collapsed: less than a coin toss of information."""
 HIDDEN_UNITS = 64
 """Width of the one-hidden-layer probe."""
 MAX_EPOCHS, PATIENCE, LEAST_GAIN = 200, 20, 1e-3
@@ -52,6 +50,9 @@ class LabelLeak:
     """The same for one hidden layer."""
     information_nats: float
     """Lower bound on the mutual information I(z;c) in nats, 0 .. H(c): H(c) less the smaller cross-entropy of them."""
+    floor_nats: float
+    """What the logistic regression loses of it by being fitted to no more than N images: p / 2N for its p parameters
+    (Akaike 1974). A smaller leak is read as none."""
     linear_converged: bool
     """Whether the logistic regression reached its optimum; if not, its two numbers may be a little low."""
 
@@ -94,6 +95,7 @@ def label_leak(
         linear_accuracy=scores[0][0],
         mlp_accuracy=scores[1][0],
         information_nats=min(max(entropy - min(ce for _, ce in scores), 0.0), entropy),
+        floor_nats=(classes - 1) * (fit.shape[1] + 1) / (2 * len(fit)),
         linear_converged=bool(linear.n_iter_.max() < max_iterations),
     )
 

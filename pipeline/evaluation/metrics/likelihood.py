@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pipeline.models.losses import bernoulli_bce
+from pipeline.models.likelihoods import BERNOULLI, Likelihood
 
 
 def log_importance_weights(
@@ -20,6 +20,7 @@ def log_importance_weights(
     z: Float[Tensor, "... B Z"],
     mu: Float[Tensor, "B Z"],
     logvar: Float[Tensor, "B Z"],
+    likelihood: Likelihood = BERNOULLI,
 ) -> Float[Tensor, "... B"]:
     """log p(x|z,c) + log p(z) - log q(z|x,c) in nats, z drawn from q = N(mu, exp(logvar)), p(z) = N(0, I).
 
@@ -27,7 +28,7 @@ def log_importance_weights(
     """
     eps_squared = (z - mu).square() / logvar.exp()
     log_ratio = 0.5 * (eps_squared + logvar - z.square()).sum(-1)  # the two log(2 pi) cancel
-    return log_ratio - bernoulli_bce(logits, x.expand_as(logits))
+    return log_ratio - likelihood.nll(logits, x.expand_as(logits))
 
 
 class StreamingLogMeanExp:

@@ -52,6 +52,8 @@ def calibration_section(outcome: Outcome) -> Section:
         for label, name in (
             ("entropy of the grey pixels: the floor of bce", "entropy_floor"),
             ("bce of the class means: a decoder that ignores z", "label_only_bce"),
+            ("floor of distortion: no density sharper than a grey level has less", "distortion_floor"),
+            ("distortion of the class means: a decoder that ignores z", "label_only_distortion"),
             ("judge A on real images: the ceiling of conditional accuracy", "judge_accuracy"),
             ("judge B on real images", "judge_b_accuracy"),
             ("coverage of real training images: the ceiling of coverage", "coverage_real"),

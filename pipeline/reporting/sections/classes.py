@@ -6,12 +6,14 @@ import numpy as np
 from PIL import Image
 
 from pipeline import plots
+from pipeline.evaluation.thresholds import FEWEST_IMAGES
 from pipeline.reporting.blocks import Block, Figure, Section, Table, Text
 from pipeline.reporting.citation import Phrase, cited
 from pipeline.runs.outcome import Outcome
 
 SIZED = {"coverage": ".3f", "coverage_real": ".3f", "vendi": ".1f", "vendi_real": ".1f"}
 """Columns of a data set with enough images of every class."""
+TOO_SMALL = f" n/a: fewer than {FEWEST_IMAGES} images of the class in a split."
 ROW_WIDTH = 600
 """Pixels that a row of generated images is enlarged to, at most."""
 
@@ -29,6 +31,8 @@ def classes_section(outcome: Outcome) -> Section:
     ]
 
     def of(column: str, label: int, form: str) -> str:
+        if table[column][label] is None:  # a class that is too small for it
+            return "n/a"
         return cited(outcome, f"per_class/{column}/{label}", form=form)
 
     if outcome.picture is not None:
@@ -54,7 +58,8 @@ def classes_section(outcome: Outcome) -> Section:
             ("class", "conditional accuracy [95 %]", *("of real" if c.endswith("_real") else c for c, _ in sized)),
             rows,
             highlight=frozenset({worst}),
-            caption=f"{outcome.name}, {outcome.split}, z from {_drawn_from(outcome)}. The worst class stands out.",
+            caption=f"{outcome.name}, {outcome.split}, z from {_drawn_from(outcome)}. The worst class stands out."
+            f"{TOO_SMALL * any(None in table[column] for column, _ in sized)}",
         ),
         Figure(
             "per-class",
@@ -96,7 +101,7 @@ def _read_as(outcome: Outcome, classes: list[str], label: int) -> Phrase:
 
 def _grid_row(outcome: Outcome, grid_path: Path, label: int) -> bytes:
     """One class of the generated grid as a PNG."""
-    height = outcome.facts["shape"][0]
+    _, height, _ = outcome.facts["shape"]
     with Image.open(grid_path) as image:
         grid = np.asarray(image)
     top = label * (height + 1)  # a pixel between rows

@@ -1,7 +1,6 @@
 """The section "Copies of training images": how many samples are unusually near to one, and the nearest pairs."""
 
-from pipeline.evaluation.copying import SPACES
-from pipeline.evaluation.metrics.copying import ALLOWED, NULL_SHARE
+from pipeline.evaluation.thresholds import ALLOWED, NULL_SHARE, SPACES
 from pipeline.reporting.blocks import Figure, Section, Table, Text
 from pipeline.reporting.citation import Phrase, cited
 from pipeline.reporting.pictures import enlarged
@@ -21,21 +20,28 @@ def copying_section(outcome: Outcome) -> Section:
         at = f"facts/copying/spaces/{space}"
         share = cited(outcome, f"{at}/share", form=".1%")
         low, high = (cited(outcome, f"{at}/interval/{end}", form=".1%") for end in (0, 1))
+        explained = cited(outcome, f"{at}/explained", form=".1%")
         worst = (cited(outcome, f"{at}/per_class/max", form=".1%"),) if classes > 1 else ()
-        rows.append((f"{space}: images {MEANT[space]}", Phrase(share, " [", low, ", ", high, "]"), *worst))
+        rows.append((f"{space}: images {MEANT[space]}", Phrase(share, " [", low, ", ", high, "]"), *worst, explained))
     of = "its class" if classes > 1 else "the training images"
     return Section(
         "Copies of training images",
         (
             Text(_sentence(outcome)),
             Table(
-                ("compared", "unusually near [95 %]", *(("in the worst class",) if classes > 1 else ())),
+                (
+                    "compared",
+                    "unusually near [95 %]",
+                    *(("in the worst class",) if classes > 1 else ()),
+                    "of which chance explains",
+                ),
                 tuple(rows),
                 caption=(
                     f"Share of samples nearer to a training image of {of} than {1 - NULL_SHARE:.0%} of "
                     f"{facts['held_out']:,} held-out images are, each distance over that training image's own to the "
                     f"nearest other. Held-out images have {NULL_SHARE:.0%}; up to {ALLOWED:.0%} is allowed, since "
-                    "a model draws where training images are dense."
+                    "a model draws where training images are dense. A model that knows no image by heart comes as near "
+                    "to held-out ones: explained is what these let expect, scaled to the number of training images."
                 ),
                 highlight=frozenset(i for i, space in enumerate(SPACES) if facts["spaces"][space]["flagged"]),
             ),
@@ -57,7 +63,16 @@ def _sentence(outcome: Outcome) -> Phrase:
             "It may copy training images: ",
             share,
             " of its samples are unusually near to one, over all or in a class. Copies look like their training image "
-            "below; smooth samples lie near to one as well.",
+            "below; of a model that knows none by heart ",
+            cited(outcome, f"facts/copying/spaces/{_larger(outcome)}/explained", form=".1%"),
+            " would be expected.",
+        )
+    if any(space["near"] for space in outcome.facts["copying"]["spaces"].values()):
+        return Phrase(
+            "No sign of copying: ",
+            share,
+            " of its samples are unusually near to a training image, but they come as near to held-out images: it "
+            "draws where images are dense.",
         )
     return Phrase("No sign of copying: ", share, " of its samples are unusually near to a training image.")
 

@@ -9,7 +9,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from pipeline import plots
-from pipeline.evaluation.metrics.latent import ACTIVE_VARIANCE
+from pipeline.evaluation.thresholds import ACTIVE_VARIANCE
 from pipeline.reporting.blocks import Block, Figure, Section, Text
 from pipeline.reporting.citation import Phrase, cited
 from pipeline.runs.outcome import Outcome
@@ -31,7 +31,7 @@ def inside_section(outcome: Outcome) -> Section:
     return Section("Inside the model", tuple(blocks))
 
 
-def _sheet(folder: Path, name: str) -> UInt8[np.ndarray, "H W"]:
+def _sheet(folder: Path, name: str) -> UInt8[np.ndarray, "H W *C"]:
     with Image.open(folder / f"{name}.png") as image:
         return np.asarray(image)
 

@@ -14,6 +14,7 @@ def reproduce_section(command: str, outcome: Outcome | None, *more: Block) -> Se
 def _identity(outcome: Outcome) -> Table:
     """What identifies a run, its data, judges and code, and what this report was written with."""
     facts = [("run key", outcome.key[:KEY_LENGTH]), ("data SHA-256", outcome.facts["source_sha256"])]
+    facts += [("images", note) for note in outcome.facts.get("notes", ())]
     if "judge_sha256" in outcome.facts:
         facts.append(("judge A weights SHA-256", outcome.facts["judge_sha256"]))
     facts.append(("code", outcome.facts.get("code", "not recorded")))

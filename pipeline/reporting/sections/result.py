@@ -1,7 +1,7 @@
 """The section "Result": a run's headline numbers and a sentence on them, under the prior that is scored."""
 
 from pipeline.evaluation.catalog import headlines
-from pipeline.evaluation.reference import FEWEST_IMAGES
+from pipeline.evaluation.thresholds import FEWEST_IMAGES
 from pipeline.reporting.blocks import Facts, Section, Text
 from pipeline.reporting.cautions import cautions
 from pipeline.reporting.citation import Phrase, cited
@@ -12,7 +12,14 @@ from pipeline.runs.outcome import Outcome
 def result_section(outcome: Outcome) -> Section:
     """What a reader came for."""
     beware = tuple(Text(sentence, caution=True) for sentence in cautions(outcome))
-    return Section("Result", (*beware, Facts(_headlines(outcome)), *_verdict(outcome)))
+    return Section("Result", (*_called(outcome), *beware, Facts(_headlines(outcome)), *_verdict(outcome)))
+
+
+def _called(outcome: Outcome) -> tuple[Text, ...]:
+    """What somebody noted of the run."""
+    tags = ", ".join(f"{name} = {value}" if value else name for name, value in outcome.label.tags.items())
+    said = ". ".join(part for part in (outcome.label.note.rstrip("."), tags and f"Tagged {tags}") if part)
+    return (Text(f"{said}."),) if said else ()
 
 
 def _headlines(outcome: Outcome) -> tuple[tuple[str, str], ...]:
@@ -40,9 +47,12 @@ def _beside(outcome: Outcome, name: str) -> tuple[str, ...]:
             return " ± ", half, " nats (95 % over images)"
         case "bce":
             return " nats; entropy floor ", of("entropy_floor", ".2f")
+        case "distortion":
+            likelihood = outcome.config.model.likelihood
+            return f" nats of a {likelihood.replace('_', ' ')} density; its floor ", of("distortion_floor", ".2f")
         case "kl":
             return (" nats",)
-        case "bce_at_mean":
+        case "bce_at_mean" | "distortion_at_mean":
             return (" nats; z at the mean, not a bound",)
         case "conditional_accuracy":
             low, high = of(f"{base}_low{end}", ".4f"), of(f"{base}_high{end}", ".4f")
@@ -76,8 +86,8 @@ def _verdict(outcome: Outcome) -> tuple[Text, ...]:
             Text(
                 Phrase(
                     read,
-                    f"There are fewer than {FEWEST_IMAGES} real images of a class in one of the splits, too few for a "
-                    "score of coverage or diversity.",
+                    f"There are fewer than {FEWEST_IMAGES} real images of every class in one of the splits, too few "
+                    "for a score of coverage or diversity.",
                 )
             ),
             *prior_lines(outcome),

@@ -51,10 +51,10 @@ def test_every_daily_flag_reaches_its_setting():
         assert parse(flag.option, word).flat()[flag.setting] == value
 
 
-def test_flags_beat_the_file_and_set_beats_flags(tmp_path):
+def test_flags_and_set_beat_the_file(tmp_path):
     file = tmp_path / "settings.toml"
     file.write_text("[train]\nbeta = 2.0\nepochs = 7\nseed = 5\n")
-    config = parse("--config", str(file), "--beta", "3", "--seed", "6", "--set", "train.seed=7")
+    config = parse("--config", str(file), "--beta", "3", "--set", "train.seed=7")
     assert (config.train.beta, config.train.epochs, config.train.seed) == (3.0, 7, 7)
 
 

@@ -115,7 +115,7 @@ def test_the_preview_takes_the_first_image_of_each_class_and_fits(tmp_path, clas
     import torch
 
     x = torch.rand(classes * 3, shape[0] * shape[1], generator=torch.Generator().manual_seed(0))
-    sheet = tile(x, columns=3, height=shape[0], width=shape[1])
+    sheet = tile(x, columns=3, shape=(1, *shape))
     Image.fromarray(sheet.numpy()).save(tmp_path / "grid.png")
     images = preview.first_of_each_class(tmp_path / "grid.png", *shape)
     assert len(images) == classes
@@ -149,7 +149,7 @@ from pipeline.cli.terminal.preview import show_preview
 from pipeline.cli.terminal.progress import StageProgress
 grid = sys.argv[1]
 Image.fromarray(np.tile(np.arange(89, dtype=np.uint8) * 2, (89, 1))).save(grid)
-outcome = SimpleNamespace(picture=grid, facts={"shape": (8, 8)})
+outcome = SimpleNamespace(picture=grid, facts={"shape": (1, 8, 8)})
 with StageProgress() as progress:
     for done in range(1, 4):
         progress.update("train", done, 3, "val bce 99.90")

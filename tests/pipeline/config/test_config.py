@@ -9,9 +9,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config.digests import derive_seed, digest
+from pipeline.config.flags import flags
 from pipeline.config.reading import build_config, read_toml
-from pipeline.config.sections import DATASETS, DEVICES, MODELS, MOST_JUDGES, PRIORS, SCHEDULES
-from pipeline.config.settings import SECTIONS, RunConfig
+from pipeline.config.sections import (
+    ARCHITECTURES,
+    CHANNELS,
+    DATASETS,
+    DEVICES,
+    FITS,
+    LIKELIHOODS,
+    MODELS,
+    MOST_JUDGES,
+    PRIORS,
+    SCHEDULES,
+)
+from pipeline.config.settings import SECTIONS, RunConfig, keyed
 from pipeline.config.values import added
 from pipeline.errors import ConfigError
 from pipeline.stages.graph import AUDIT, EVALUATE, EXPOST, JUDGE, PANEL, PREPARE, REFERENCE, SCORE, TRAIN, run_key
@@ -43,7 +55,12 @@ VALUES = {
     "model.latent_dim": COUNTS,
     "model.hidden": st.lists(COUNTS, min_size=1, max_size=4),
     "model.condition_encoder": st.booleans(),
+    "model.arch": st.sampled_from(ARCHITECTURES),
+    "model.conv_channels": st.lists(COUNTS, max_size=4),
+    "model.likelihood": st.sampled_from(LIKELIHOODS),
+    "model.learned_prior": st.booleans(),
     "train.beta": st.floats(0, 1e6),
+    "train.free_bits": st.floats(0, 1e6),
     "train.warmup_epochs": st.floats(0, 1e6),
     "train.learning_rate": POSITIVE,
     "train.schedule": st.sampled_from(SCHEDULES),
@@ -58,6 +75,7 @@ VALUES = {
     "judge.seed": SEEDS,
     **{f"gates.{f.name}": RATES for f in dataclasses.fields(SECTIONS["gates"])},
     "gates.enforce": st.booleans(),
+    "gates.relative": st.booleans(),
     "evaluate.draws": COUNTS,
     "evaluate.seed": SEEDS,
     "score.per_class": st.integers(2, 10_000),
@@ -74,7 +92,18 @@ VALUES = {
     "runtime.grid_every": COUNTS,
 }
 """Everything that is allowed, per setting."""
-CONFIGS = st.fixed_dictionaries({}, optional=VALUES).map(lambda values: RunConfig().with_settings(values))
+OWN_VALUES = {
+    "data.size": st.sampled_from(["auto", "32", "48x20"]),
+    "data.fit": st.sampled_from(FITS),
+    "data.channels": st.sampled_from(CHANNELS),
+    "data.skip_broken": st.booleans(),
+    "data.images": st.integers(0, 10**6),
+}
+OWN = {"data.dataset": st.just("/somebody/s letters"), "data.content": st.just("0" * 64)}
+"""What is allowed of images of one's own alone."""
+CONFIGS = st.one_of(
+    st.fixed_dictionaries({}, optional=VALUES), st.fixed_dictionaries(OWN, optional=VALUES | OWN_VALUES | OWN)
+).map(lambda values: RunConfig().with_settings(values))
 
 
 def write(path, text):
@@ -86,17 +115,17 @@ def write(path, text):
 
 
 def test_the_strategies_above_know_every_setting():
-    assert set(VALUES) == set(RunConfig().flat())
+    assert set(VALUES) | set(OWN_VALUES) | set(OWN) == set(RunConfig().flat())
 
 
-def test_a_preset_beats_a_default_a_file_a_preset_a_flag_a_file_and_set_a_flag(tmp_path):
+def test_a_preset_beats_a_default_a_file_a_preset_and_a_flag_or_set_a_file(tmp_path):
     file = write(tmp_path / "c.toml", '[data]\ndataset = "digits"\n[train]\nepochs = 7\nseed = 3\n')
     assert build_config().train.epochs == 20
     assert build_config(flags={"data.dataset": "digits"}).train.epochs == 60
     assert build_config(read_toml(file)).train.epochs == 7
     assert build_config(read_toml(file), flags={"train.epochs": 8}).train.epochs == 8
-    both = build_config(read_toml(file), flags={"train.epochs": 8}, sets=["train.epochs=9"])
-    assert (both.train.epochs, both.train.seed, both.data.dataset) == (9, 3, "digits")
+    both = build_config(read_toml(file), flags={"train.epochs": 8}, sets=["train.seed=9"])
+    assert (both.train.epochs, both.train.seed, both.data.dataset) == (8, 9, "digits")
 
 
 def test_the_preset_follows_the_data_set_wherever_that_was_named():
@@ -109,8 +138,12 @@ def test_a_flag_that_was_not_given_changes_nothing():
     assert build_config({"train": {"beta": 4}}, flags={"train.beta": None}).train.beta == 4
 
 
-def test_the_last_of_two_set_entries_wins():
-    assert build_config(sets=["train.beta=2", "train.beta=3"]).train.beta == 3
+def test_two_values_for_one_setting_are_refused_wherever_they_are_typed():
+    with pytest.raises(ConfigError, match=r"twice: --set train\.beta=2 and --set train\.beta=3"):
+        build_config(sets=["train.beta=2", "train.beta=3"])
+    with pytest.raises(ConfigError, match=r"given twice: train.beta 2 and --set train.beta=3"):
+        build_config(flags={"train.beta": 2}, sets=["train.beta=3"])
+    assert build_config(flags={"train.beta": 2}, sets=["train.beta=2.0"]).train.beta == 2
 
 
 def test_a_search_space_in_the_file_belongs_to_somebody_else():
@@ -151,6 +184,8 @@ BAD = [
     *[("data.dataset", "mnits"), ("model.kind", "gan"), ("runtime.device", "tpu"), ("train.schedule", "linear")],
     *[("model.latent_dim", v) for v in (0, -2)],
     *[("model.hidden", v) for v in ([], [0], [400, -1])],
+    *[("model.arch", "resnet"), ("model.likelihood", "laplace"), ("model.conv_channels", [32, 0])],
+    *[("train.free_bits", v) for v in (-0.1, math.nan, math.inf)],
     *[(f"judge.{n}", 0) for n in ("epochs", "mlp_epochs", "batch_size", "learning_rate", "mlp_learning_rate")],
     *[("judge.learning_rate", math.nan), ("judge.mlp_learning_rate", math.inf)],
     *[("gates.clean", v) for v in (-0.1, 1.1, math.nan)],
@@ -210,7 +245,7 @@ def test_an_unknown_key_lists_the_keys_of_its_section():
     with pytest.raises(ConfigError) as error:
         build_config(sets=["train.betta=1"])
     keys = [f.name for f in dataclasses.fields(SECTIONS["train"])]
-    assert str(error.value) == f"unknown setting train.betta; train has {', '.join(keys)}"
+    assert str(error.value) == f"unknown setting train.betta; train has {', '.join(keys)}; did you mean train.beta?"
 
 
 @pytest.mark.parametrize("name", ["tarin.beta", "beta", "train", "train.", ".beta", ""])
@@ -356,9 +391,19 @@ CHANGED = {
     "model.kind": "vae",
     "model.hidden": [401],
     "model.condition_encoder": False,
+    "model.arch": "conv",
+    "model.conv_channels": [32],
+    "model.likelihood": "gaussian",
+    "model.learned_prior": True,
     "train.schedule": "constant",
     "sampling.prior": "mixture",
+    "data.size": "32",
+    "data.fit": "pad",
+    "data.channels": "3",
+    "data.skip_broken": True,
+    "data.content": "1" * 64,
     "gates.enforce": False,
+    "gates.relative": True,
     "panel.judges": 3,
     "runtime.device": "cpu",
 }
@@ -374,9 +419,31 @@ def changed(name):
 
 @pytest.mark.parametrize("name", sorted(set(RunConfig().flat()) - {"audit.enabled"}))
 def test_a_setting_changes_the_keys_of_exactly_the_stages_that_depend_on_its_section(name):
-    other = FULL.with_settings({name: changed(name)})
-    moved = {stage for stage, key in KEYS.items() if key(other) != key(FULL)}
+    own = {"data.dataset": "/somebody/s letters", "data.content": "0" * 64}
+    base = FULL.with_settings(own) if name in {*OWN_VALUES, *own} - {"data.dataset"} else FULL
+    other = base.with_settings({name: changed(name)})
+    moved = {stage for stage, key in KEYS.items() if key(other) != key(base)}
     assert moved == {stage for stage, sections in OWN_SECTIONS.items() if name.split(".")[0] in sections}
+
+
+def test_images_of_ones_own_have_the_key_of_their_content_wherever_they_lie():
+    here, there = (
+        RunConfig().with_settings({"data.dataset": path, "data.content": "0" * 64}) for path in ("/a/x", "/b/y.npz")
+    )
+    assert [key(here) for key in KEYS.values()] == [key(there) for key in KEYS.values()]
+    assert (here.data.name, there.data.name) == ("x", "y")
+
+
+@pytest.mark.parametrize(
+    ("images", "epochs", "val_fraction"), [(100, 100, 0.25), (3000, 60, 0.25), (60_000, 20, 1 / 12)]
+)
+def test_fewer_images_of_ones_own_are_trained_on_for_longer_and_validated_on_more(images, epochs, val_fraction):
+    config = build_config(flags={"data.dataset": "./letters"}, look=lambda path: (path, "0" * 64, images))
+    assert (config.train.epochs, config.data.val_fraction) == (epochs, val_fraction)
+    assert (config.gates.relative, config.gates.enforce) == (True, False)
+    assert flags(config) == "--dataset ./letters"
+    asked = build_config({"train": {"epochs": 7}}, flags={"data.dataset": "./x"}, look=lambda path: (path, "0", images))
+    assert flags(asked) == "--dataset ./x --epochs 7"
 
 
 def test_stages_that_a_run_leaves_out_are_not_in_its_key():
@@ -417,3 +484,13 @@ def test_a_derived_seed_fits_every_generator_and_depends_on_every_part():
     assert len(seeds) == 400
     assert all(0 <= s < 2**31 for s in seeds)
     assert derive_seed("z", 0, 1) == derive_seed("z", 0, 1)
+
+
+def test_keys_of_plain_settings_leave_out_what_was_added_and_is_as_before():
+    now = RunConfig().flat()
+    added_later = {"model.arch", "model.conv_channels", "model.likelihood", "model.learned_prior", "train.free_bits"}
+    assert set(now) - set(keyed(now)) == added_later
+    changed_ = RunConfig().with_settings({"model.arch": "conv", "model.conv_channels": [8], "train.free_bits": 0.1})
+    assert added_later - set(keyed(changed_.flat())) == {"model.likelihood", "model.learned_prior"}
+    before = RunConfig().with_settings({"train.schedule": "constant"})
+    assert keyed(before.flat())["train.schedule"] == "constant", "which was in such keys from the first"

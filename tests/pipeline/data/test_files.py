@@ -1,6 +1,7 @@
 """Raw files of torchvision's layout: read to the byte, refused when they are corrupt."""
 
 import bz2
+import gzip
 
 import numpy as np
 import pytest
@@ -32,6 +33,26 @@ def test_idx_sets_are_read_as_torchvision_reads_them(dataset, kind, tmp_path):
     assert prepared.test.images.equal(kind(tmp_path, train=False).data)
     assert prepared.test.labels.equal(kind(tmp_path, train=False).targets)
     assert prepared.class_names == tuple(kind.classes)
+
+
+@pytest.mark.parametrize(
+    "called", [lambda n: n.replace("-idx", ".idx"), lambda n: f"{n}.gz", lambda n: f"{n.replace('-idx', '.idx')}.gz"],
+    ids=["7-Zip", "gz", "both"],
+)  # fmt: skip
+def test_raw_files_are_read_packed_and_under_the_names_that_7_zip_gives_them(called, tmp_path):
+    plain, other = tmp_path / "plain", tmp_path / "other"
+    write_files(plain / "FashionMNIST" / "raw", tiny_idx_files())
+    (other / "FashionMNIST" / "raw").mkdir(parents=True)
+    for file in (plain / "FashionMNIST" / "raw").iterdir():
+        target = other / "FashionMNIST" / "raw" / called(file.name)
+        target.write_bytes(gzip.compress(file.read_bytes()) if target.suffix == ".gz" else file.read_bytes())
+    config = DataConfig("fashion-mnist", val_fraction=0.4)
+    one, two = (prepare(config, root, download=False) for root in (plain, other))
+    assert one.source_sha256 == two.source_sha256
+    packed = next(iter(sorted((other / "FashionMNIST" / "raw").glob("train-images*"))))
+    if packed.suffix == ".gz":
+        packed.write_bytes(packed.read_bytes()[:-20])
+        assert "cannot be unpacked" in one_line_error(config, other, download=False)
 
 
 def test_emnist_images_stand_upright_and_have_47_class_names(tmp_path):

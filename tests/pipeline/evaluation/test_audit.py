@@ -26,7 +26,7 @@ from pipeline.evaluation.audit import (
 )
 from pipeline.evaluation.catalog import METRICS
 from pipeline.evaluation.reference import build_reference, class_means, stratified_indices
-from pipeline.models.losses import bernoulli_bce
+from pipeline.models.likelihoods import BERNOULLI, bernoulli_bce
 from pipeline.runs.execute import execute
 from pipeline.stages.audit import audit
 from pipeline.stages.context import Context
@@ -45,7 +45,7 @@ SECONDARY = {
     *("pairwise_l2", "pairwise_l2_real", "pairwise_ssim", "pairwise_ssim_real"),
     *("classification_accuracy_score", "classification_accuracy_score_real"),
     *("frechet_intra", "frechet_intra_real", "frechet_pooled", "precision", "recall", "density"),
-    *("label_leak_linear", "label_leak_mlp", "label_information", "swap_accuracy"),
+    *("label_leak_linear", "label_leak_mlp", "label_information", "label_information_floor", "swap_accuracy"),
     *("active_units", "collapsed"),
     *(f"{name}_expost" for name in ("nll_iw", "nll_iw_sem", "pairwise_l2", "pairwise_ssim")),
 }
@@ -54,7 +54,7 @@ SECONDARY = {
 class Fake(torch.nn.Module):
     """A model made of two functions: encode(x, y) -> mu, logvar and decode(z, y) -> logits."""
 
-    classes = 10
+    classes, likelihood = 10, BERNOULLI
 
     def __init__(self, encode, decode, latent_dim):
         super().__init__()

@@ -7,17 +7,21 @@ import pytest
 import torch
 from helpers import quick_config
 
+from pipeline.data.splits import at, where
 from pipeline.evaluation.metrics.neighbours import covered, covered_without, growth_of_coverage, knn_radii
 from pipeline.evaluation.reference import (
-    FEWEST_IMAGES,
     build_reference,
     covered_per_class,
     images_per_class,
     reference_indices,
     reference_rows,
+    smallest_of_splits,
     stratified_indices,
+    too_small_classes,
 )
 from pipeline.evaluation.scoring import per_class_table, score_metrics, score_model
+from pipeline.evaluation.thresholds import FEWEST_IMAGES
+from pipeline.models.likelihoods import BERNOULLI
 from pipeline.stages.context import Context
 from pipeline.stages.judge import judge
 from pipeline.store.home import Home
@@ -28,7 +32,7 @@ SCORE = quick_config().score
 class Replay(torch.nn.Module):
     """A "model" that hands out given images of the asked class, each once, in a shuffled order."""
 
-    latent_dim = 2
+    latent_dim, likelihood = 2, BERNOULLI
 
     def __init__(self, images_by_class):
         super().__init__()
@@ -162,14 +166,14 @@ def test_val_and_test_are_scored_at_one_size(judges, digits, reference):
 
 def test_draws_share_a_tenth_at_most_and_the_first_is_the_old_one():
     labels = torch.arange(10).repeat_interleave(torch.tensor([892, *[1000] * 9]))
-    rows = reference_indices(labels, 452, 10, seed=0)
+    rows = reference_indices(labels, 452, range(10), seed=0)
     assert rows.shape == (2, 10, 452)
     assert torch.equal(rows[0], stratified_indices(labels, 452, 10, seed=0))
     assert all((labels[draw[c]] == c).all() for draw in rows for c in range(10))
     for c in range(10):
         assert len(set(rows[0, c].tolist()) & set(rows[1, c].tolist())) <= 45
-    assert len(reference_indices(labels, 500, 10, seed=0)) == 1
-    assert len(reference_indices(labels, 20, 10, seed=0)) == 5
+    assert len(reference_indices(labels, 500, range(10), seed=0)) == 1
+    assert len(reference_indices(labels, 20, range(10), seed=0)) == 5
 
 
 def test_a_reference_of_several_draws_is_the_mean_of_them(judges, digits, real):
@@ -293,3 +297,37 @@ def test_the_per_class_table_has_a_row_for_every_class_that_averages_to_the_tota
         low <= a <= high
         for low, a, high in zip(table["low"], table["conditional_accuracy"], table["high"], strict=True)
     )
+
+
+def test_a_class_too_small_to_score_leaves_the_others_the_scores_they_had(judges, digits, real):
+    """Class 3 has four test images: its coverage is not known, and the others' is not that of four images."""
+    few = (digits.test.labels == 3).nonzero().squeeze(1)[4:]
+    kept = torch.ones(len(digits.test), dtype=torch.bool)
+    kept[few] = False
+    data = dataclasses.replace(digits, test=where(digits.test, kept))
+    assert too_small_classes(data) == [3]
+    assert images_per_class(data, 1000) == min(n for i, n in enumerate(smallest_of_splits(digits)) if i != 3)
+    reference = build_reference(judges, data, data.test, SCORE)
+    assert reference.classes == (0, 1, 2, 4, 5, 6, 7, 8, 9)
+    scores = score_model(Replay(real), judges, reference, SCORE)
+    table = per_class_table(scores, reference, data.class_names)
+    assert [name for name, value in zip(table["class"], table["coverage"], strict=True) if value is None] == ["3"]
+    assert table["vendi_real"][3] is None
+    assert table["conditional_accuracy"][3] > 0.9
+    metrics = score_metrics(scores, reference, "test")
+    assert metrics["test/coverage"] == pytest.approx(sum(v for v in table["coverage"] if v is not None) / 9)
+    rows = reference_rows(judges, reference, data, data.test, SCORE)
+    assert rows[1]["coverage_relative"] == pytest.approx(1, abs=0.05)
+    assert rows[1]["conditional_accuracy"] > 0.9
+
+
+def test_where_every_class_is_too_small_nothing_is_scored_and_nothing_fails(judges, digits, real):
+    rows = stratified_indices(digits.test.labels, 1, 10, seed=0).flatten()
+    data = dataclasses.replace(digits, test=at(digits.test, rows))
+    reference = build_reference(judges, data, data.test, SCORE)
+    assert (reference.per_class, reference.enough, len(reference.classes)) == (1, False, 10)
+    scores = score_model(Replay(real), judges, reference, SCORE)
+    assert "test/coverage" not in score_metrics(scores, reference, "test")
+    assert "coverage" not in per_class_table(scores, reference, data.class_names)
+    found = reference_rows(judges, reference, data, data.test, SCORE)
+    assert not any("coverage" in row for row in found)

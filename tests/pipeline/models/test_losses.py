@@ -11,15 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
-from pipeline.models.losses import (
-    ElboTerms,
-    bernoulli_bce,
-    gaussian_kl,
-    gaussian_kl_per_dim,
-    pixel_entropy,
-    sum_of_logs,
-    warmed_beta,
-)
+from pipeline.models.likelihoods import bernoulli_bce, pixel_entropy, sum_of_logs
+from pipeline.models.losses import ElboTerms, gaussian_kl, gaussian_kl_per_dim, warmed_beta
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,9 @@ import pytest
 import torch
 from scipy.stats import kstest
 
-from pipeline.grids import paired_rows, tile
+from pipeline.grids import paired_rows, read_grid, save_grid, shown_grid, tile
 from pipeline.models.autoencoder import Autoencoder
+from pipeline.models.likelihoods import BERNOULLI
 from pipeline.models.sampling import (
     balanced_labels,
     conditional_samples,
@@ -27,7 +28,7 @@ def build(kind="cvae", latent_dim=Z):
 class Recorder(torch.nn.Module):
     """A model that keeps what it is asked to decode, and paints its first z."""
 
-    classes, latent_dim = K, Z
+    classes, latent_dim, likelihood = K, Z, BERNOULLI
 
     def __init__(self):
         super().__init__()
@@ -143,7 +144,7 @@ def test_a_reconstruction_is_decoded_from_the_mean_of_q(generator):
 def test_a_sheet_puts_every_image_row_by_row_with_a_grey_gap_between(generator):
     H, W, columns = 3, 5, 4
     images = torch.rand(6, H * W, generator=generator)
-    sheet = tile(images, columns=columns, height=H, width=W, gap=2)
+    sheet = tile(images, columns=columns, shape=(1, H, W), gap=2)
     assert sheet.shape == (2 * H + 2, columns * W + 3 * 2)
     assert sheet.dtype == torch.uint8
     grey = np.full(sheet.shape, 128)
@@ -153,8 +154,30 @@ def test_a_sheet_puts_every_image_row_by_row_with_a_grey_gap_between(generator):
     assert np.array_equal(sheet.numpy(), grey)
 
 
+def test_a_sheet_of_colour_has_red_first_and_last_an_axis_of_three():
+    image = torch.zeros(3, 2, 2)
+    image[0] = 1  # red
+    sheet = tile(image.flatten()[None].repeat(3, 1), columns=2, shape=(3, 2, 2))
+    assert sheet.shape == (5, 5, 3)
+    assert sheet[0, 0].tolist() == [255, 0, 0]
+    assert sheet[0, 2].tolist() == [128, 128, 128]
+
+
+@pytest.mark.parametrize(("classes", "blocks", "rows", "across"), [(20, 1, 20, 10), (26, 2, 13, 5), (100, 5, 20, 2)])
+def test_a_sheet_of_many_classes_is_shown_in_blocks_side_by_side(tmp_path, classes, blocks, rows, across):
+    images = (torch.arange(classes * 10) % 256 / 255)[:, None].repeat(1, 6)
+    save_grid(images, tmp_path / "grid.png", 10, (1, 2, 3))
+    assert read_grid(tmp_path / "grid.png").shape == (classes * 3 - 1, 39)
+    shown = shown_grid(tmp_path / "grid.png")
+    block = across * 4 - 1
+    assert shown.shape == (rows * 3 - 1, blocks * block + (blocks - 1) * 4)
+    for label in range(classes):
+        top, left = label % rows * 3, label // rows * (block + 4)
+        assert (shown[top : top + 2, left : left + 3] == label * 10 % 256).all()
+
+
 def test_a_sheet_shows_black_as_0_and_white_as_255():
-    sheet = tile(torch.tensor([[0.0], [1.0], [-0.5], [1.5]]), columns=4, height=1, width=1, gap=0)
+    sheet = tile(torch.tensor([[0.0], [1.0], [-0.5], [1.5]]), columns=4, shape=(1, 1, 1), gap=0)
     assert sheet.tolist() == [[0, 255, 0, 255]]
 
 

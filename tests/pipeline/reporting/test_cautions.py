@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipeline.evaluation.metrics.latent import COLLAPSED_KL
+from pipeline.evaluation.thresholds import COLLAPSED_KL
 from pipeline.reporting.blocks import Report, Section, Text
 from pipeline.reporting.cautions import cautions
 from pipeline.reporting.html import render_html
@@ -60,6 +60,10 @@ def test_nothing_is_said_of_a_run_that_can_be_read_as_it_is():
         (
             {"conditional_accuracy_expost": 0.999, "conditional_accuracy_low_expost": 0.995},
             "Its samples are easier to read than real images (99.9% against 99.0%)",
+        ),
+        (
+            {"label_information": 0.0, "label_information_floor": 0.27},
+            "The probe for labels in the latent code has too few images: leaks below 0.27 nats are read as none",
         ),
         ({"gates": False}, "The judge missed its gate (clean)"),
         ({"history": (110.0, 105.0)}, "Its training is unfinished: val/neg_elbo fell from 110.00 to 105.00 nats"),

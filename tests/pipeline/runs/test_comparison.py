@@ -12,6 +12,7 @@ from scipy import stats
 
 from pipeline.errors import ConfigError
 from pipeline.evaluation.metrics.neighbours import covered, covered_without, knn_radii
+from pipeline.reporting.comparison import comparison_report
 from pipeline.runs.comparison import CAVEAT, Z95, Items, compare_runs, paired_items
 from pipeline.runs.comparison import difference as difference_of
 from pipeline.runs.execute import execute
@@ -34,6 +35,39 @@ def difference(first, second, better):
 
 def row(comparison, key):
     return next(r for r in comparison.rows if r.key == key)
+
+
+def test_nats_of_another_likelihood_are_left_out_and_everything_else_is_compared(outcome, warm_home):
+    runs = [outcome(train__epochs=1), outcome(train__epochs=1, model__likelihood="gaussian")]
+    comparison = compare_runs(warm_home, runs)
+    for key in ("test/neg_elbo", "test/neg_elbo_expost", "test/bce", "test/entropy_floor"):
+        assert row(comparison, key).values[1] is None, key
+        assert row(comparison, key).differences == (None,), key
+    assert not [r.key for r in comparison.rows if "distortion" in r.key]
+    html = comparison_report(comparison, runs)
+    [images] = [section for section in html.sections if section.title == "Images"]
+    shown = [{name for name, _ in tile.values} for tile in images.blocks[0].tiles]
+    assert {"neg_elbo_expost", "bce"} <= shown[0]
+    assert not {name for name in shown[1] if "elbo" in name or "distortion" in name}
+    assert "conditional_accuracy_expost" in shown[1]
+    [metrics] = [section.blocks[0] for section in html.sections if section.title == "Metrics in pairs"]
+    assert [cells[2] for cells in metrics.rows if cells[0] == "test/neg_elbo"] == ["-"]
+    assert row(comparison, "test/neg_elbo").values[0] == runs[0].metrics["test/neg_elbo"]
+    accuracy = row(comparison, "test/conditional_accuracy")
+    assert None not in (*accuracy.values, *accuracy.differences)
+    assert "nats of another likelihood" in comparison.caveat
+    assert runs[1].name in comparison.caveat
+    same = compare_runs(warm_home, [runs[1], runs[1]])
+    assert row(same, "test/distortion").differences[0].mean == 0
+    assert same.caveat == CAVEAT
+
+    # The numbers of a density have names and a floor of their own.
+    own = runs[1].metrics
+    assert not {key for key in own if "bce" in key or "entropy" in key}
+    assert own["test/distortion"] > own["test/distortion_floor"]
+    assert own["test/excess_distortion"] == pytest.approx(own["test/distortion"] - own["test/distortion_floor"])
+    assert "val/distortion" in runs[1].history[-1]
+    assert "gaussian" in runs[1].name
 
 
 # ---- one difference

@@ -1,66 +1,69 @@
-"""Any model of the protocol trains, saves, resumes and scores; what it computes its gradient by is its own affair."""
+"""Whatever the layers, the likelihood and the prior: it trains, is resumed to the last bit, and draws every class."""
 
+import pytest
 import torch
-from torch import nn
-from torch.nn.functional import one_hot
 
-from pipeline.config.sections import TrainConfig
+from pipeline.config.sections import ModelConfig, TrainConfig
+from pipeline.models.gradients import gradients_of, written_out
 from pipeline.models.sampling import conditional_samples
-from pipeline.training.adam import Adam
-from pipeline.training.fit import fit
-from pipeline.training.state import Training, load_training, save_training
+from pipeline.training.fit import fit, start
+from pipeline.training.state import load_training, save_training
 
-CONFIG = TrainConfig(epochs=3, batch_size=128, seed=1)
-
-
-class Convolutional(nn.Module):
-    """Two strided convolutions and their transposes; the label as extra inputs of the decoder."""
-
-    stochastic = conditional = True
-
-    def __init__(self, side: int, classes: int, latent_dim: int) -> None:
-        super().__init__()
-        self.side, self.classes, self.latent_dim = side, classes, latent_dim
-        width = 8 * (side // 4) ** 2
-        self.down = nn.Sequential(
-            nn.Conv2d(1, 8, 4, 2, 1), nn.SiLU(), nn.Conv2d(8, 8, 4, 2, 1), nn.SiLU(), nn.Flatten()
-        )
-        self.codes = nn.Linear(width, 2 * latent_dim)
-        self.grow = nn.Linear(latent_dim + classes, width)
-        self.up = nn.Sequential(nn.ConvTranspose2d(8, 8, 4, 2, 1), nn.SiLU(), nn.ConvTranspose2d(8, 1, 4, 2, 1))
-
-    def encode(self, x, y):
-        return self.codes(self.down(x.view(-1, 1, self.side, self.side))).chunk(2, dim=-1)
-
-    def decode(self, z, y):
-        return self.decode_mixture(z, one_hot(y, self.classes).to(z.dtype))
-
-    def decode_mixture(self, z, weights):
-        grown = self.grow(torch.cat([z, weights], -1)).view(-1, 8, self.side // 4, self.side // 4)
-        return self.up(grown).flatten(1)
+CPU = torch.device("cpu")
+CONV = {"arch": "conv", "conv_channels": (8, 8), "hidden": (16,)}
+MODELS = {
+    "conv": ModelConfig(latent_dim=3, **CONV),
+    "conv vae, gaussian": ModelConfig(kind="vae", latent_dim=3, likelihood="gaussian", **CONV),
+    "conv, learned prior": ModelConfig(latent_dim=3, learned_prior=True, **CONV),
+    "conv ae": ModelConfig(kind="ae", latent_dim=3, **CONV),
+    "mlp, continuous Bernoulli": ModelConfig(latent_dim=3, hidden=(16,), likelihood="continuous_bernoulli"),
+}
 
 
-def begun() -> Training:
-    torch.manual_seed(0)
-    model = Convolutional(8, 10, 3)
-    return Training(model, Adam.start([p.detach() for p in model.parameters()]), torch.Generator().manual_seed(3))
+def config(epochs: int = 3, **options) -> TrainConfig:
+    return TrainConfig(epochs=epochs, batch_size=128, seed=1, learning_rate=1e-2, **options)
 
 
-def test_a_convolutional_model_trains_and_an_interrupted_training_ends_in_the_same_bits(digits, tmp_path):
-    whole = begun()
-    records = list(fit(whole, digits, CONFIG))
-    assert records[-1].metrics["val/neg_elbo"] < records[0].metrics["val/neg_elbo"]
+@pytest.mark.parametrize("name", MODELS)
+def test_it_trains_and_an_interrupted_training_ends_in_the_same_bits(name, digits, tmp_path):
+    model, settings = MODELS[name], config(free_bits=0.1)
+    whole = start(model, settings, digits, CPU)
+    records = list(fit(whole, digits, settings))
+    assert records[-1].metrics["val/loss"] < records[0].metrics["val/loss"]
+    distortion = "bce" if model.likelihood == "bernoulli" else "distortion"
+    assert f"val/{distortion}" in records[-1].metrics
 
-    halted = begun()
-    next(iter(fit(halted, digits, CONFIG)))
+    halted = start(model, settings, digits, CPU)
+    next(iter(fit(halted, digits, settings)))
     save_training(halted, tmp_path / "checkpoint")
-    resumed = begun()
+    resumed = start(model, settings, digits, CPU)
     load_training(resumed, tmp_path / "checkpoint")
-    list(fit(resumed, digits, CONFIG))
-    assert all(a.equal(b) for a, b in zip(whole.model.parameters(), resumed.model.parameters(), strict=True))
+    list(fit(resumed, digits, settings))
+    own, theirs = whole.model.state_dict(), resumed.model.state_dict()
+    assert own.keys() == theirs.keys()
+    assert all(torch.equal(own[key], theirs[key]) for key in own)
 
 
-def test_it_draws_images_of_every_class():
-    images, labels = conditional_samples(begun().model, per_class=2, seed=0)
+@pytest.mark.parametrize("name", MODELS)
+def test_no_parameter_is_left_alone(name, digits):
+    model = start(MODELS[name], config(), digits, CPU).model
+    x, y = digits.train.as_float(slice(0, 64)), digits.train.labels[:64]
+    gradients, _, _ = gradients_of(model)(
+        x, torch.nn.functional.one_hot(y, 10).float(), torch.randn(64, model.latent_dim), 1.0
+    )
+    for (parameter, _), gradient in zip(model.named_parameters(), gradients, strict=True):
+        assert gradient.abs().sum() > 0, parameter
+        assert gradient.is_contiguous()
+
+
+def test_only_plain_perceptrons_have_their_gradient_written_out(digits):
+    found = {name: written_out(start(model, config(), digits, CPU).model) for name, model in MODELS.items()}
+    assert not any(found.values())
+    assert written_out(start(ModelConfig(latent_dim=3), config(), digits, CPU).model)
+
+
+def test_it_draws_images_of_every_class(digits):
+    model = start(MODELS["conv, learned prior"], config(), digits, CPU).model
+    images, labels = conditional_samples(model, per_class=2, seed=0)
     assert images.shape == (20, 64)
     assert labels.tolist() == sorted([*range(10)] * 2)

@@ -9,18 +9,23 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from filelock import FileLock
 from helpers import copy_of, quick_config, run_jobs
 
+from pipeline.errors import StudyError
 from pipeline.runs.execute import execute, set_up_process
 from pipeline.runs.outcome import load_outcome
 from pipeline.stages.context import Context
 from pipeline.stages.graph import TRAIN, run_key
 from pipeline.stages.train import CHECKPOINT
+from sweeps.execution import worker as workers
 from sweeps.execution.jobs import EpochDone, Event, Job, JobDone, JobFailed, JobStopped
 from sweeps.execution.local import MAX_RESTARTS, LocalExecutor
+from sweeps.execution.worker import Worker, end_all, start_worker
 
 
 def facts(outcome) -> tuple:
@@ -133,7 +138,8 @@ def test_a_job_that_always_kills_its_worker_fails_and_the_next_one_is_done_deaf_
             killed += executor.pids
             os.kill(executor.pids[0], signal.SIGKILL)
             happened = executor.events(timeout=60)
-        assert happened == [JobFailed("deadly", f"its worker process died {MAX_RESTARTS + 1} times (exit code -9)")]
+        reason = f"its worker process died {MAX_RESTARTS + 1} times (exit code -9)"
+        assert happened == [JobFailed("deadly", reason, again=True)]
         assert len(killed) == MAX_RESTARTS + 1
         assert executor.free == 1
         # The next one is done, Ctrl-C or not: a terminal sends it to the whole group, worker included.
@@ -296,3 +302,84 @@ def test_the_drivers_own_threads_and_environment_are_left_alone(two):
 
 
 BEFORE = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+
+
+def test_a_worker_that_hangs_is_named_and_replaced_and_its_job_ends_with_the_same_numbers(
+    one, warm_root, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(workers, "STILL_SECONDS", 8 * workers.BEAT_SECONDS)
+    executor, home = one
+    config = quick_config(train__epochs=40, train__seed=22)
+    stopped: list[int] = []
+
+    def stop_at_the_fifth(event: Event) -> None:
+        if isinstance(event, EpochDone) and event.epoch == 5 and not stopped:
+            stopped.extend(executor.pids)
+            os.kill(stopped[0], signal.SIGSTOP)  # as a debugger or a stuck file system would
+
+    ended = run_jobs(executor, [Job("stuck", config, "val")], stop_at_the_fifth)["stuck"]
+    assert f"stuck: its worker process {stopped[0]} has not moved for 8 s; it is replaced" in caplog.text
+    assert not alive(stopped[0])
+    assert isinstance(ended, JobDone)
+    set_up_process(1)
+    undisturbed = execute(Context(config, copy_of(warm_root, tmp_path / "undisturbed")), "val")
+    assert facts(load_outcome(home, ended.key)) == facts(undisturbed)
+
+
+def test_a_worker_that_waits_for_a_lock_moves_and_one_that_waits_for_a_file_system_does_not(tmp_path, monkeypatch):
+    """Neither says anything; the first asks again and again, the second is in the hands of the system."""
+    pipe = tmp_path / "nobody-writes"
+    os.mkfifo(pipe)
+    with FileLock(tmp_path / "held.lock"):
+        waiting = [start_worker(_wait_for_lock, tmp_path / "held.lock"), start_worker(_read, pipe)]
+        try:
+            assert wait_until(lambda: [w.listen() for w in waiting] and all(w._used for w in waiting), seconds=60)
+            monkeypatch.setattr(workers, "STILL_SECONDS", 6 * workers.BEAT_SECONDS)
+            for worker in waiting:
+                worker.still = 0.0
+            assert wait_until(lambda: [w.listen() for w in waiting] and any(w.hung for w in waiting), seconds=60)
+            assert [w.hung for w in waiting] == [False, True]
+        finally:
+            end_all(waiting)
+
+
+def _wait_for_lock(line, path):
+    FileLock(path).acquire()
+
+
+def _read(line, path):
+    path.read_bytes()
+
+
+def test_a_driver_that_was_stopped_itself_takes_no_worker_for_hung(monkeypatch):
+    clock = SimpleNamespace(monotonic=lambda: now)
+    now = 0.0
+    monkeypatch.setattr(workers, "time", clock)
+    silent = Worker(SimpleNamespace(), SimpleNamespace(poll=lambda: False))
+    now = 3600.0  # Ctrl-Z, and fg an hour later
+    silent.listen()
+    assert not silent.hung
+    for _ in range(int(workers.STILL_SECONDS)):
+        now += 1.0
+        silent.listen()
+    assert silent.hung
+
+
+def test_a_worker_that_not_even_the_system_ends_is_one_line_and_not_waited_for():
+    class Stuck:
+        pid = 7
+
+        def kill(self):
+            """Nothing comes of it."""
+
+        def join(self, seconds):
+            """It does not end."""
+
+        def is_alive(self):
+            return True
+
+    stuck, connection = Stuck(), SimpleNamespace(close=lambda: None)
+    with pytest.raises(StudyError, match="process 7 cannot be ended") as error:
+        Worker(stuck, connection).end()
+    assert "\n" not in str(error.value)
+    end_all([Worker(stuck, connection)])

@@ -20,8 +20,9 @@ from pipeline.stages.populations import StoppedError, train_population
 from pipeline.stages.train import CHECKPOINT, train
 from sweeps.execution.jobs import EpochDone, Event, Job, JobDone, JobFailed, JobStopped
 from sweeps.execution.local import LocalExecutor
-from sweeps.execution.placement import executor_kind, place
+from sweeps.execution.placement import executor_kind, place, trained_alone
 from sweeps.execution.population import PopulationExecutor
+from sweeps.study.space import build_space
 
 EPOCHS = 4
 JOBS = [
@@ -288,6 +289,43 @@ def test_who_has_no_result_has_a_reason(warm_home):
     assert sorted(failed) == [0, 3]
 
 
+def test_what_no_population_stacks_is_trained_alone_to_the_same_bits_and_stopped_where_it_is_told(
+    warm_home, warm_root, tmp_path
+):
+    small = {"model__latent_dim": 3, "train__epochs": 2}
+    configs = [
+        quick_config(**small),
+        quick_config(model__arch="conv", model__conv_channels="4", **small),
+        quick_config(model__likelihood="gaussian", **small),
+        quick_config(model__learned_prior=True, train__learning_rate=1e30, **small),
+        quick_config(model__learned_prior=True, **small),
+    ]
+    said: list[str] = []
+    ctxs = [Context(config, warm_home, said.append) for config in configs]
+    heard = []
+
+    def stop_the_gaussian(ends):
+        heard.extend((end.member, end.record.epoch) for end in ends)
+        return {2} & {end.member for end in ends}
+
+    failed = train_population(ctxs, stop_the_gaussian, at_once=8)
+    assert heard == [(0, 1), (0, 2), (1, 1), (1, 2), (2, 1), (4, 1), (4, 2)]
+    assert isinstance(failed.pop(2), StoppedError)
+    assert isinstance(failed.pop(3), DivergedError)
+    assert not failed
+    alone = [line for line in said if "not for a population" in line]
+    assert [line.partition("(")[2].partition(")")[0] for line in alone] == [
+        "arch conv",
+        "likelihood gaussian",
+        "learned_prior",
+        "learned_prior",
+    ]
+    other = copy_of(warm_root, tmp_path / "other")
+    train(Context(configs[1], other))
+    one, same = (h.store.path("train", TRAIN.key(configs[1])) / "model.safetensors" for h in (warm_home, other))
+    assert one.read_bytes() == same.read_bytes()
+
+
 # ---- which executor
 
 
@@ -295,8 +333,19 @@ def test_auto_is_local_without_a_gpu_and_an_unknown_name_lists_what_there_is(war
     ctx = Context(quick_config(runtime__device="cpu"), warm_home)
     assert executor_kind(ctx.config, "auto") == "local"
     assert executor_kind(ctx.config, "population") == "population"
-    with pytest.raises(StudyError, match="auto, local, population"):
-        executor_kind(ctx.config, "ray")
+    with pytest.raises(StudyError, match="auto, local, population, ray"):
+        executor_kind(ctx.config, "rey")
+
+
+def test_it_is_said_what_a_population_trains_alone():
+    plain, conv = quick_config(), quick_config(model__arch="conv")
+    assert trained_alone("population", plain, build_space()) == ""
+    assert trained_alone("local", conv) == ""
+    for said in (
+        trained_alone("population", conv),
+        trained_alone("population", plain, build_space(entries=["arch=mlp|conv"])),
+    ):
+        assert "with arch conv a trial is trained alone" in said
 
 
 def test_a_placement_makes_what_it_says(home: Path):

@@ -24,6 +24,7 @@ from sweeps.analysis.front import pareto_front
 from sweeps.analysis.summary import summarise
 from sweeps.analysis.trials import busy_seconds, trial_frame
 from sweeps.driver import rebuild_report
+from sweeps.reporting import large
 from sweeps.reporting.answer import beta_sentence
 from sweeps.reporting.study import sweep_report, write_sweep_report
 from sweeps.reporting.verify import read_numbers, verify
@@ -156,6 +157,35 @@ def test_the_csv_is_beside_the_report_and_in_it(ledger, warm_home):
     assert html.with_name("trials.csv").read_text() == trial_frame(ledger.study, CONFIG).to_csv(index=False)
     assert 'download="trials.csv"' in html.read_text()
     assert "](trials.csv)" in html.with_name("report.md").read_text()
+
+
+def test_a_large_study_shows_the_front_and_a_sample_and_has_every_trial_on_sheets_beside_it(
+    ledger, warm_home, monkeypatch
+):
+    for name, value in {"WHOLE": 6, "SHOWN": 4, "PER_SHEET": 4}.items():
+        monkeypatch.setattr(large, name, value)
+    result = rebuild_report(warm_home, CONFIG.name)
+    summary, folder = result.summary, result.report.parent
+    wall = wall_of(sweep_report(summary))
+    shown = {int(tile.anchor.removeprefix("trial-")) for tile in wall.tiles}
+    assert len(shown) == 4
+    assert {summary.chosen, *summary.choice.candidates} <= shown
+    assert "Of 7 trials 4 are shown" in wall.caption
+    sheets = sorted(folder.glob("images/sheet-*.png"))
+    assert [path.name for path in sheets] == ["sheet-000.png", "sheet-001.png"]  # one of the seven drew no images
+    grid = read_grid(summary.outcomes[0].picture)
+    with Image.open(sheets[0]) as sheet:
+        assert (np.asarray(sheet)[: grid.shape[0], : grid.shape[1]] == grid).all()  # of the least beta
+    page = result.report.read_text()
+    assert all(f'href="images/{path.name}"' in page for path in sheets)
+    assert 'href="trials.csv"' in page
+    assert len((folder / "trials.csv").read_text().splitlines()) == 8
+    assert verify(warm_home, result.report).sound
+    sheets[0].write_bytes(b"")
+    assert "images/sheet-000.png has been changed" in " ".join(verify(warm_home, result.report).damaged)
+    monkeypatch.undo()
+    rebuild_report(warm_home, CONFIG.name)
+    assert not list(folder.glob("images/sheet-*.png"))
 
 
 def test_the_sentence_on_beta_follows_the_trials(ledger, warm_home):

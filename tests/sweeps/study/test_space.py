@@ -103,7 +103,7 @@ def test_flags_come_after_the_file():
         (
             "betta=1:2",
             "--space betta names no setting; numbers that can be varied: model.latent_dim, train.batch_size, "
-            "train.beta, train.epochs, train.learning_rate, train.warmup_epochs$",
+            "train.beta, train.epochs, train.free_bits, train.learning_rate, train.warmup_epochs$",
         ),
         ("train.betta=1:2", "names no setting; numbers that can be varied: .*train.beta"),
         ("kind=1:2", "model.kind is not a number"),

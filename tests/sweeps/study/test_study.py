@@ -8,7 +8,7 @@ import sys
 
 import optuna
 import pytest
-from optuna.trial import TrialState, create_trial
+from optuna.trial import FixedTrial, TrialState, create_trial
 
 from pipeline.config.reading import build_config
 from pipeline.config.settings import RunConfig
@@ -73,7 +73,11 @@ class Simulation:
                 return
 
 
-@pytest.fixture(scope="module", params=[TWO, ONE], ids=["two objectives", "one objective"])
+@pytest.fixture(
+    scope="module",
+    params=[TWO, ONE, dataclasses.replace(TWO, memory=12)],
+    ids=["two objectives", "one objective", "two objectives and a short memory"],
+)
 def alone(request):
     """30 trials by one worker, one after the other."""
     simulation = Simulation(request.param)
@@ -124,6 +128,31 @@ def test_proposals_depend_on_results_and_on_the_study_seed(alone):
     proposals = [moved.propose(n, results) for n in range(30)]
     assert proposals[:10] == alone.asked[:10]
     assert proposals != alone.asked
+
+
+def test_a_memory_changes_no_proposal_before_it_is_full_and_keeps_what_it_holds_small():
+    whole, short = Simulation(TWO), Simulation(dataclasses.replace(TWO, memory=16))
+    for simulation in (whole, short):
+        simulation.go(60, 1, random.Random(0))
+    first = 16 + TWO.window - 1
+    assert short.asked[:first] == whole.asked[:first]
+    assert short.asked != whole.asked
+    proposals = Proposals(short.config)
+    for n, params in enumerate(short.asked):
+        proposals.replay(n, params, short.results)
+        assert len(proposals._study.get_trials(deepcopy=False)) < 16 + TWO.window
+
+
+def test_what_is_remembered_is_the_front_and_the_latest():
+    config = dataclasses.replace(ONE, memory=8, window=1)
+    proposals, results = Proposals(config), {}
+    for n in range(9):
+        params = proposals.propose(n, results)
+        results[n] = create_trial(
+            values=[50.0 if n == 1 else 100.0 + n], params=params, distributions=config.distributions
+        )
+    known = [trial.values[0] for trial in proposals._study.get_trials(deepcopy=False) if trial.values]
+    assert known == [50.0, 105.0, 106.0, 107.0]
 
 
 @pytest.mark.parametrize("config", [TWO, ONE])
@@ -342,12 +371,29 @@ def test_a_trial_is_written_whole_or_not_at_all(home):
         ({"eta": 1}, "--eta is 1; it must be 2 or more"),
         ({"first_rung": 0}, "--first-rung is 0; it must be 1 or more and below the 5 epochs of a trial"),
         ({"first_rung": 5}, "--first-rung is 5; it must be 1 or more and below the 5 epochs of a trial"),
+        (
+            {"space": build_space({}, ["likelihood=bernoulli|gaussian"])},
+            "--space likelihood cannot be searched for objective .*neg_elbo.*: nats of two likelihoods",
+        ),
     ],
 )
 def test_a_study_that_cannot_be_is_refused_with_one_clear_line(change, message):
     with pytest.raises(StudyError, match=message) as error:
         dataclasses.replace(TWO, **change)
     assert "\n" not in str(error.value)
+
+
+def test_architectures_priors_and_likelihoods_are_searched_as_values():
+    entries = ["arch=mlp|conv", "conv_channels=8|8,16", "learned_prior=false|true", "likelihood=bernoulli|gaussian"]
+    free = chosen(("conditional_accuracy", "coverage_relative"), "cvae", "standard")
+    study = dataclasses.replace(TWO, space=build_space({}, entries), objectives=free)
+    values = {"arch": "conv", "conv_channels": "8,16", "learned_prior": "true", "likelihood": "gaussian"}
+    trial = create_trial(
+        params=values | {d.name: d.at(0.5) for d in DEFAULT_SPACE}, distributions=study.distributions, values=[0, 0]
+    )
+    model = study.trial_config(0, FixedTrial(trial.params)).model
+    assert (model.arch, model.conv_channels) == ("conv", (8, 16))
+    assert (model.learned_prior, model.likelihood) == (True, "gaussian")
 
 
 @pytest.mark.parametrize("pruner", ["none", "median"])

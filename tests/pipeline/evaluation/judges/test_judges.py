@@ -16,7 +16,7 @@ from pipeline.errors import JudgeError
 from pipeline.evaluation.blur import blurred
 from pipeline.evaluation.judges.augmentation import augmented
 from pipeline.evaluation.judges.fitting import fit_judge
-from pipeline.evaluation.judges.gates import Gate, check_gates, gate_values, judge_gates
+from pipeline.evaluation.judges.gates import Gate, check_gates, gate_values, gates_from, judge_gates
 from pipeline.evaluation.judges.networks import (
     ConvJudge,
     MLPJudge,
@@ -61,7 +61,7 @@ def same_weights(one, other):
 def test_judges_take_flat_images_of_any_size_and_class_count(size, conv_features, generator):
     x = torch.rand(3, size * size, generator=generator)
     for kind, architecture, width in (("a", ConvJudge, conv_features), ("b", MLPJudge, 256)):
-        judge = build_judge(kind, height=size, width=size, classes=47).eval()
+        judge = build_judge(kind, shape=(1, size, size), classes=47).eval()
         assert isinstance(judge, architecture)
         assert judge(x).shape == (3, 47)
         assert judge.features(x).shape == (3, width)
@@ -69,7 +69,7 @@ def test_judges_take_flat_images_of_any_size_and_class_count(size, conv_features
 
 @pytest.mark.parametrize("kind", ["a", "b"])
 def test_outputs_of_one_pass_are_the_logits_and_the_features(kind, generator):
-    judge = build_judge(kind, height=8, width=8, classes=10).eval()
+    judge = build_judge(kind, shape=(1, 8, 8), classes=10).eval()
     x = torch.rand(23, 64, generator=generator)
     logits, features = judge_outputs(judge, x, batch=5)
     torch.testing.assert_close(logits, judge(x))
@@ -80,7 +80,7 @@ def test_outputs_of_one_pass_are_the_logits_and_the_features(kind, generator):
 
 
 def test_conv_features_are_channel_major_activations_after_the_last_pool(generator):
-    judge = build_judge("a", height=8, width=8, classes=10).eval()
+    judge = build_judge("a", shape=(1, 8, 8), classes=10).eval()
     x = torch.rand(2, 64, generator=generator)
     maps = judge.convolutions(x.view(2, 1, 8, 8))
     assert maps.shape == (2, 32, 2, 2)
@@ -88,7 +88,29 @@ def test_conv_features_are_channel_major_activations_after_the_last_pool(generat
     assert (judge.features(x) >= 0).all()
 
 
+@pytest.mark.parametrize("shape", [(3, 32, 32), (3, 5, 9), (1, 1, 1), (3, 3, 2), (1, 64, 1)])
+def test_judges_take_images_of_any_shape_in_one_channel_or_three(shape, generator):
+    x = torch.rand(4, *shape, generator=generator)
+    for kind in ("a", "b"):
+        judge = build_judge(kind, shape=shape, classes=2).eval()
+        assert judge(x.flatten(1)).shape == (4, 2)
+
+
 # ---- blur and augmentation -----------------------------------------------------------------------------------------
+
+
+def test_the_channels_of_an_image_are_distorted_alike_and_its_background_stays(generator):
+    colour = torch.ones(3, 3, 28, 28) * torch.tensor([0.9, 0.5, 0.2])[:, None, None]
+    blank = augmented(colour, torch.Generator().manual_seed(0), torch.tensor([0.9, 0.5, 0.2]))
+    assert (blank - colour).abs().max() < 0.3  # noise, and no black corners
+    assert (blank - colour).mean().abs() < 0.01
+    dots = torch.zeros(3, 1, 28, 28)
+    dots[:, :, 14, 14] = 1
+    grey = augmented(dots, torch.Generator().manual_seed(1))
+    torch.testing.assert_close(grey[:, 0], augmented(dots[:, 0], torch.Generator().manual_seed(1)))
+    one, sigmas = torch.rand(2, 3, 9, 9, generator=generator), torch.tensor([0.5, 2.0])
+    apart = torch.stack([blurred(one[:, c], sigmas) for c in range(3)], dim=1)
+    torch.testing.assert_close(blurred(one, sigmas), apart)
 
 
 @pytest.mark.parametrize("sigma", [0.3, 1.0, 1.5, 2.0])
@@ -246,6 +268,16 @@ def grey():
     means = torch.arange(10)[:, None].expand(10, 784) * 25 / 255
     labels = torch.cat([(labels[:10] + 1) % 10, labels[10:]])
     return images, labels, means
+
+
+def test_relative_gates_hold_a_judge_against_its_own_ceiling():
+    config = GateConfig(relative=True)
+    reads = {"clean": 0.7, "blur_1": 0.7, "blur_2": 0.6, "class_means": 0.2, "ece": 0.05}
+    gates = {gate.name: gate for gate in gates_from("a", reads, config, 26)}
+    assert gates["A clean"].bound == pytest.approx((1 + 1 / 26) / 2)
+    assert gates["A blur_2"].bound == pytest.approx(0.7 * config.blur_2 / config.clean)
+    assert {name for name, gate in gates.items() if not gate.passed} == {"A blur_2"}
+    assert not gates_from("b", {"mlp_clean": 0.6, "mlp_blur_1_5": 0.6}, config, 2)[0].passed  # chance is a half
 
 
 def test_gates_measure_accuracy_calibration_and_class_means(grey):

@@ -140,3 +140,14 @@ def test_ssim_averages_over_all_pairs_not_over_parts(generator):
     images = torch.rand(2, 28, 28, generator=generator)
     one, many = (pairwise_ssim(images, pairs=n, generator=generator) for n in (1, 131))
     assert many == pytest.approx(one, abs=1e-5)
+
+
+def test_principal_components_of_large_images_are_those_of_the_whole_covariance():
+    generator = torch.Generator().manual_seed(0)
+    scales = torch.logspace(1, -2, 40)
+    images = torch.randn(600, 40, generator=generator) * scales @ torch.randn(40, 1500, generator=generator) + 3
+    large = PixelPCA.fit(images, 8)
+    centred = images.double() - images.double().mean(0)
+    exact = torch.linalg.svd(centred, full_matrices=False).Vh[:8]
+    assert (large.components.double() @ exact.T).abs().diagonal().tolist() == pytest.approx([1] * 8, abs=1e-4)
+    assert torch.equal(large.components, PixelPCA.fit(images, 8).components)

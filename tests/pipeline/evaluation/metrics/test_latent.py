@@ -2,8 +2,10 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
 
 from pipeline.evaluation.metrics.latent import active_units, is_collapsed, label_leak
 from pipeline.models.losses import gaussian_kl_per_dim
@@ -48,6 +50,35 @@ def test_random_z_leaks_nothing(random_leak):
     assert random_leak.linear_accuracy == pytest.approx(0.1, abs=0.03)
     assert random_leak.mlp_accuracy == pytest.approx(0.1, abs=0.03)
     assert random_leak.information_nats == pytest.approx(0, abs=0.01)
+
+
+def test_the_floor_is_what_a_probe_loses_by_being_fitted_to_few_images():
+    """To labels that z knows nothing of, the fitted probabilities are worse than the shares by p / 2N nats."""
+    n, excess = 1_000, []
+    z, labels = normal(20_000, 10, 9), labels_of(20_000, seed=9)
+    for seed in range(8):
+        probe = LogisticRegression(C=100).fit(normal(n, 10, seed).numpy(), labels_of(n, seed=seed).numpy())
+        chosen = probe.predict_log_proba(z.numpy())[np.arange(20_000), labels.numpy()]
+        excess.append(-float(chosen.mean()) - math.log(10))
+    floor = label_leak(normal(n, 10), labels_of(n), z[:100], labels[:100], classes=10, seed=0).floor_nats
+    assert floor == 9 * 11 / (2 * n)
+    assert sum(excess) / 8 == pytest.approx(floor, rel=0.15)
+
+
+def test_a_leak_below_the_floor_is_read_as_none_and_the_floor_says_so():
+    """Each class has a mean of its own: at a distance of .57, .16 nats. With 350 images of it nothing is seen."""
+    means = normal(10, 20, 5)
+    means *= 0.57 / means.norm(dim=1, keepdim=True)
+
+    def leak(n):
+        labels = [labels_of(n, seed=seed) for seed in (1, 2)]
+        z = [normal(n, 20, seed) + means[own] for seed, own in zip((3, 4), labels, strict=True)]
+        return label_leak(z[0], labels[0], z[1], labels[1], classes=10, seed=0)
+
+    few, many = leak(350), leak(20_000)
+    assert few.information_nats < 0.05
+    assert many.information_nats > 0.12
+    assert many.floor_nats < 0.01 < many.information_nats < few.floor_nats
 
 
 def test_random_z_with_the_class_sizes_of_mnist_scores_about_the_commonest_class():

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch.distributions import Bernoulli, Normal
 
 from pipeline.evaluation.metrics.likelihood import StreamingLogMeanExp, elbo_summary, iwae_nll, log_importance_weights
-from pipeline.models.losses import bernoulli_bce, gaussian_kl
+from pipeline.models.likelihoods import bernoulli_bce
+from pipeline.models.losses import gaussian_kl
 
 
 def normal(*shape, seed=0):

@@ -1,0 +1,19 @@
+"""What --dry-run shows: a plan, for people or as JSON."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from pipeline.cli.session import print_json
+
+if TYPE_CHECKING:
+    from pipeline.runs.planning import Plan
+
+
+def show_plan(*plans: "Plan", json_: bool = False) -> None:
+    """Plans on stdout; nothing was written to make them."""
+    if json_:
+        print_json({"kind": "plan", "plans": [{**asdict(plan), "seconds": plan.seconds} for plan in plans]})
+        return
+    for plan in plans:
+        for line in plan.lines():
+            print(line)
