@@ -199,9 +199,7 @@ def _refuse_taken(home: Home, name: str, config: RunConfig) -> None:
 
     key = run_key(config, "test")
     called = [run for run in known_runs(home) if run.key != key and run.is_called(name)]
-    others = [
-        run for run in called if run_key(run.config, run.split) != key
-    ]  # an older one of it may lose it
+    others = [run for run in called if run_key(run.config, run.split) != key]  # an older one of it may lose it
     if others:
         raise ConfigError(f"--name {name} is another run's: {candidates(others)}; choose another name")
     if taken := [found for found in named_things(home, ("study", "ablation")) if found.name == name]:
