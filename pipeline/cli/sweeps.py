@@ -259,9 +259,10 @@ def ablate(
 
     cluster = cluster_of(executor, ray_address, cpus_per_trial, gpus_per_trial)
     grid = api.grid(config, param, values, seeds=seeds, judges=judges, name=name)
-    if grid.setting in given:
-        one = given[grid.setting]
-        raise ConfigError(f"{one.source} {one.value}: {grid.setting} is what --param varies; leave it out")
+    if one := given.get(grid.setting):
+        if one.source.startswith("--"):
+            raise ConfigError(f"{one.source} {one.value}: {grid.setting} is what --param varies; leave it out")
+        say(f"note: {grid.setting} {one.value} of {one.source} is replaced by --values")
     if dry_run:
         show_plan(api.plan_ablation(grid, workers=workers), json_=json_)
         return

@@ -78,9 +78,10 @@ NAMED = 5
 
 
 def _too_few(outcome: Outcome) -> Iterator[Phrase]:
-    few, classes = outcome.facts.get("too_small", []), outcome.facts["classes"]
+    few = outcome.facts.get("too_small", [])
     if not few or outcome.config.model.kind != "cvae":
         return
+    classes = outcome.facts["classes"]
     which = f"{', '.join(few[:NAMED])}{' ..' * (len(few) > NAMED)}" if len(few) < classes else "all of them"
     of_others = (
         "there are no scores of coverage and diversity"

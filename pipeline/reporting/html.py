@@ -55,7 +55,9 @@ def render_html(report: Report, beside: Mapping[str, str] = MappingProxyType({})
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         )
     )
-    return sealed(page.replace(WORDS, _glossary(page), 1))
+    words = _glossary(page)
+    page = page.replace(WORDS_LINK, '<li><a href="#words">Words</a></li>' if words else "", 1)
+    return sealed(page.replace(WORDS, words, 1))
 
 
 @cache
@@ -84,8 +86,8 @@ def _breakable(name: str) -> Markup:
     return Markup('<a class="word" href="#{}" title="{}">{}</a>').format(_word_anchor(word), words()[word], broken)
 
 
-WORDS = "<!-- words -->"
-"""In the template, where the entries of the words go that a page has."""
+WORDS, WORDS_LINK = "<!-- words -->", "<!-- words-link -->"
+"""In the template, where the entries of the words go that a page has, and what leads to them."""
 
 
 def _word_anchor(word: str) -> str:

@@ -74,7 +74,7 @@ def _seconds(home: Home, stages: dict[str, str]) -> float:
     for stage, key in stages.items():
         try:
             total += float(read_json(home.store.path(stage, key) / MANIFEST)["seconds"])
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             continue
     return round(total, 1)
 

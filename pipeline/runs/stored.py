@@ -28,8 +28,9 @@ def stored_config(folder: Path) -> RunConfig:
 
 
 def finished_at(home: Home, keys: Iterable[str]) -> str:
-    """When the last of these stored runs was finished: UTC, ISO 8601; "" for none."""
-    return max((str(read_json(home.store.path("run", key) / MANIFEST)["finished_at"]) for key in keys), default="")
+    """When the last of these runs was finished: UTC, ISO 8601; "" where none is in the store."""
+    manifests = (home.store.path("run", key) / MANIFEST for key in keys)
+    return max((str(read_json(path)["finished_at"]) for path in manifests if path.exists()), default="")
 
 
 def is_whole(home: Home, key: str) -> bool:

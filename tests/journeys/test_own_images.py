@@ -51,7 +51,7 @@ def test_a_run_on_a_folder_of_colour(folder, home):
     assert "prepare: left out: 1 file (1 hidden)" in said
     assert outcome.facts["shape"] == [3, 12, 10]
     assert outcome.facts["too_small"] == ["rare"]
-    assert result.name.startswith("my discs #1-cvae-")
+    assert result.name.startswith("my-discs-1-cvae-")
     assert api.samples(result, label="null", n=2).shape == (2, 12, 10, 3)
     assert outcome.per_class["table"]["class"] == ["#7 <b>|$x$_*", "null", "rare", "été 猫"]
     assert outcome.per_class["table"]["coverage"][2] is None

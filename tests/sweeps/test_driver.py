@@ -705,7 +705,7 @@ def test_after_two_kill_9_in_mid_rung_the_same_command_gives_what_an_undisturbed
 
 @pytest.mark.parametrize("after", [0, 1])
 def test_a_time_limit_ends_the_sweep_with_a_report_of_what_there_is(warm_home, monkeypatch, after):
-    clock = SimpleNamespace(time=lambda: now)
+    clock = SimpleNamespace(time=lambda: now, monotonic=time.monotonic)
     now = 0.0
     monkeypatch.setattr("sweeps.tracked.time", clock)
 

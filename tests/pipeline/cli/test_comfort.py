@@ -144,7 +144,7 @@ def test_a_run_is_found_by_every_name_it_has_and_by_its_report(used, monkeypatch
         assert find_anything(used, text) == key, text
     monkeypatch.chdir(used.root)
     assert find_anything(used, "reports/four") == find_run_key(used, "reports/four/report.html") == key
-    assert find_page(used, "four") == find_page(used, "reports/four") == find_page(used, "four").resolve()
+    assert find_page(used, "four") == find_page(used, "reports/four").resolve() == find_page(used, "four").resolve()
 
 
 def test_at_last_is_what_finished_last_and_at_best_is_a_run(used):

@@ -8,8 +8,9 @@ from helpers import quick_config
 from pipeline.config.sections import SamplingConfig
 from pipeline.data.splits import PreparedData, Split
 from pipeline.errors import ConfigError
-from pipeline.evaluation.priors import cut, fit_prior, ladder, sampled_codes
+from pipeline.evaluation.priors import fit_prior, ladder, sampled_codes
 from pipeline.evaluation.scoring import EXPOST
+from pipeline.evaluation.thresholds import cut
 from pipeline.grids import read_grid
 from pipeline.models.priors import STANDARD
 from pipeline.runs.execute import execute

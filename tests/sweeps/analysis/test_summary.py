@@ -18,7 +18,7 @@ from sweeps.analysis.front import pareto_front
 from sweeps.analysis.summary import Summary, summarise, write_best
 from sweeps.analysis.trials import trial_frame
 from sweeps.reporting.study import sweep_command
-from sweeps.study.config import StudyConfig
+from sweeps.study.config import MEMORY, StudyConfig
 from sweeps.study.objective import chosen
 from sweeps.study.space import DEFAULT_SPACE, build_space
 from sweeps.study.storage import quiet_optuna
@@ -231,6 +231,7 @@ def test_a_study_without_trials_can_be_summed_up(home):
 def test_the_command_of_a_study_parses_back_to_the_same_study(config, summary, home, monkeypatch):
     from pipeline.cli import main as cli
 
+    config = replace(config, memory=MEMORY)  # as every study has that is begun by now
     parsed = {}
 
     def instead(ctx, study, **options):

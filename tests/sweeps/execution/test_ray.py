@@ -2,6 +2,7 @@
 whatever is killed on the way. The long forms are `soak`."""
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path

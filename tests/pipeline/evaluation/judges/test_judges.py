@@ -228,7 +228,7 @@ def test_augmentation_is_what_lets_a_judge_read_blurred_mnist(monkeypatch):
     assert values["blur_2"] >= 0.95
     assert values["ece"] <= 0.03
 
-    monkeypatch.setattr("pipeline.evaluation.judges.fitting.augmented", lambda x, generator: x)
+    monkeypatch.setattr("pipeline.evaluation.judges.fitting.augmented", lambda x, *_: x)
     naive = fit_judge("a", images, labels, classes=10, config=replace(config, epochs=2))
     values = gate_values("a", naive, test_images, test_labels, means)
     assert values["clean"] >= 0.97
