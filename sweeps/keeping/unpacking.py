@@ -214,14 +214,7 @@ def _extract(
         try:
             with archive.open(members[place]) as source, open(to, "xb") as target:
                 found = _copied(source, target, size)
-        except (
-            zipfile.BadZipFile,
-            EOFError,
-            ValueError,
-            NotImplementedError,
-            FileExistsError,
-            NotADirectoryError,
-        ) as error:
+        except (*TORN, FileExistsError, NotADirectoryError) as error:
             raise PackError(f"{path}: {place!r} is damaged ({type(error).__name__}); ask for the pack again") from None
         if found != digest:
             raise PackError(f"{path}: {place!r} is not what was packed; ask for the pack again")

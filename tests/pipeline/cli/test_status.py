@@ -84,7 +84,7 @@ def test_what_is_unfinished_is_said_with_what_goes_on_with_it(kept, command):
         records.execute("INSERT INTO tags VALUES ('reason', 'loss is nan at epoch 3', ?)", [run])
     out = command("status")[1]
     assert "next: cvae-pipe sweep --name first --trials 2  would go on with 1 unfinished trial" in out
-    assert "failed: run digits-cvae-beta1-z4" in out
+    assert "failed: run digits-cvae-z4-h64-e1-" in out
     assert "loss is nan at epoch 3" in out
     document = json.loads(command("status", "--json")[1])
     assert [study["next"] != "" for study in document["studies"] if study["name"] == "first"] == [True]
