@@ -12,6 +12,7 @@ from typing import Any
 from pipeline.evaluation.catalog import METRICS, show, show_spread
 from pipeline.experiments.record import headline_rows, setting_label
 from pipeline.reporting.pictures import enlarged
+from pipeline.runs.generator import class_names, image_shape
 from pipeline.runs.outcome import Outcome
 from pipeline.stages.graph import PRIOR, TRAIN
 from pipeline.stages.prior import DENSITY
@@ -175,12 +176,11 @@ def register_champion(jobs: TrackedJobs, summary: Summary, champion: Outcome) ->
 
 def served_model(outcome: Outcome, home: Home) -> ServedModel:
     """The generator of a stored run, with the prior that is scored, for the registry."""
-    model, (height, width) = outcome.config.model, outcome.facts["shape"]
+    model = outcome.config.model
     return ServedModel(
         weights=home.store.path("train", TRAIN.key(outcome.config)) / "model.safetensors",
-        architecture={"kind": model.kind, "pixels": height * width, "classes": outcome.facts["classes"]}
-        | asdict(model),
-        height=height,
-        width=width,
+        architecture={"classes": outcome.facts["classes"]} | asdict(model),
+        shape=image_shape(outcome),
+        class_names=class_names(home, outcome),
         prior=home.store.path("prior", PRIOR.key(outcome.config)) / DENSITY if outcome.fitted else None,
     )

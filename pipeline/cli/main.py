@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli import reports, runs, stages, status, sweeps, ui
+from pipeline.cli import generation, recipes, reports, runs, stages, status, sweeps, ui
 from pipeline.cli.session import say
 from pipeline.errors import CvaePipeError
 
@@ -19,6 +19,7 @@ INTERRUPTED = 130
 COMMANDS = (
     *(stages.prepare, stages.train, stages.evaluate, stages.score, stages.audit),
     *(runs.run, sweeps.sweep, runs.baselines, sweeps.ablate),
+    *(generation.generate, generation.export, generation.serve, recipes.denoise, recipes.anomalies),
     *(status.status, reports.report, reports.verify, runs.compare, ui.ui),
 )
 """In the order of --help."""

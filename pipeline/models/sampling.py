@@ -28,6 +28,11 @@ def balanced_labels(per_class: int, classes: int) -> Int[Tensor, " N"]:
     return torch.arange(classes).repeat_interleave(per_class)
 
 
+def mean_images(model: Architecture, logits: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
+    """E[x|z,c] in [0, 1] of a decoder's logits: Bernoulli means."""
+    return logits.sigmoid()
+
+
 @torch.inference_mode()
 def decode_means(
     model: Architecture, z: Float[Tensor, "N Z"], y: Int[Tensor, " N"], *, batch: int = DECODE_BATCH
@@ -37,16 +42,30 @@ def decode_means(
     device = next(model.parameters()).device
     return torch.cat(
         [
-            model.decode(z_part.to(device), y_part.to(device)).sigmoid()
+            mean_images(model, model.decode(z_part.to(device), y_part.to(device)))
             for z_part, y_part in zip(z.split(batch), y.split(batch), strict=True)
         ]
     )
 
 
+@torch.inference_mode()
+def mixture_means(
+    model: Architecture, z: Float[Tensor, "N Z"], weights: Float[Tensor, "N K"], *, batch: int = DECODE_BATCH
+) -> Float[Tensor, "N D"]:
+    """The same of a cvae for labels between classes: a weight per class, 1 in sum."""
+    device = next(model.parameters()).device
+    parts = zip(z.to(device).split(batch), weights.to(device).split(batch), strict=True)
+    return torch.cat([mean_images(model, model.decode_mixture(z_part, w_part)) for z_part, w_part in parts])
+
+
+def component_noise(n: int, *, seed: int) -> Float[Tensor, " n"]:
+    """u uniform in [0, 1), which picks the component of a mixture."""
+    return torch.rand(n, generator=torch.Generator().manual_seed(derive_seed("component", seed)))
+
+
 def draw_z(y: Int[Tensor, " N"], eps: Float[Tensor, "N Z"], prior: Prior, *, seed: int) -> Float[Tensor, "N Z"]:
     """z of these labels under a prior. The noise is the same for every prior."""
-    u = torch.rand(len(y), generator=torch.Generator().manual_seed(derive_seed("component", seed)))
-    return prior.draw(eps, u, y)
+    return prior.draw(eps, component_noise(len(y), seed=seed), y)
 
 
 def conditional_samples(
@@ -72,4 +91,4 @@ def reconstructions(model: Architecture, x: Float[Tensor, "B D"], y: Int[Tensor,
     """Bernoulli means decoded from the mean of q(z|x,c)."""
     model.eval()
     mu, _ = model.encode(x, y)
-    return model.decode(mu, y).sigmoid()
+    return mean_images(model, model.decode(mu, y))

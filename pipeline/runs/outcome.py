@@ -1,14 +1,16 @@
 """A finished run as the store has it: read back, and found by name or key. Measures nothing, writes nothing."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.config.sections import MOST_NOISE
 from pipeline.config.settings import RunConfig
 from pipeline.errors import DamageError
 from pipeline.evaluation.catalog import in_order
 from pipeline.runs.stored import damage, find_run_key, run_name, stored_config
-from pipeline.stages.graph import CALIBRATION, INSIDE
+from pipeline.stages.graph import ANOMALIES, CALIBRATION, DENOISE, INSIDE, Stage
 from pipeline.stages.reference import REAL_GRID
 from pipeline.store.files import read_json
 from pipeline.store.home import Home
@@ -38,6 +40,11 @@ class Outcome:
     """The folder of the stage `inside`; None for a trial of a sweep, and for a run that is older than the stage."""
     copies: Path | None = None
     """The samples nearest to a training image above these; None for an ae, and a run older than the stage `copying`."""
+
+    denoised: tuple[Path, ...] = ()
+    """The folders of the recipe `denoise`: one for each level of noise that was asked for."""
+    anomalies: tuple[Path, ...] = ()
+    """The folders of the recipe `anomalies` under this configuration: one for each class that was held out."""
 
     @property
     def name(self) -> str:
@@ -102,7 +109,21 @@ def load_outcome(home: Home, key: str) -> Outcome:
         real=real if real.exists() else None,
         inside=home.store.path("inside", inside) if home.store.has("inside", inside) else None,
         copies=_in(paths, "copying", "pairs.png"),
+        denoised=_asked(home, DENOISE, config, stored["split"], "denoise.level", range(1, MOST_NOISE + 1)),
+        anomalies=_asked(
+            home, ANOMALIES, config, stored["split"], "anomalies.held_out", range(stored["facts"]["classes"])
+        ),
     )
+
+
+def _asked(
+    home: Home, recipe: Stage, config: RunConfig, split: str, setting: str, values: Iterable[int]
+) -> tuple[Path, ...]:
+    """What there is of a recipe under every value of its setting."""
+    if not (home.store.root / recipe.name).exists():  # as most homes have none
+        return ()
+    keys = (recipe.key(config.with_settings({setting: value}), split) for value in values)
+    return tuple(home.store.path(recipe.name, key) for key in keys if home.store.has(recipe.name, key))
 
 
 def _in(paths: dict[str, Path], stage: str, file: str) -> Path | None:
