@@ -12,7 +12,7 @@ cheap; the libraries come with the first call.
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -203,17 +203,19 @@ def _recipe(
     progress: Progress,
 ) -> Run:
     """The run, then a recipe's stage under each of these configurations, then the run's report with its section."""
+    from pipeline.experiments import run as experiments
     from pipeline.reporting.run import write_run_report
     from pipeline.runs.outcome import load_outcome
     from pipeline.stages.graph import STAGES
 
-    done = run(config, home=home, say=say, progress=progress)
+    ctx = open_context(config, home, say=say, progress=progress)
+    done = experiments.run(ctx, lambda: connect(ctx.home, say=say))
     [stage] = [stage for stage in STAGES if stage.name == name]
     for own in configs:
-        stage.build(open_context(own, home, force={name} if force else set(), say=say, progress=progress), "test")
-    outcome = load_outcome(done.home, done.outcome.key)
-    write_run_report(outcome, done.home)
-    return Run(outcome, done.home, done.run_id)
+        stage.build(replace(ctx, config=own, force={name} if force else set()), "test")
+    outcome = load_outcome(ctx.home, done.outcome.key)
+    write_run_report(outcome, ctx.home)
+    return Run(outcome, ctx.home, done.run_id)
 
 
 def baselines(

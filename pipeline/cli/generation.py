@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.options import Json, examples, whole_numbers
-from pipeline.cli.session import print_json, refusals_in_one_line, say, suggest
+from pipeline.cli.session import print_json, refusals_in_one_line, say, short, suggest
 from pipeline.errors import ConfigError
 from pipeline.store.home import Home
 

@@ -11,8 +11,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 import urllib.error
 import urllib.request
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -20,16 +23,27 @@ import pytest
 import torch
 from helpers import free_port, quick_config
 from PIL import Image
+from safetensors.torch import load_file
 
 from pipeline import api
-from pipeline.errors import ConfigError, DataError
+from pipeline.errors import ConfigError, DataError, ExportError
+from pipeline.exporting import onnx_file
+from pipeline.exporting.onnx_file import write_onnx
+from pipeline.exporting.programs import inputs_of, programs
 from pipeline.grids import read_grid
+from pipeline.reporting.blocks import Report
+from pipeline.reporting.sections.anomalies import anomalies_section
+from pipeline.reporting.sections.denoise import denoise_section
+from pipeline.reporting.writing import write_report
 from pipeline.runs.execute import execute
 from pipeline.runs.generated import folder_name, format_of
 from pipeline.runs.generator import load_generator
+from pipeline.runs.outcome import load_outcome
 from pipeline.stages.context import Context
-from pipeline.stages.graph import PRIOR, TRAIN
+from pipeline.stages.graph import ANOMALIES, DENOISE, PRIOR, TRAIN
 from pipeline.store.home import Home
+
+SHAPE = (1, 8, 8)
 
 pytestmark = pytest.mark.xdist_group("models")  # the run is made once, not by each worker
 
@@ -232,8 +246,12 @@ def test_a_prior_of_another_kind_is_fitted_when_it_is_asked_for(made):
 
 @pytest.fixture(scope="module")
 def exported(made, tmp_path_factory):
+    """All programs in plain files, and one in ONNX."""
     folder = tmp_path_factory.mktemp("exported") / "model"
-    return {path.name: path for path in api.export(made, folder, onnx=True, safetensors=True)}
+    files = api.export(made, folder, safetensors=True)
+    generator = {"generator": programs(made.model, made.prior, SHAPE)["generator"]}
+    facts = {"run": made.name, "class_names": list(made.generator.class_names)}
+    return {path.name: path for path in [*files, *write_onnx(folder, generator, made.model, SHAPE, facts)]}
 
 
 def test_the_twenty_lines_of_the_page_run_what_is_exported_without_this_package(made, exported, tmp_path):
@@ -249,17 +267,15 @@ def test_the_twenty_lines_of_the_page_run_what_is_exported_without_this_package(
         "asked = torch.load('asked.pt')\n"
         "torch.save({name: program('model', name)(**inputs) for name, inputs in asked.items()}, 'found.pt')\n"
     )
-    from pipeline.exporting.programs import inputs_of, programs
-
-    model, shape = made.model, (1, 8, 8)
-    asked = {name: inputs_of(name, model, shape, 7, seed=1) for name in ("generator", "decoder", "encoder")}
+    model = made.model
+    asked = {name: inputs_of(name, model, SHAPE, 7, seed=1) for name in ("generator", "decoder", "encoder")}
     torch.save(asked, tmp_path / "asked.pt")
     shutil.copytree(exported["model.json"].parent, tmp_path / "model")
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     done = subprocess.run([sys.executable, "-c", check], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = torch.load(tmp_path / "found.pt")
-    made_here = programs(model, made.prior, shape)
+    made_here = programs(model, made.prior, SHAPE)
     with torch.no_grad():
         for name, inputs in asked.items():
             ours = made_here[name](**inputs)
@@ -284,16 +300,18 @@ def test_the_exported_generator_makes_the_images_of_samples(made, exported):
     assert names["run"] == made.name
 
 
-def test_an_onnx_file_that_says_something_else_is_not_kept(made, tmp_path, monkeypatch):
-    from pipeline.errors import ExportError
-    from pipeline.exporting import onnx_file
-    from pipeline.exporting.programs import programs
-
-    decoder = {"decoder": programs(made.model, made.prior, (1, 8, 8))["decoder"]}
+@pytest.mark.soak
+def test_every_program_is_within_1e_5_and_a_file_that_says_something_else_is_not_kept(made, tmp_path, monkeypatch):
+    said = []
+    files = api.export(made, tmp_path / "all", onnx=True, say=said.append)
+    assert [path.name for path in files] == ["generator.onnx", "decoder.onnx", "encoder.onnx"]
+    assert all(float(re.search(r"within (\S+) of", line)[1]) <= 1e-5 for line in said)
     monkeypatch.setattr(onnx_file, "_apart", lambda *arguments: math.nan)
+    decoder = {"decoder": programs(made.model, made.prior, SHAPE)["decoder"]}
+    (tmp_path / "none").mkdir()
     with pytest.raises(ExportError, match=r"decoder\.onnx differs from the model"):
-        onnx_file.write_onnx(tmp_path, decoder, made.model, (1, 8, 8), {})
-    assert not list(tmp_path.iterdir())
+        write_onnx(tmp_path / "none", decoder, made.model, SHAPE, {})
+    assert not list((tmp_path / "none").iterdir())
 
 
 def test_without_the_packages_or_a_format_export_is_one_line(used, command, monkeypatch):
@@ -361,13 +379,72 @@ def test_a_bad_request_is_refused_in_words(sampler, request_, said):
     assert refused.value.get_http_status_code() == 400
 
 
-@pytest.mark.slow
-def test_images_over_http_are_those_of_samples_and_bad_requests_are_answered_with_400(used, tmp_path):
-    """The command itself in a directory of its own, stopped by a signal as Ctrl-C does."""
+def ask(port, body):
+    """Status and body of the server's answer to a request."""
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/invocations", body.encode(), {"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+@pytest.fixture(scope="module")
+def port(sampler):
+    """MLflow's scoring server on the packaged model, in a thread of this process."""
+    import uvicorn
+    from mlflow.pyfunc.scoring_server import init
+
     port = free_port()
-    script = Path(sys.executable).with_name("cvae-pipe")
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
+        warnings.simplefilter("ignore")  # of the server's own libraries
+        patch.delenv("MLFLOW_SERVING_ENVIRONMENT", raising=False)
+        server = uvicorn.Server(uvicorn.Config(init(sampler), host="127.0.0.1", port=port, log_level="error"))
+        thread = threading.Thread(target=server.run, daemon=True)
+        thread.start()
+        deadline = time.monotonic() + 30
+        while not server.started:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield port
+        server.should_exit = True
+        thread.join(timeout=20)
+
+
+def test_images_over_http_are_those_of_samples(made, port):
+    records = [{"label": 3, "n": 4, "seed": 1, "temperature": 0.8}, {"label": "8"}]
+    status, answer = ask(port, json.dumps({"dataframe_records": records}))
+    assert status == 200, answer
+    expected = [api.samples(made, 3, 4, seed=1, temperature=0.8), api.samples(made, 8, 1)]
+    np.testing.assert_allclose(answer["predictions"], np.concatenate(expected), atol=1e-5)
+    status, answer = ask(port, json.dumps({"inputs": {"label": [5], "n": [2]}}))
+    assert status == 200, answer
+    np.testing.assert_allclose(answer["predictions"], api.samples(made, 5, 2), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ('{"dataframe_records": [{"label": 12}]}', "label is 12; it must be 0 to 9"),
+        ('{"dataframe_records": [{"label": 1, "n": 0}]}', "n is 0; it must be a whole number, 1 or more"),
+        ('{"dataframe_records": [{', "valid JSON"),
+        ("[]", "dataframe_records"),
+    ],
+)
+def test_a_bad_request_over_http_is_answered_with_400_and_a_sentence(port, body, words):
+    status, answer = ask(port, body)
+    assert status == 400, answer
+    assert words in answer
+
+
+@pytest.mark.soak
+def test_the_command_serves_until_it_is_interrupted(used, tmp_path):
+    number = free_port()
     process = subprocess.Popen(
-        [str(script), "serve", "--run", used.name, "--port", str(port)],
+        [str(Path(sys.executable).with_name("cvae-pipe")), "serve", "--run", used.name, "--port", str(number)],
         env={**os.environ, "CVAE_PIPE_HOME": str(used.home.root)},
         cwd=tmp_path,
         stdout=subprocess.DEVNULL,
@@ -380,65 +457,77 @@ def test_images_over_http_are_those_of_samples_and_bad_requests_are_answered_wit
             line = process.stderr.readline()
             assert line, said
             said += line
-
-        def ask(body):
-            request = urllib.request.Request(
-                f"http://127.0.0.1:{port}/invocations", body.encode(), {"Content-Type": "application/json"}
-            )
-            try:
-                with urllib.request.urlopen(request, timeout=60) as answer:
-                    return answer.status, json.loads(answer.read())
-            except urllib.error.HTTPError as error:
-                return error.code, error.read().decode()
-
-        records = [{"label": 3, "n": 4, "seed": 1, "temperature": 0.8}, {"label": "8"}]
-        status, answer = ask(json.dumps({"dataframe_records": records}))
-        assert status == 200, answer
-        expected = [api.samples(used, 3, 4, seed=1, temperature=0.8), api.samples(used, 8, 1)]
-        np.testing.assert_allclose(answer["predictions"], np.concatenate(expected), atol=1e-5)
-        status, answer = ask(json.dumps({"inputs": {"label": [5], "n": [2]}}))
-        assert status == 200, answer
-        np.testing.assert_allclose(answer["predictions"], api.samples(used, 5, 2), atol=1e-5)
-        for body, words in (
-            (json.dumps({"dataframe_records": [{"label": 12}]}), "label is 12; it must be 0 to 9"),
-            (json.dumps({"dataframe_records": [{"label": 1, "n": 0}]}), "n is 0"),
-            ('{"dataframe_records": [{', "valid JSON"),
-            ("[]", "dataframe_records"),
-        ):
-            status, answer = ask(body)
-            assert status == 400, answer
-            assert words in answer
         [example] = re.findall(r"-d '(.*)'", said)
-        assert ask(example)[0] == 200
+        status, answer = ask(number, example)
+        assert status == 200, answer
+        expected = api.samples(used, "9", 4, seed=0, temperature=0.8)
+        np.testing.assert_allclose(answer["predictions"], expected, atol=1e-5)
+        assert ask(number, '{"dataframe_records": [{"label": 12}]}')[0] == 400
     finally:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
     assert process.returncode == 0
     with pytest.raises(urllib.error.URLError):
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=5)
+        urllib.request.urlopen(f"http://127.0.0.1:{number}/ping", timeout=5)
 
 
 # ---- recipes
 
 
-def test_the_recipes_add_their_sections_to_the_report_and_every_number_of_them_is_derived_again(used):
+@pytest.fixture(scope="module")
+def with_recipes(made):
+    """The run with two levels of noise and a class held out."""
+    for stage, setting, values in ((DENOISE, "denoise.level", (10, 50)), (ANOMALIES, "anomalies.held_out", (3,))):
+        for value in values:
+            stage.build(Context(made.config.with_settings({setting: value}), made.home), "test")
+    return load_outcome(made.home, made.outcome.key)
+
+
+def test_every_number_of_the_recipes_sections_is_derived_again(made, with_recipes):
     from sweeps.reporting.verify import verify
 
-    cleaned = api.denoise(used.config, (10, 50), home=used.home)
-    assert len(cleaned.outcome.denoised) == 2
-    done = api.anomalies(used.config, ["3"], home=used.home)
-    page = done.report.read_text(encoding="utf-8")
-    assert "Noise taken out" in page
-    assert "Anomalies: a class that the model never saw" in page
+    sections = denoise_section(with_recipes), anomalies_section(with_recipes)
+    assert [len(section.blocks) for section in sections] == [4, 3]
+    _, html = write_report(Report("recipes", "", sections), made.home.reports / "recipes")
+    page = html.read_text(encoding="utf-8")
     assert "denoise/50/gain/filtered" in page
     assert "anomalies/3/scores/excess_bce/auroc" in page
-    assert verify(used.home, done.report).sound
-    facts = json.loads((done.outcome.anomalies[0] / "anomalies.json").read_text(encoding="utf-8"))
+    found = verify(made.home, html)
+    assert found.sound
+    assert found.numbers > 30
+    assert with_recipes.key == made.outcome.key, "a recipe makes no run another run"
+
+
+def test_a_run_without_recipes_has_no_section_of_them(made):
+    assert not denoise_section(made.outcome).blocks
+    assert not anomalies_section(made.outcome).blocks
+
+
+def test_the_held_out_class_is_the_strange_one_and_the_others_are_the_known_ones(with_recipes):
+    facts = json.loads((with_recipes.anomalies[0] / "anomalies.json").read_text(encoding="utf-8"))
     assert facts["held_out"] == 3
-    assert facts["scores"]["neg_elbo"]["auroc"] > 0.6
-    again = api.anomalies(used.config, [3], home=used.home)
-    assert again.outcome.anomalies == done.outcome.anomalies
-    assert done.outcome.key == used.outcome.key, "a recipe makes no run another run"
+    labels = labels_on_test(with_recipes)
+    assert facts["images"] == {"held_out": labels.count(3), "known": len(labels) - labels.count(3)}
+    assert facts["scores"]["excess_bce"]["auroc"] > 0.5
+
+
+def labels_on_test(outcome):
+    """The labels of its test images."""
+    [tensors] = (outcome.anomalies[0].parents[1] / "prepare").glob("*/tensors.safetensors")
+    return load_file(tensors)["test.labels"].tolist()
+
+
+@pytest.mark.soak
+def test_the_commands_of_the_recipes_write_their_sections_into_the_report_of_the_run(used, command):
+    code, _, err = command("denoise", "--run", used.name, "--noise", "20")
+    assert code == 0, err
+    code, out, err = command("anomalies", "--run", used.name, "--held-out", "5", "--json")
+    assert code == 0, err
+    report = Path(json.loads(out)["report"])
+    page = report.read_text(encoding="utf-8")
+    assert "denoise/20/gain/filtered" in page
+    assert "anomalies/5/scores/neg_elbo/auroc" in page
+    assert command("verify", report)[0] == 0
 
 
 def test_a_recipe_that_cannot_be_is_one_line(used, command):

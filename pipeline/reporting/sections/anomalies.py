@@ -81,7 +81,7 @@ def _ends(folder: Path, facts: dict[str, Any]) -> Figure:
             tuple(facts["cell"]),
             rows=("most", "least"),
             columns=[""] * half,
-            xlabel="",
+            xlabel="the stranger, the further left",
             ylabel=f"anomalous without {names[held_out]}",
         ),
         f"The most and the least anomalous images for a model that never saw class {names[held_out]}",

@@ -31,7 +31,7 @@ def denoise_section(outcome: Outcome) -> Section:
         "model never saw noise; labels are known to it."
     )
     rows = tuple(_row(outcome, facts) for facts in levels)
-    figures = (_sheet(folder, facts) for folder, facts in found)
+    figures = (_sheet(folder, facts, outcome.split) for folder, facts in found)
     return Section(TITLE, (Text(_sentence(outcome, levels)), Table(COLUMNS, rows, caption=caption), *figures))
 
 
@@ -59,22 +59,27 @@ def _sentence(outcome: Outcome, levels: list[dict[str, Any]]) -> Phrase:
     return Phrase(
         "The model beats a Gaussian filter from a noise of ",
         first,
-        " on; below that, what it cannot draw costs more than the noise. At ",
-        sigma,
-        " it is ",
+        " on, by ",
         gain,
-        " dB better.",
+        " dB at ",
+        sigma,
+        "; in less noise what it cannot draw costs as much as the noise.",
     )
 
 
-def _sheet(folder: Path, facts: dict[str, Any]) -> Figure:
+def _sheet(folder: Path, facts: dict[str, Any], split: str) -> Figure:
     with Image.open(folder / "denoised.png") as image:
         sheet = np.asarray(image)
     rows = ("clean", *METHODS)
     return Figure(
         f"denoised-{facts['level']}",
         plots.labelled_sheet(
-            sheet, tuple(facts["cell"]), rows=rows, columns=[""] * 10, xlabel="", ylabel=f"noise {facts['sigma']:g}"
+            sheet,
+            tuple(facts["cell"]),
+            rows=rows,
+            columns=[""] * 10,
+            xlabel=f"{split} images",
+            ylabel=f"noise {facts['sigma']:g}",
         ),
         f"Images, the same with noise of deviation {facts['sigma']:g}, and what each method makes of them",
         f"noise of standard deviation {facts['sigma']:g}: clean, noisy, and what each method makes of it",
