@@ -178,19 +178,14 @@ def anomalies(
 ) -> Run:
     """The run of a configuration, with models of the same settings each trained without one class (its index or name;
     "all"): how strange each finds that class on test. The report has a section on them."""
+    from pipeline.runs.generator import label_index
     from pipeline.stages.prepare import prepare
 
     names = prepare(open_context(config, home, say=say, progress=progress)).class_names
     asked = list(held_out)
-    indices = list(range(len(names))) if asked == ["all"] else [_class_index(names, label) for label in asked]
+    indices = list(range(len(names))) if asked == ["all"] else [label_index(names, label) for label in asked]
     configs = [config.with_settings({"anomalies.held_out": label}) for label in indices]
     return _recipe(config, "anomalies", configs, home, force, say, progress)
-
-
-def _class_index(names: tuple[str, ...], label: int | str) -> int:
-    from pipeline.runs.generator import label_index
-
-    return label_index(names, label)
 
 
 def _recipe(

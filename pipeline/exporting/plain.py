@@ -37,23 +37,23 @@ def write_plain(
     described = {}
     for name, program in made.items():
         exported = traced(program, inputs_of(name, model, shape, EXAMPLES))
-        described[name] = {"inputs": [], "outputs": list(OUTPUTS[name]), **_steps(name, exported, weights)}
-    document = {"format": FORMAT, **facts, "shape": shape, "latent_dim": model.latent_dim, "programs": described}
+        described[name] = {"outputs": OUTPUTS[name], **_steps(name, exported, weights)}
+    document = {"format": FORMAT, **facts, "shape": shape, "latent_dim": model.latent_dim}
     steps, tensors = folder / "model.json", folder / "model.safetensors"
     tensors.write_bytes(save({key: value.detach().clone().contiguous() for key, value in weights.items()}))
-    steps.write_text(_text(document), encoding="utf-8")
+    steps.write_text(_text(document, described), encoding="utf-8")
     return steps, tensors
 
 
-def _text(document: dict[str, Any]) -> str:
+def _text(document: dict[str, Any], programs: dict[str, dict[str, Any]]) -> str:
     """JSON with a step a line, as people read a program."""
-    programs = document["programs"]
-    marked = {name: program | {"steps": f"steps of {name}"} for name, program in programs.items()}
-    text = json.dumps(document | {"programs": marked}, indent=1, ensure_ascii=False)
+    described = []
     for name, program in programs.items():
-        lines = ",\n".join(f"    {json.dumps(step, ensure_ascii=False)}" for step in program["steps"])
-        text = text.replace(f'"steps of {name}"', f"[\n{lines}\n   ]")
-    return text + "\n"
+        steps = ",\n".join(f"    {json.dumps(step, ensure_ascii=False)}" for step in program["steps"])
+        parts = [f'   "{key}": {json.dumps(program[key])}' for key in ("inputs", "outputs", "results")]
+        described.append(f'  "{name}": {{\n' + ",\n".join([*parts, f'   "steps": [\n{steps}\n   ]']) + "\n  }")
+    head = json.dumps(document, indent=1, ensure_ascii=False).removesuffix("\n}")
+    return f'{head},\n "programs": {{\n' + ",\n".join(described) + "\n }\n}\n"
 
 
 def _steps(name: str, exported: torch.export.ExportedProgram, weights: dict[str, Tensor]) -> dict[str, Any]:
