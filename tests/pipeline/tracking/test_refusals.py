@@ -100,7 +100,7 @@ def test_a_command_ends_before_it_trains_where_the_server_refuses(command, home,
     assert (code, out) == (2, "")
     assert "answered 401" in err
     assert "experiment mine" in err
-    assert not (home.root / ".cache" / "store").exists()
+    assert not home.store.root.exists() or [path.name for path in home.store.root.iterdir()] == ["locks"]
     assert (links[0], "answered 401" in links[2]) == (2, True)
     assert "hidden-pw" not in err + "".join(map(str, links))
 
