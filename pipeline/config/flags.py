@@ -80,4 +80,4 @@ def as_word(value: object) -> str:
     """A setting's value as it is typed."""
     if isinstance(value, list):
         return ",".join(map(str, value))
-    return str(value).lower() if isinstance(value, bool) else shlex.quote(str(value))
+    return str(value).lower() if isinstance(value, bool) else str(value)

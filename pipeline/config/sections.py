@@ -103,8 +103,12 @@ class DataConfig:
         return end.removesuffix(".npz")[:NAME_LENGTH] or "images"
 
     def __post_init__(self) -> None:
-        allowed = f"one of {', '.join(DATASETS)}, or the path to a folder of images or an .npz file"
-        require(not self.own or bool(self.content) or is_path(self.dataset), "data.dataset", self.dataset, allowed)
+        require(
+            not self.own or bool(self.content) or is_path(self.dataset),
+            "data.dataset",
+            self.dataset,
+            f"one of {', '.join(DATASETS)}, or the path to a folder of images or an .npz file",
+        )
         require(
             image_size(self.size) is not None,
             "data.size",
@@ -113,19 +117,21 @@ class DataConfig:
         )
         require(self.fit in FITS, "data.fit", self.fit, f"one of {', '.join(FITS)}")
         require(self.channels in CHANNELS, "data.channels", self.channels, f"one of {', '.join(CHANNELS)}")
+        hashed = set(self.content) <= set("0123456789abcdef")
+        require(hashed, "data.content", self.content, "hex digits of a SHA-256, or nothing")
+        require(self.images >= 0, "data.images", self.images, "0 or a number of images")
         if not self.own:
-            for key, usual in (("size", "auto"), ("fit", "crop"), ("channels", "auto"), ("skip_broken", False)):
-                value = getattr(self, key)
-                require(
-                    value == usual,
-                    f"data.{key}",
-                    value,
-                    f"{str(usual).lower()} for {self.dataset}: it is for images of your own",
-                )
+            self._refuse_what_is_of_own_images()
         require(0 < self.val_fraction <= 0.5, "data.val_fraction", self.val_fraction, "above 0 and at most 0.5")
         require(self.train_limit >= 0, "data.train_limit", self.train_limit, "0 (all) or a number of images")
         require_seed(self.split_seed, "data.split_seed")
         require(self.test_limit >= 0, "data.test_limit", self.test_limit, "0 (all) or a number of images")
+
+    def _refuse_what_is_of_own_images(self) -> None:
+        """ConfigError for a setting that says how somebody's own images are read."""
+        for key, usual in (("size", "auto"), ("fit", "crop"), ("channels", "auto"), ("skip_broken", False)):
+            value, only = getattr(self, key), str(usual).lower()
+            require(value == usual, f"data.{key}", value, f"{only} for {self.dataset}: it is for images of your own")
 
 
 @dataclass(frozen=True)

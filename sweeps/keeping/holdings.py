@@ -19,8 +19,9 @@ from optuna.trial import FixedTrial, FrozenTrial
 from pipeline.config.flags import flags
 from pipeline.config.settings import RunConfig
 from pipeline.errors import ConfigError
+from pipeline.runs.names import label_of, own_name, run_name
 from pipeline.runs.needs import Entry, entry, family, needs
-from pipeline.runs.stored import run_name, run_parts, stored_config
+from pipeline.runs.stored import run_parts, stored_config
 from pipeline.stages.graph import TRAIN, run_key, rung_key
 from pipeline.store.files import read_json
 from pipeline.store.home import Home
@@ -66,6 +67,8 @@ class Stored:
 
     key: str
     name: str
+    names: tuple[str, ...]
+    """What it is called, and was called before: its report is under one of these."""
     split: str
     config: RunConfig
     parts: frozenset[Entry]
@@ -93,7 +96,9 @@ class Holdings:
             except (OSError, ValueError, KeyError, TypeError, ConfigError):
                 continue
             entries = parts | {entry("run", key), *needs(config, split)}
-            found[folder.name] = Stored(key, run_name(config, key), split, config, parts, entries, family(config))
+            made = own_name(self.home, key, config)
+            names = tuple(dict.fromkeys((label_of(self.home, key).name or made, made, run_name(config, key))))
+            found[folder.name] = Stored(key, names[0], names, split, config, parts, entries, family(config))
         return found
 
     @cached_property
@@ -147,7 +152,7 @@ class Holdings:
     def reports(self) -> dict[str, Holding]:
         """Reports of none of these, e.g. of a comparison: by the name of their folder."""
         own = {folder for owner in (*self.studies.values(), *self.ablations.values()) for folder in owner.reports}
-        names = {run.name for run in self.runs.values()}
+        names = {name for run in self.runs.values() for name in run.names}
         found = {}
         for page in sorted(self.home.reports.glob("*/report.html")):
             folder = page.parent
@@ -165,7 +170,7 @@ class Holdings:
         return {
             key: Holding("run", run.name, run.entries, folders, f"cvae-pipe run {flags(run.config)}")
             for key, run in self.runs.items()
-            if (folders := self._folder(run.name)) or (run.split == "test" and entry("run", run.key) not in owned)
+            if (folders := self._own_folders(run)) or (run.split == "test" and entry("run", run.key) not in owned)
         }
 
     @cached_property
@@ -192,6 +197,11 @@ class Holdings:
         for folder in sorted((self.home.store.root / "partial").glob("*")):
             stage, _, key = folder.name.removesuffix(".old").rpartition("-")
             yield (stage, key), folder
+
+    def _own_folders(self, run: Stored) -> tuple[Path, ...]:
+        """Folders of a run's own report: of those under its names, the ones whose numbers are its."""
+        found = (folder for name in run.names for folder in self._folder(name))
+        return tuple(folder for folder in found if run.key[:KEY_LENGTH] in cited(folder / "report.html")[0])
 
     def _folder(self, name: str) -> tuple[Path, ...]:
         folder = self.home.reports / name

@@ -80,7 +80,7 @@ class RemovalPlan:
         }
 
 
-def carried_out(home: Home, plan: Callable[[], Plan]) -> Plan:
+def carried_out(home: Home, plan: Callable[[], RemovalPlan]) -> RemovalPlan:
     """Make a plan and carry it out, alone in the home: what was planned before may be needed by now. Whole or, after a
     kill, finished by whoever comes next; HomeError while somebody is at work."""
     with alone(home):

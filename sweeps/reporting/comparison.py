@@ -80,7 +80,7 @@ def reached(comparison: StudyComparison) -> Table:
         scores = (metric_cell(row, o.name) for o in comparison.objectives)
         counts = str(one.summary.finished), str(len(one.front))
         rows.append((one.name, *counts, _volume(one), f"trial {row['number']}", *scores))
-    names = (f"its {o.name}" for o in comparison.objectives)
+    names = (o.name for o in comparison.objectives)
     return Table(
         ("study", "trials", "on the front", "hypervolume", "choice", *names),
         tuple(rows),

@@ -20,8 +20,10 @@ from pipeline.training.state import DIGEST_LENGTH
 
 ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 """Run ids and other random ones; keys of the store are of 16 or 64 digits and do not count."""
-TIMES = re.compile(r"time|date|duration|seconds|minutes|last_updated|created|creation|images_per_second", re.I)
-"""Columns, keys and metrics that say when, or for how long."""
+TIMES = re.compile(
+    r"time|date|duration|seconds|minutes|last_updated|created|creation|images_per_second|git_dirty|git.commit", re.I
+)
+"""Columns, keys and metrics that say when, for how long, or by which state of the code."""
 INSTEAD = (
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.\d+)?Z?"), "<instant>"),
     (re.compile(r"timestamp\+\d+"), "timestamp+<instant>"),
@@ -29,7 +31,7 @@ INSTEAD = (
     (re.compile(r"<dt>cost of the search</dt><dd>.*?</dd>|\*\*cost of the search\*\*.*"), "<duration>"),
     (re.compile(r'<data value="[^"]*"[^>]*data-key="[^"]*/seconds"[^>]*>[^<]*</data>'), "<duration>"),
     (re.compile(r"data:text/plain[^\"']*"), "<trials.csv, compared beside>"),
-    (re.compile(r"commit [0-9a-f]{12}( with changes)?|git_dirty \| \w+"), "<code>"),
+    (re.compile(r"commit [0-9a-f]{12}( with changes)?"), "<code>"),
     (re.compile(r"\.cache/tmp/\w+/\w+"), "<temporary>"),
 )
 """What texts have in place of instants, durations, and the state of a working tree that changes meanwhile."""

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -29,18 +30,15 @@ def as_postgres(*command: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory) -> Iterator[str]:
+def database() -> Iterator[str]:
     """The address of an empty database, its password in it."""
     pytest.importorskip("psycopg", reason="psycopg is not installed; pip install '.[dev]'")
     if not all(map(shutil.which, ("initdb", "pg_ctl"))):
         pytest.skip("no PostgreSQL on the PATH; Debian's package is postgresql")
-    root = Path(tmp_path_factory.mktemp("pg"))
+    root = Path(tempfile.mkdtemp(prefix="cvae-pipe-pg-"))  # pytest keeps its own folders to the user who runs it
     port, folder = free_port(), root / "data"
     (root / "pw").write_text(PASSWORD)
     if os.getuid() == 0:
-        for place in (root, *root.parents):
-            if str(place).startswith("/tmp/"):
-                place.chmod(0o755)
         shutil.chown(root, "postgres")
     quiet = {"check": True, "capture_output": True, "cwd": root}
     login = ("--auth=scram-sha-256", "--username=me", f"--pwfile={root / 'pw'}")
@@ -59,6 +57,7 @@ def database(tmp_path_factory) -> Iterator[str]:
         yield f"postgresql+psycopg://me:{QUOTED}@127.0.0.1:{port}/mlflow"
     finally:
         subprocess.run([*control, "-m", "immediate", "stop"], **quiet)
+        shutil.rmtree(root)
 
 
 @pytest.fixture(scope="module")
