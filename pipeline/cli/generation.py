@@ -126,12 +126,12 @@ def generate(
             ends = generator.label(from_), generator.label(to)
             made = generator.between_labels(*ends, n or 1, steps=steps, seed=seed, temperature=temperature)
         elif between:
-            read = _image_labels(generator, image_label, list(between))
-            both = (read[0], read[1]) if read else None
+            ends_of = _image_labels(generator, image_label, list(between))
+            both = (ends_of[0], ends_of[1]) if ends_of else None
             made = generator.between_images(*between, labels=both, steps=steps)
         elif style:
-            read = _image_labels(generator, image_label, [style])
-            made = generator.style_of(style, generator.labels(label or []), label=read[0] if read else None)
+            own = _image_labels(generator, image_label, [style])
+            made = generator.style_of(style, generator.labels(label or []), label=own[0] if own else None)
         elif traverse:
             [one, *more] = generator.labels(label or ["0"])
             if more:
