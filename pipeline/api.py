@@ -218,7 +218,7 @@ def denoise(
     """The run of a configuration, with noise of these levels (per cent of black to white) taken out of its test images,
     against a Gaussian filter. The report has a section on it. What is missing before it is built."""
     configs = [config.with_settings({"denoise.level": level}) for level in levels]
-    return _recipe(config, "denoise", configs, home, experiment, force, say, progress)
+    return _recipe(open_context(config, home, say=say, progress=progress), "denoise", configs, experiment, force)
 
 
 def anomalies(
@@ -242,29 +242,19 @@ def anomalies(
     asked = list(held_out)
     indices = list(range(len(names))) if asked == ["all"] else [label_index(names, label) for label in asked]
     configs = [config.with_settings({"anomalies.held_out": label}) for label in indices]
-    return _recipe(config, "anomalies", configs, home, experiment, force, say, progress)
+    return _recipe(ctx, "anomalies", configs, experiment, force)
 
 
-def _recipe(
-    config: RunConfig,
-    name: str,
-    configs: list[RunConfig],
-    home: Home | None,
-    experiment: str | None,
-    force: bool,
-    say: Say,
-    progress: Progress,
-) -> Run:
+def _recipe(ctx: "Context", name: str, configs: list[RunConfig], experiment: str | None, force: bool) -> Run:
     """The run, then a recipe's stage under each of these configurations, then the run's report with its section."""
     from pipeline.experiments import run as experiments
     from pipeline.reporting.run import write_run_report
     from pipeline.runs.outcome import load_outcome
     from pipeline.stages.graph import STAGES
 
-    ctx = open_context(config, home, say=say, progress=progress)
     [stage] = [stage for stage in STAGES if stage.name == name]
     with working(ctx.home, name):
-        done = experiments.run(ctx, lambda: connect(ctx.home, experiment, say=say))
+        done = experiments.run(ctx, lambda: connect(ctx.home, experiment, say=ctx.say))
         for own in configs:
             stage.build(replace(ctx, config=own, force={name} if force else set()), "test")
         outcome = load_outcome(ctx.home, done.outcome.key)

@@ -109,12 +109,14 @@ def generate(
     home = Home.from_environment()
     with refusals_in_one_line():
         from pipeline import api
-        from pipeline.runs.requests import check_prior, check_request, format_of
+        from pipeline.runs.requests import check_prior, check_request, class_names, format_of, label_indices
 
         form = format_of(out) if out else "png"
         check_request(1, n=n or 1, seed=seed, temperature=temperature, steps=steps)
         check_prior(prior)
         found = api.load_run(run, home=home)
+        if found.config.model.kind == "cvae":  # before torch is loaded
+            label_indices(class_names(home, found.outcome), [*(label or ()), *filter(None, (from_, to))])
         from pipeline.runs.execute import set_up_process
         from pipeline.runs.generator import load_generator
 

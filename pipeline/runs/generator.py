@@ -21,7 +21,7 @@ from pipeline.models.generation import class_codes, class_images, image_turn, la
 from pipeline.models.priors import STANDARD, Prior
 from pipeline.runs.generated import Generated
 from pipeline.runs.outcome import Outcome
-from pipeline.runs.requests import STEPS, check_prior, check_request, class_names, label_index
+from pipeline.runs.requests import STEPS, check_prior, check_request, class_names, label_index, label_indices
 from pipeline.stages.context import Context
 from pipeline.stages.graph import PRIOR, TRAIN
 from pipeline.stages.prepare import prepare
@@ -57,18 +57,7 @@ class Generator:
 
     def labels(self, texts: list[str]) -> list[int]:
         """Classes as they are typed: a name, an index, a range 0..9, several with commas between, or all of them."""
-        found: list[int] = []
-        for text in texts or ["all"]:
-            if text in self.class_names:
-                found.append(self.class_names.index(text))
-            elif text == "all":
-                found += range(len(self.class_names))
-            else:
-                for part in text.split(","):
-                    first, dots, last = part.strip().partition("..")
-                    ends = [self.label(first), self.label(last if dots else first)]
-                    found += range(min(ends), max(ends) + 1) if ends[0] <= ends[1] else range(ends[0], ends[1] - 1, -1)
-        return list(dict.fromkeys(found))
+        return label_indices(self.class_names, texts)
 
     def of_labels(self, labels: list[int], n: int, *, seed: int = 0, temperature: float = 1.0) -> Generated:
         """`n` images of each class: the same for a class whatever the others and the number; z from the prior."""

@@ -1,17 +1,15 @@
 """A finished run as the store has it: read back, and found by name or key. Measures nothing, writes nothing."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.sections import MOST_NOISE
 from pipeline.config.settings import RunConfig
 from pipeline.errors import DamageError
 from pipeline.evaluation.catalog import in_order
 from pipeline.runs.names import Label, label_of, own_name, run_name
-from pipeline.runs.stored import damage, find_run_key, stored_config
-from pipeline.stages.graph import ANOMALIES, CALIBRATION, DENOISE, INSIDE, REAL_GRID, Stage
+from pipeline.runs.stored import damage, find_run_key, recipe_keys, stored_config
+from pipeline.stages.graph import CALIBRATION, INSIDE, REAL_GRID
 from pipeline.store.files import read_json
 from pipeline.store.home import Home
 from pipeline.store.store import KEY_LENGTH
@@ -99,6 +97,11 @@ def load_outcome(home: Home, key: str) -> Outcome:
         )
         if (path := _in(paths, stage, file))
     }
+    classes = stored["facts"]["classes"]
+    made_of = {
+        stage: tuple(home.store.path(stage, found) for found in keys)
+        for stage, keys in recipe_keys(home, config, stored["split"], classes).items()
+    }
     table = _in(paths, "expost", "per_class.json") or _in(paths, "score", "per_class.json")
     return Outcome(
         key=key,
@@ -115,21 +118,9 @@ def load_outcome(home: Home, key: str) -> Outcome:
         copies=_in(paths, "copying", "pairs.png"),
         made_as=own_name(home, key, config),
         label=label_of(home, key),
-        denoised=_asked(home, DENOISE, config, stored["split"], "denoise.level", range(1, MOST_NOISE + 1)),
-        anomalies=_asked(
-            home, ANOMALIES, config, stored["split"], "anomalies.held_out", range(stored["facts"]["classes"])
-        ),
+        denoised=made_of["denoise"],
+        anomalies=made_of["anomalies"],
     )
-
-
-def _asked(
-    home: Home, recipe: Stage, config: RunConfig, split: str, setting: str, values: Iterable[int]
-) -> tuple[Path, ...]:
-    """What there is of a recipe under every value of its setting."""
-    if not (home.store.root / recipe.name).exists():  # as most homes have none
-        return ()
-    keys = (recipe.key(config.with_settings({setting: value}), split) for value in values)
-    return tuple(home.store.path(recipe.name, key) for key in keys if home.store.has(recipe.name, key))
 
 
 def _shape(stored: list[int]) -> list[int]:

@@ -46,6 +46,22 @@ def label_index(class_names: tuple[str, ...], label: int | str) -> int:
     return index
 
 
+def label_indices(class_names: tuple[str, ...], texts: list[str]) -> list[int]:
+    """Classes as they are typed: a name, an index, a range 0..9, several with commas between, or all of them."""
+    found: list[int] = []
+    for text in texts or ["all"]:
+        if text in class_names:
+            found.append(class_names.index(text))
+        elif text == "all":
+            found += range(len(class_names))
+        else:
+            for part in text.split(","):
+                first, dots, last = part.strip().partition("..")
+                start, end = label_index(class_names, first), label_index(class_names, last if dots else first)
+                found += range(start, end + 1) if start <= end else range(start, end - 1, -1)
+    return list(dict.fromkeys(found))
+
+
 def check_request(images: int, *, n: int = 1, seed: int = 0, temperature: float = 1.0, steps: int = STEPS) -> None:
     """ConfigError for a number that cannot be meant."""
     if n < 1:

@@ -44,6 +44,11 @@ def _with_fitted_prior(config: RunConfig, split: str) -> bool:
     return config.sampling.prior != "standard" and config.model.kind != "ae"
 
 
+def _when_asked(config: RunConfig, split: str) -> bool:
+    """Of a recipe: no run has it by itself, and none is another run for having it."""
+    return False
+
+
 def _split_name(config: RunConfig, split: str) -> str:
     return split
 
@@ -225,6 +230,7 @@ DENOISE = Stage(
     1,
     lambda c, s: (TRAIN.key(c), c.denoise, s),
     "pipeline.stages.denoise:denoise",
+    when=_when_asked,
     label=lambda c, s: f"{s}, noise {c.denoise.level / 100:g}",
     in_run=False,
 )
@@ -233,6 +239,7 @@ ANOMALIES = Stage(
     1,
     lambda c, s: (PREPARE.key(c), c.model, c.train, c.anomalies, s),
     "pipeline.stages.anomalies:anomalies",
+    when=_when_asked,
     label=lambda c, s: f"{s}, class {c.anomalies.held_out} held out",
     in_run=False,
     resumable=True,

@@ -349,7 +349,5 @@ def _register(home: Home, tracker: MlflowTracker, name: str, ids: dict[str, str]
     ]
     for run in mine[:1]:
         tags, said = {"study": name}, f"The choice of sweep {name}, unpacked"
-        register(
-            tracker.client, run.id, registered_name(name), served_model(champion, home), tags=tags, description=said
-        )
+        register(tracker.link, run.id, registered_name(name), served_model(champion, home), tags=tags, description=said)
         say(f"registered as models:/{registered_name(name)}@champion")

@@ -29,7 +29,7 @@ def test_configure_takes_the_names_of_the_flags_and_full_names():
 
 
 def test_configure_refuses_a_name_that_does_not_exist():
-    with pytest.raises(ConfigError, match="unknown setting betta; there are dataset, model, beta"):
+    with pytest.raises(ConfigError, match="unknown setting betta; there are dataset, model, arch, beta"):
         api.configure("digits", betta=2.0)
     with pytest.raises(ConfigError, match=r"train\.betta"):
         api.configure("digits", settings={"train.betta": 2.0})

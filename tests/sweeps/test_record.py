@@ -1,13 +1,11 @@
 """What MLflow shows of a sweep: readable names, the front marked as it moves, a champion that generates our images."""
 
-import json
 import os
 import shutil
 import subprocess
 import sys
 import time
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -291,19 +289,23 @@ def test_labels_can_be_of_any_integer_type_and_a_default_fills_what_a_row_leaves
 def test_a_convolutional_gaussian_with_a_learned_prior_is_served_as_it_was_trained(warm_home, tmp_path):
     from pipeline.models.sampling import generation_grid
     from pipeline.runs.execute import execute
-    from pipeline.tracking.served_model import ConditionalSampler
+    from pipeline.tracking.registry import package
 
     settings = {"model__arch": "conv", "model__conv_channels": "4,8", "model__learned_prior": True}
     config = quick_config(**settings, model__likelihood="gaussian", train__epochs=1, sampling__prior="standard")
     ctx = Context(config, warm_home)
-    model = served_model(execute(ctx, "val"), warm_home)
-    described = tmp_path / "architecture.json"
-    described.write_text(json.dumps({**model.architecture, "shape": model.shape, "class_names": model.class_names}))
-    sampler = ConditionalSampler()
-    sampler.load_context(SimpleNamespace(artifacts={"architecture": described, "weights": model.weights}))
-    images = sampler.predict(None, pd.DataFrame({"label": np.arange(10), "n": 2, "seed": 3}))
+    package(served_model(execute(ctx, "val"), warm_home), tmp_path / "model")
+    program = (
+        "import sys, mlflow, numpy as np, pandas as pd; model = mlflow.pyfunc.load_model('model')\n"
+        "np.save('images.npy', model.predict(pd.DataFrame({'label': np.arange(10), 'n': 2, 'seed': 3})))\n"
+        "carried = sys.modules['pipeline.models.convolutional'].__file__\n"
+        "assert '/code/pipeline/' in carried, f'{carried} is not the code that the model carries'\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if "MLFLOW" not in k} | {"MLFLOW_DISABLE_TELEMETRY": "true"}
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment, cwd=tmp_path)
     expected = generation_grid(train(ctx).model, columns=10, seed=3).view(10, 10, -1)[:, :2]
-    np.testing.assert_allclose(images.reshape(10, 2, -1), expected.numpy(), atol=1e-6)
+    found = np.load(tmp_path / "images.npy").reshape(10, 2, -1)
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-6)
 
 
 # ------------------------------------------------------------------------------------- a tracker that knows nothing
