@@ -43,7 +43,6 @@ def denoise(
 ) -> None:
     """Take noise out of test images with the model and with a Gaussian filter; dB gained, in the run's report."""
     from pipeline import api
-    from pipeline.reporting.sections.denoise import denoise_section
 
     levels = whole_numbers("--noise", noise)
     config = _of_run(config, given, run)
@@ -53,6 +52,8 @@ def denoise(
         done = api.denoise(
             config, levels, experiment=experiment, force=force, say=progress.say, progress=progress.update
         )
+    from pipeline.reporting.sections.denoise import denoise_section
+
     facts = [read_json(folder / "denoise.json") for folder in done.outcome.denoised]
     _show(done, json_, {"levels": facts}, denoise_section(done.outcome))
 
@@ -77,7 +78,6 @@ def anomalies(
 ) -> None:
     """Train without a class and find it again on test: AUROC of neg_elbo and excess bce, in the run's report."""
     from pipeline import api
-    from pipeline.reporting.sections.anomalies import anomalies_section
 
     config = _of_run(config, given, run)
     asked = held_out or [str(config.anomalies.held_out)]
@@ -85,6 +85,8 @@ def anomalies(
         done = api.anomalies(
             config, asked, experiment=experiment, force=force, say=progress.say, progress=progress.update
         )
+    from pipeline.reporting.sections.anomalies import anomalies_section
+
     facts = [read_json(folder / "anomalies.json") for folder in done.outcome.anomalies]
     _show(done, json_, {"held_out": facts}, anomalies_section(done.outcome))
 
