@@ -1,6 +1,8 @@
 """One name for each thing: a study, an ablation or a run by what people type. Reads names; loads no Optuna, no torch.
 
-What is accepted: a name, its unique beginning, a run's key, a report's folder or report.html, @last, @best; of a run, best.
+What is accepted: a name, its unique beginning, a run's key, a report's folder or report.html, @last, @best; of runs
+also
+best.
 """
 
 import difflib
