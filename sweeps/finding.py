@@ -1,8 +1,7 @@
 """One name for each thing: a study, an ablation or a run by what people type. Reads names; loads no Optuna, no torch.
 
 What is accepted: a name, its unique beginning, a run's key, a report's folder or report.html, @last, @best; of runs
-also
-best.
+also best.
 """
 
 import difflib
