@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.config.flags import DAILY
 from pipeline.config.reading import build_config
-from pipeline.config.sections import JUDGES
+from pipeline.config.sections import JUDGES, NOISE_LEVELS
 from pipeline.config.settings import RunConfig
 from pipeline.errors import ConfigError, StudyError, TrackingError
 from pipeline.store.home import Home
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pipeline.experiments.baselines import Baseline
     from pipeline.models.architecture import Architecture
     from pipeline.models.priors import Prior
+    from pipeline.runs.generator import Generator
     from pipeline.runs.outcome import Outcome
     from pipeline.runs.planning import Plan
     from pipeline.stages.context import Context
@@ -133,29 +134,22 @@ class Run:
         return run_document(self.outcome, self.run_id, self.report)
 
     @cached_property
+    def generator(self) -> "Generator":
+        """Asked for images: of labels, between labels or images, in an image's style. DamageError if its weights are
+        gone from the store or are not what was written."""
+        from pipeline.runs.generator import load_generator
+
+        return load_generator(self.home, self.outcome)
+
+    @property
     def model(self) -> "Architecture":
-        """The trained model, in eval mode; ConfigError if its weights are no longer in the store."""
-        from pipeline.stages.context import Context
-        from pipeline.stages.graph import TRAIN
-        from pipeline.stages.train import train
+        """The trained model, in eval mode; DamageError as of `generator`."""
+        return self.generator.model
 
-        if not self.home.store.has(TRAIN.name, TRAIN.key(self.config)):
-            raise ConfigError(f"the weights of {self.name} are not in the store; run the same configuration again")
-        return train(Context(self.config, self.home)).model
-
-    @cached_property
+    @property
     def prior(self) -> "Prior":
         """What z is drawn from: the prior that the run is scored under."""
-        from pipeline.models.priors import STANDARD
-        from pipeline.stages.context import Context
-        from pipeline.stages.graph import PRIOR
-        from pipeline.stages.prior import fitted_prior
-
-        if not PRIOR.when(self.config, self.outcome.split):
-            return STANDARD
-        if not self.home.store.has(PRIOR.name, PRIOR.key(self.config)):
-            raise ConfigError(f"the prior of {self.name} is not in the store; run the same configuration again")
-        return fitted_prior(Context(self.config, self.home)).density
+        return self.generator.prior
 
 
 def run(
@@ -211,6 +205,63 @@ def _refuse_taken(home: Home, name: str, config: RunConfig) -> None:
         raise ConfigError(f"--name {name} is the name of {taken[0].kind} {name}; choose another name")
 
 
+def denoise(
+    config: RunConfig,
+    levels: Iterable[int] = NOISE_LEVELS,
+    *,
+    home: Home | None = None,
+    experiment: str | None = None,
+    force: bool = False,
+    say: Say = _silent,
+    progress: Progress = _silent,
+) -> Run:
+    """The run of a configuration, with noise of these levels (per cent of black to white) taken out of its test images,
+    against a Gaussian filter. The report has a section on it. What is missing before it is built."""
+    configs = [config.with_settings({"denoise.level": level}) for level in levels]
+    return _recipe(open_context(config, home, say=say, progress=progress), "denoise", configs, experiment, force)
+
+
+def anomalies(
+    config: RunConfig,
+    held_out: Iterable[int | str] = (0,),
+    *,
+    home: Home | None = None,
+    experiment: str | None = None,
+    force: bool = False,
+    say: Say = _silent,
+    progress: Progress = _silent,
+) -> Run:
+    """The run of a configuration, with models of the same settings each trained without one class (its index or name;
+    "all"): how strange each finds that class on test. The report has a section on them."""
+    from pipeline.runs.requests import label_index
+    from pipeline.stages.prepare import prepare
+
+    ctx = open_context(config, home, say=say, progress=progress)
+    with working(ctx.home, "anomalies"):
+        names = prepare(ctx).class_names
+    asked = list(held_out)
+    indices = list(range(len(names))) if asked == ["all"] else [label_index(names, label) for label in asked]
+    configs = [config.with_settings({"anomalies.held_out": label}) for label in indices]
+    return _recipe(ctx, "anomalies", configs, experiment, force)
+
+
+def _recipe(ctx: "Context", name: str, configs: list[RunConfig], experiment: str | None, force: bool) -> Run:
+    """The run, then a recipe's stage under each of these configurations, then the run's report with its section."""
+    from pipeline.experiments import run as experiments
+    from pipeline.reporting.run import write_run_report
+    from pipeline.runs.outcome import load_outcome
+    from pipeline.stages.graph import STAGES
+
+    [stage] = [stage for stage in STAGES if stage.name == name]
+    with working(ctx.home, name):
+        done = experiments.run(ctx, lambda: connect(ctx.home, experiment, say=ctx.say))
+        for own in configs:
+            stage.build(replace(ctx, config=own, force={name} if force else set()), "test")
+        outcome = load_outcome(ctx.home, done.outcome.key)
+        write_run_report(outcome, ctx.home)
+    return Run(outcome, ctx.home, done.run_id)
+
+
 def baselines(
     config: RunConfig,
     *,
@@ -227,9 +278,10 @@ def baselines(
         return train_all(ctx, lambda: connect(ctx.home, experiment, say=say))
 
 
-def load_run(name: str, *, home: Home | None = None) -> Run:
+def load_run(name: str = "best", *, home: Home | None = None) -> Run:
     """A finished run by its name or key, the beginning of one, its report's folder, @last or @best; of a study, its
-    choice. ConfigError with the candidates otherwise."""
+    choice; "best" is that of the latest study or, in a home without, the run that was finished last. ConfigError with
+    the candidates otherwise."""
     from sweeps.finding import find_run_key
 
     home = home or Home.from_environment()
@@ -239,33 +291,70 @@ def load_run(name: str, *, home: Home | None = None) -> Run:
     return Run(load_outcome(home, key), home)
 
 
-def samples(run: Run, label: int | str, n: int, *, seed: int = 0) -> "np.ndarray[tuple[int, ...], Any]":
-    """`n` images of a class (its index or name): Bernoulli means in [0, 1], float32: (n, H, W), or (n, H, W, 3) of
-    colour.
+def samples(
+    run: Run, label: int | str, n: int, *, seed: int = 0, temperature: float = 1.0, prior: str | None = None
+) -> "np.ndarray[tuple[int, ...], Any]":
+    """`n` images of a class (its name or index): means in [0, 1], float32, (n, H, W), or (n, H, W, 3) of colour.
 
-    z is drawn from the prior that the run is scored under, by noise that depends on `seed` alone: the same for every
-    class and model. ConfigError for a label there is none of.
+    z is drawn from the prior that the run is scored under, or `prior`, with its normal noise times `temperature`. The
+    noise depends on `seed` and the class alone: the first ten images are the class's row in the run's report, and a
+    longer draw begins with a shorter one. ConfigError for a label there is none of.
     """
-    import torch
+    generator = run.generator
+    if prior is not None:
+        from pipeline.runs.generator import load_generator
 
-    from pipeline.grids import as_pictures
-    from pipeline.models.sampling import decode_means, draw_z, fixed_noise
-
-    classes = _class_names(run)
-    if label in classes:
-        label = classes.index(str(label))
-    if not (isinstance(label, int) and 0 <= label < len(classes)):
-        raise ConfigError(f"label is {label!r}; it must be 0 to {len(classes) - 1}, or one of {', '.join(classes)}")
-    y = torch.full((n,), label)
-    z = draw_z(y, fixed_noise(n, run.model.latent_dim, seed=seed), run.prior, seed=seed)
-    return as_pictures(decode_means(run.model, z, y), tuple(run.outcome.facts["shape"])).cpu().numpy()
+        generator = load_generator(run.home, run.outcome, prior=prior)
+    return generator.of_labels([generator.label(label)], n, seed=seed, temperature=temperature).images
 
 
-def _class_names(run: Run) -> list[str]:
-    table = run.outcome.per_class
-    return (
-        [str(name) for name in table["table"]["class"]] if table else [*map(str, range(run.outcome.facts["classes"]))]
-    )
+def export(
+    run: Run, folder: Path | None = None, *, onnx: bool = False, safetensors: bool = False, say: Say = _silent
+) -> list[Path]:
+    """A run's model as files that need nothing of this program; their paths. ONNX: generator, decoder, encoder, each
+    checked with onnxruntime against torch. Safetensors: weights, with the steps as JSON. By default exported/<run>/."""
+    from pipeline.exporting.onnx_file import require_onnx, write_onnx
+    from pipeline.exporting.plain import write_plain
+    from pipeline.exporting.programs import programs
+
+    if not (onnx or safetensors):
+        raise ConfigError("export needs a format: --onnx, --safetensors, or both")
+    if onnx:
+        require_onnx()
+    asked = run.generator
+    folder = folder or run.home.root / "exported" / run.name
+    if any(above.exists() and not above.is_dir() for above in (folder, *folder.parents)):
+        raise ConfigError(f"--out is {folder}, which is a file or lies in one; name a folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    made = programs(asked.model, asked.prior, asked.shape)
+    facts = {"run": run.name, "prior": asked.prior_name, "class_names": list(asked.class_names)}
+    files: list[Path] = []
+    if safetensors:
+        files += write_plain(folder, made, asked.model, asked.shape, facts)
+    if onnx:
+        for path, apart in write_onnx(folder, made, asked.model, asked.shape, facts).items():
+            say(f"{path.name}: within {apart:.0e} of torch in onnxruntime")
+            files.append(path)
+    return files
+
+
+def package(run: Run, folder: Path | None = None) -> Path:
+    """A run's model as a folder that MLflow loads and serves, with the code that it needs; where it is, by default
+    exported/<run>/mlflow. It takes {label, n, seed, temperature} and gives the images of `samples`."""
+    import shutil
+
+    from pipeline.tracking.registry import package as package_model
+    from sweeps.record import served_model
+
+    _ = run.generator  # whole, or a DamageError
+    if folder is None:
+        folder = run.home.root / "exported" / run.name / "mlflow"
+        shutil.rmtree(folder, ignore_errors=True)  # ours alone
+    elif folder.exists():
+        raise ConfigError(f"{folder} is there already; name a folder to be made")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    package_model(served_model(run.outcome, run.home), folder)
+    return folder
 
 
 # ---- studies -------------------------------------------------------------------------------------------------------

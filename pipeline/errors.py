@@ -9,6 +9,7 @@
     ├── TrackingError        a tracking server that cannot be reached
     ├── ReportError          a file that is no report, or a number whose source makes no sense
     │   └── ElsewhereError   a report of which nothing is in this home; exit code 3
+    ├── ExportError          a file for another program that would not say what the model says
     ├── DamageError          a stored result whose bytes are not what was written
     ├── PackError            a file that is no packed study, or one that nobody should unpack
     └── HomeError            a directory that cannot be written, or is in use by another process
@@ -55,6 +56,10 @@ class ElsewhereError(ReportError):
     """A report that was made in another home: there is nothing here to check it against."""
 
     exit_code = 3
+
+
+class ExportError(CvaePipeError):
+    """A file for another program that would not say what the model says."""
 
 
 class DamageError(CvaePipeError):

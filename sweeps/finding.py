@@ -1,6 +1,7 @@
 """One name for each thing: a study, an ablation or a run by what people type. Reads names; loads no Optuna, no torch.
 
-What is accepted: a name, its unique beginning, a run's key, a report's folder or report.html, @last, and @best.
+What is accepted: a name, its unique beginning, a run's key, a report's folder or report.html, @last, @best; of runs
+also best.
 """
 
 import difflib
@@ -20,6 +21,8 @@ from pipeline.store.store import MANIFEST
 
 BEST = "@best"
 """Of the runs on the data of the newest, the one that a sweep's rule would choose."""
+CHOSEN = "best"
+"""The choice of the latest study that has one; in a home without, the run that was finished last."""
 KINDS = ("study", "ablation", "run")
 PAGE = "report.html"
 
@@ -68,12 +71,16 @@ def find(home: Home, text: str, kinds: Sequence[str] = KINDS) -> Found:
 
 
 def find_run_key(home: Home, text: str) -> str:
-    """The key of the run that a text means; a study's exact name, or its report, means its choice."""
+    """The key of the run that a text means; a study's exact name, or its report, means its choice, and best that of the
+    latest study."""
     name = name_in(home, text)
     if name == BEST:
         return best_run(home).key
     runs = known_runs(home)
-    if any(run.is_called(name) for run in runs) or name == LAST:
+    called = any(run.is_called(name) for run in runs)
+    if name == CHOSEN and not called and name not in study_names(home):
+        return _latest_choice(home)
+    if called or name == LAST:
         from pipeline.runs import stored
 
         return stored.find_run_key(home, name)
@@ -212,6 +219,16 @@ def best_run(home: Home) -> Known:
     table = np.array([values for _, _, values in whole], dtype=float)
     front = Front(tuple(range(len(whole))), table, objectives, ranges)
     return whole[front.pick(front.numbers, table)][0]
+
+
+def _latest_choice(home: Home) -> str:
+    """The key of the run that CHOSEN means."""
+    for study in study_names(home):
+        with suppress(ConfigError):  # no complete trial
+            return _choice(home, study)
+    from pipeline.runs import stored
+
+    return stored.find_run_key(home, LAST)
 
 
 def _choice(home: Home, study: str) -> str:

@@ -13,6 +13,7 @@ from pipeline.evaluation.catalog import METRICS, of_likelihood, show, show_sprea
 from pipeline.experiments.record import headline_rows, setting_label
 from pipeline.reporting.pictures import enlarged
 from pipeline.runs.outcome import Outcome
+from pipeline.runs.requests import class_names
 from pipeline.stages.graph import PRIOR, TRAIN
 from pipeline.stages.prior import DENSITY
 from pipeline.store.home import Home
@@ -175,13 +176,11 @@ def register_champion(jobs: TrackedJobs, summary: Summary, champion: Outcome) ->
 
 def served_model(outcome: Outcome, home: Home) -> ServedModel:
     """The generator of a stored run, with the prior that is scored, for the registry."""
-    model, (channels, height, width) = outcome.config.model, outcome.facts["shape"]
+    model = outcome.config.model
     return ServedModel(
         weights=home.store.path("train", TRAIN.key(outcome.config)) / "model.safetensors",
-        architecture={"kind": model.kind, "pixels": channels * height * width, "classes": outcome.facts["classes"]}
-        | asdict(model),
-        height=height,
-        width=width,
-        channels=channels,
+        architecture={"classes": outcome.facts["classes"]} | asdict(model),
+        shape=tuple(outcome.facts["shape"]),
+        class_names=class_names(home, outcome),
         prior=home.store.path("prior", PRIOR.key(outcome.config)) / DENSITY if outcome.fitted else None,
     )

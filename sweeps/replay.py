@@ -29,6 +29,7 @@ def record_trial(jobs: TrackedJobs, config: StudyConfig, trial: FrozenTrial) -> 
         run = open_trial(jobs, config, trial)
         if not run.finished:
             _log_rungs(run, config, trial)
+            _tag_machine(run, trial)
         jobs.record(run, load_outcome(jobs.ctx.home, key), ended=_seconds(trial.datetime_complete))
         return run
     if trial.state not in UNSUCCESSFUL:
@@ -45,6 +46,7 @@ def record_trial(jobs: TrackedJobs, config: StudyConfig, trial: FrozenTrial) -> 
     for record in kept_history(folder):
         run.log_epoch(record.epoch, record.metrics)
     _log_rungs(run, config, trial)
+    _tag_machine(run, trial)
     if trial.state == TrialState.PRUNED:
         log_epoch_grids(run, epoch_grids(folder))
     elif DETAILS in facts:
@@ -62,6 +64,11 @@ def open_trial(
     settings = config.trial_config(n, FixedTrial(trial.params))
     began = _seconds(trial.datetime_start)
     return jobs.open_run(settings, "val", title, {"trial": str(n)}, started=began, ended=ended)
+
+
+def _tag_machine(run: TrackedRun, trial: FrozenTrial) -> None:
+    if cpu := trial.user_attrs.get("cpu"):
+        run.set_tags({"cpu": cpu})
 
 
 def _log_rungs(run: TrackedRun, config: StudyConfig, trial: FrozenTrial) -> None:

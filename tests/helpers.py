@@ -184,7 +184,8 @@ def run_jobs(executor: LocalExecutor, jobs: Iterable[Job], on_event: Callable[[E
 def mlflow_contents(home: Home, experiment: str = "cvae-pipe") -> dict[str, Any]:
     """Everything that MLflow holds of a home's experiment, in words that do not change when it is recorded anew.
 
-    Runs are called by their key, under their parent's; ids, times and what MLflow packs into a model are left out.
+    Runs are called by their key, under their parent's; ids, times and what MLflow packs into a model are left out, and
+    the processor of a run that is no trial, which no ledger has.
     """
     client = mlflow_client(home)
     found = client.get_experiment_by_name(experiment)
@@ -213,7 +214,9 @@ def mlflow_contents(home: Home, experiment: str = "cvae-pipe") -> dict[str, Any]
             "name": run.info.run_name,
             "status": run.info.status,
             "params": run.data.params,
-            "tags": {key: plain(value) for key, value in run.data.tags.items()},
+            "tags": {
+                key: plain(value) for key, value in run.data.tags.items() if key != "cpu" or "trial" in run.data.tags
+            },
             "metrics": {
                 key: sorted((m.step, m.value) for m in client.get_metric_history(run.info.run_id, key))
                 for key in run.data.metrics

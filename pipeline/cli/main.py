@@ -9,7 +9,19 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli import keeping, listing, reports, runs, settings, stages, status, sweeps, ui
+from pipeline.cli import (
+    generation,
+    keeping,
+    listing,
+    recipes,
+    reports,
+    runs,
+    settings,
+    stages,
+    status,
+    sweeps,
+    ui,
+)
 from pipeline.cli.interruptions import hearing_interruptions, ignore_interruptions, interruptions_first
 from pipeline.cli.options import Command
 from pipeline.cli.session import print_json, refusals_in_one_line, say
@@ -23,6 +35,7 @@ CLOSED_PIPE = 141
 COMMANDS = (
     *(stages.prepare, stages.train, stages.evaluate, stages.score, stages.audit),
     *(runs.run, sweeps.sweep, runs.baselines, sweeps.ablate),
+    *(generation.generate, generation.export, generation.serve, recipes.denoise, recipes.anomalies),
     *(settings.config, status.status, listing.ls, reports.report, reports.verify, runs.compare, ui.ui, ui.sync),
     *(keeping.rm, keeping.gc, keeping.doctor, keeping.pack, keeping.unpack),
 )

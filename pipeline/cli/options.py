@@ -42,6 +42,14 @@ def checked_split(name: str) -> str:
     return name
 
 
+def whole_numbers(option: str, text: str) -> list[int]:
+    """10,30 as numbers."""
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ConfigError(f"{option} is {text!r}; it must be whole numbers with commas between, e.g. 10,30") from None
+
+
 Force = Annotated[bool, typer.Option("--force", help="Redo the stage even if it is up to date.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; progress goes to stderr.")]
 DryRun = Annotated[

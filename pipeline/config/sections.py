@@ -38,6 +38,11 @@ MOST_JUDGES = 5
 """In a panel, with the one that a search uses."""
 
 
+NOISE_LEVELS = (10, 20, 30, 50)
+"""Of the recipe `denoise`, in per cent: a little grain to hardly legible."""
+MOST_NOISE = 100
+
+
 def is_path(dataset: str) -> bool:
     """Whether this can only be a path to images of one's own."""
     return "/" in dataset or "\\" in dataset or dataset.lower().endswith(".npz")
@@ -370,6 +375,31 @@ class AuditConfig:
     def __post_init__(self) -> None:
         for name in ("iwae_draws", "iwae_images", "cas_images", "cas_steps"):
             require(getattr(self, name) >= 1, f"audit.{name}", getattr(self, name), "1 or more")
+
+
+@dataclass(frozen=True)
+class DenoiseConfig:
+    """The recipe `denoise`: images made noisy, and what takes the noise out. Read by `denoise`."""
+
+    level: int = 30
+    """Standard deviation of the noise, in per cent of the range from black to white."""
+    seed: int = 0
+    """Seed of the noise, the same for every model."""
+
+    def __post_init__(self) -> None:
+        require(1 <= self.level <= MOST_NOISE, "denoise.level", self.level, f"1 to {MOST_NOISE} per cent, e.g. 30")
+        require_seed(self.seed, "denoise.seed")
+
+
+@dataclass(frozen=True)
+class AnomaliesConfig:
+    """The recipe `anomalies`: a model that has never seen a class, and how strange it finds it. Read by `anomalies`."""
+
+    held_out: int = 0
+    """Index of the class that is held out of training and validation."""
+
+    def __post_init__(self) -> None:
+        require(self.held_out >= 0, "anomalies.held_out", self.held_out, "the index of a class")
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,10 @@ from functools import cache
 from typing import Any
 
 from pipeline.config.sections import (
+    AnomaliesConfig,
     AuditConfig,
     DataConfig,
+    DenoiseConfig,
     EvaluateConfig,
     GateConfig,
     JudgeConfig,
@@ -48,6 +50,8 @@ class RunConfig:
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     panel: PanelConfig = field(default_factory=PanelConfig)
     audit: AuditConfig = field(default_factory=AuditConfig)
+    denoise: DenoiseConfig = field(default_factory=DenoiseConfig)
+    anomalies: AnomaliesConfig = field(default_factory=AnomaliesConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
     def flat(self) -> dict[str, Any]:

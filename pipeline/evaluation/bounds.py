@@ -31,11 +31,11 @@ def label_only(data: PreparedData, part: Split, likelihood: Likelihood = BERNOUL
     deviation of training images from the mean of their class.
     """
     means = class_means(data.train, data.classes).double().clamp(1e-6, 1 - 1e-6)
-    best, logits = likelihood.of_means(means, _spread(data.train, means))
+    best, logits = likelihood.of_means(means, spread_around(data.train, means))
     return float(torch.cat([best.nll(logits[y], x.double()) for x, y in part.batches(BATCH)]).mean())
 
 
-def _spread(part: Split, means: torch.Tensor) -> float:
+def spread_around(part: Split, means: torch.Tensor) -> float:
     """Root of the mean square of what pixels are off the mean image of their class."""
     squares = sum(float((x.double() - means[y]).square().sum()) for x, y in part.batches(BATCH))
     return float((squares / (len(part) * part.pixels)) ** 0.5)

@@ -142,6 +142,14 @@ TERMS = {
     "val": "The validation split: images that no training sees and every search does. Choices are made on it.",
 }
 STAGES = {
+    "denoise": (
+        "Noise taken out of test images by the model, beside a Gaussian filter that was given its best width. Made "
+        "when it is asked for; no score depends on it."
+    ),
+    "anomalies": (
+        "A model trained without one class, and how much stranger it finds that class than the others. Made when it is "
+        "asked for; no score depends on it."
+    ),
     "copying": (
         "Looks for samples that are unusually near to a training image. In pixels and in shape, class by class."
     ),

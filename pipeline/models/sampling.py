@@ -43,10 +43,24 @@ def decode_means(
     )
 
 
+@torch.inference_mode()
+def mixture_means(
+    model: Architecture, z: Float[Tensor, "N Z"], weights: Float[Tensor, "N K"], *, batch: int = DECODE_BATCH
+) -> Float[Tensor, "N D"]:
+    """The same of a cvae for labels between classes: a weight per class, 1 in sum."""
+    device = next(model.parameters()).device
+    parts = zip(z.to(device).split(batch), weights.to(device).split(batch), strict=True)
+    return torch.cat([model.likelihood.mean(model.decode_mixture(z_part, w_part)) for z_part, w_part in parts])
+
+
+def component_noise(n: int, *, seed: int) -> Float[Tensor, " n"]:
+    """u uniform in [0, 1), which picks the component of a mixture."""
+    return torch.rand(n, generator=torch.Generator().manual_seed(derive_seed("component", seed)))
+
+
 def draw_z(y: Int[Tensor, " N"], eps: Float[Tensor, "N Z"], prior: Prior, *, seed: int) -> Float[Tensor, "N Z"]:
     """z of these labels under a prior. The noise is the same for every prior."""
-    u = torch.rand(len(y), generator=torch.Generator().manual_seed(derive_seed("component", seed)))
-    return prior.draw(eps, u, y)
+    return prior.draw(eps, component_noise(len(y), seed=seed), y)
 
 
 def conditional_samples(

@@ -39,9 +39,9 @@ class Source:
 
     key: str
     """With its split, e.g. val/neg_elbo; or a path: per_class/coverage/3, history/5/train/loss, facts/gates/a/0/1,
-    config/train.beta, inside/most_wrong/misread, confusion/2/7 (the share of images asked for class 2 that are read as
-    7). At the end of a path to a list: sum, max, or >0.01 for how many are above that. Of a study: one of its own
-    quantities, e.g. trials/complete."""
+    config/train.beta, inside/most_wrong/misread, denoise/30/psnr/noisy, anomalies/3/scores/neg_elbo/auroc,
+    confusion/2/7 (the share of images asked for class 2 that are read as 7). At the end of a path to a list: sum, max,
+    or >0.01 for how many are above that. Of a study: one of its own quantities, e.g. trials/complete."""
     runs: tuple[str, ...] = ()
     """Run keys, 16 hex digits each; none where the study itself is the source."""
     study: str = ""
@@ -221,6 +221,12 @@ def _place(outcome: Outcome, place: str) -> Any:
         return outcome.facts
     if place == "inside":
         return read_json(outcome.inside / "inside.json") if outcome.inside else {}
+    if place == "denoise":
+        found = [read_json(folder / "denoise.json") for folder in outcome.denoised]
+        return {str(facts["level"]): facts for facts in found}
+    if place == "anomalies":  # by the index of the class that was held out
+        found = [read_json(folder / "anomalies.json") for folder in outcome.anomalies]
+        return {str(facts["held_out"]): facts for facts in found}
     per_class = outcome.per_class or {}
     if place == "confusion":
         return [[count / max(sum(row), 1) for count in row] for row in per_class["confusion"]]

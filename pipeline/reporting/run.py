@@ -6,9 +6,11 @@ from pipeline.config.flags import flags
 from pipeline.config.settings import RunConfig
 from pipeline.reporting.blocks import Code, Report
 from pipeline.reporting.index import Card
+from pipeline.reporting.sections.anomalies import anomalies_section
 from pipeline.reporting.sections.calibration import calibration_section
 from pipeline.reporting.sections.classes import classes_section
 from pipeline.reporting.sections.copying import copying_section
+from pipeline.reporting.sections.denoise import denoise_section
 from pipeline.reporting.sections.images import images_section
 from pipeline.reporting.sections.inside import inside_section
 from pipeline.reporting.sections.numbers import numbers_section
@@ -39,6 +41,8 @@ def run_report(outcome: Outcome) -> Report:
             classes_section(outcome),
             copying_section(outcome),
             inside_section(outcome),
+            denoise_section(outcome),
+            anomalies_section(outcome),
             calibration_section(outcome),
             numbers_section(outcome),
             reproduce_section(f"cvae-pipe run {flags(config)}", outcome, Code(config.to_toml(), "toml")),

@@ -8,7 +8,7 @@ from pipeline.config.settings import RunConfig
 from pipeline.errors import DamageError
 from pipeline.evaluation.catalog import in_order
 from pipeline.runs.names import Label, label_of, own_name, run_name
-from pipeline.runs.stored import damage, find_run_key, stored_config
+from pipeline.runs.stored import damage, find_run_key, recipe_keys, stored_config
 from pipeline.stages.graph import CALIBRATION, INSIDE, REAL_GRID
 from pipeline.store.files import read_json
 from pipeline.store.home import Home
@@ -42,6 +42,11 @@ class Outcome:
     """The name that it was stored under; "" for one older than that."""
     label: Label = field(default_factory=Label)
     """What somebody called it."""
+
+    denoised: tuple[Path, ...] = ()
+    """The folders of the recipe `denoise`: one for each level of noise that was asked for."""
+    anomalies: tuple[Path, ...] = ()
+    """The folders of the recipe `anomalies` under this configuration: one for each class that was held out."""
 
     @property
     def name(self) -> str:
@@ -92,6 +97,11 @@ def load_outcome(home: Home, key: str) -> Outcome:
         )
         if (path := _in(paths, stage, file))
     }
+    classes = stored["facts"]["classes"]
+    made_of = {
+        stage: tuple(home.store.path(stage, found) for found in keys)
+        for stage, keys in recipe_keys(home, config, stored["split"], classes).items()
+    }
     table = _in(paths, "expost", "per_class.json") or _in(paths, "score", "per_class.json")
     return Outcome(
         key=key,
@@ -108,6 +118,8 @@ def load_outcome(home: Home, key: str) -> Outcome:
         copies=_in(paths, "copying", "pairs.png"),
         made_as=own_name(home, key, config),
         label=label_of(home, key),
+        denoised=made_of["denoise"],
+        anomalies=made_of["anomalies"],
     )
 
 

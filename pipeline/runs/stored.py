@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from pipeline.config.sections import MOST_NOISE
 from pipeline.config.settings import RunConfig
 from pipeline.errors import ConfigError
 from pipeline.runs.names import differences, label_of, own_name, run_name, setting_words
-from pipeline.stages.graph import run_key
+from pipeline.stages.graph import ANOMALIES, DENOISE, run_key
 from pipeline.store.files import read_json
 from pipeline.store.home import Home
 from pipeline.store.store import KEY_LENGTH, MANIFEST
@@ -42,6 +43,17 @@ def run_parts(home: Home, key: str) -> dict[str, str]:
     """What a run consists of: stage -> key."""
     stages: dict[str, str] = read_json(home.store.path("run", key) / "run.json")["stages"]
     return stages
+
+
+def recipe_keys(home: Home, config: RunConfig, split: str, classes: int) -> dict[str, tuple[str, ...]]:
+    """What there is of each recipe of a run, by stage: a key for every value of its setting that was asked for."""
+    values = {DENOISE: ("denoise.level", range(1, MOST_NOISE + 1)), ANOMALIES: ("anomalies.held_out", range(classes))}
+    found = {}
+    for recipe, (setting, possible) in values.items():
+        there = (home.store.root / recipe.name).exists()  # most homes have none
+        keys = (recipe.key(config.with_settings({setting: value}), split) for value in (possible if there else ()))
+        found[recipe.name] = tuple(key for key in keys if home.store.has(recipe.name, key))
+    return found
 
 
 def damage(home: Home, stages: dict[str, str]) -> list[str]:

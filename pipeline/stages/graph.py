@@ -9,6 +9,8 @@
       │            └────────────────────> copying(split)
       └──> surroundings(split) ─────────────────^
 
+    Recipes, each when it is asked for: train ──> denoise(split), prepare ──> anomalies(split), which trains its own.
+
 Asking for a stage builds whatever is missing before it, like a make target, and says what it did. A new stage is a
 function in a file of its own and a row here: a run, a sweep, `--force` and the lines on stderr read this table.
 """
@@ -40,6 +42,11 @@ def _with_prior(config: RunConfig, split: str) -> bool:
 
 def _with_fitted_prior(config: RunConfig, split: str) -> bool:
     return config.sampling.prior != "standard" and config.model.kind != "ae"
+
+
+def _when_asked(config: RunConfig, split: str) -> bool:
+    """Of a recipe: no run has it by itself, and none is another run for having it."""
+    return False
 
 
 def _split_name(config: RunConfig, split: str) -> str:
@@ -218,6 +225,25 @@ INSIDE = Stage(
     "pipeline.stages.inside:inside",
     when=lambda c, s: s == "test",  # a sweep's trials are many, and nobody looks inside of each
 )
+DENOISE = Stage(
+    "denoise",
+    1,
+    lambda c, s: (TRAIN.key(c), c.denoise, s),
+    "pipeline.stages.denoise:denoise",
+    when=_when_asked,
+    label=lambda c, s: f"{s}, noise {c.denoise.level / 100:g}",
+    in_run=False,
+)
+ANOMALIES = Stage(
+    "anomalies",
+    1,
+    lambda c, s: (PREPARE.key(c), c.model, c.train, c.anomalies, s),
+    "pipeline.stages.anomalies:anomalies",
+    when=_when_asked,
+    label=lambda c, s: f"{s}, class {c.anomalies.held_out} held out",
+    in_run=False,
+    resumable=True,
+)
 
 REAL_GRID = "real.png"
 """Where `calibration` keeps real images in the layout of the generated ones."""
@@ -225,6 +251,7 @@ REAL_GRID = "real.png"
 STAGES = (
     *(PREPARE, JUDGE, REFERENCE, SURROUNDINGS, TRAIN),
     *(EVALUATE, SCORE, PRIOR, EXPOST, PANEL, COPYING, AUDIT, CALIBRATION, INSIDE),
+    *(DENOISE, ANOMALIES),  # recipes: no run has them unless they are asked for
 )
 """In the order in which a run has them."""
 

@@ -56,11 +56,10 @@ class ServedModel:
     weights: Path
     """A safetensors file."""
     architecture: Mapping[str, Any]
-    """The settings of the model, and `pixels` and `classes`."""
-    height: int
-    width: int
-    channels: int = 1
-    """1 of grey images, 3 of colour."""
+    """The settings of the model, and `classes`."""
+    shape: tuple[int, int, int]
+    """(channels, height, width) of its images."""
+    class_names: tuple[str, ...]
     prior: Path | None = None
     """A safetensors file of the mixtures that z is drawn from: weights, means, roots; None for N(0, I)."""
 

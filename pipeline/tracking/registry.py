@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import re
+import shutil
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -22,14 +23,17 @@ FOLDER = "model"
 """Where a registered run keeps its packaged model among its artifacts."""
 CHAMPION = "champion"
 """Alias of the chosen version: `models:/<name>@champion`."""
-REQUIREMENTS = ("cvae-pipe", "torch", "safetensors", "numpy", "pandas")
+REQUIREMENTS = ("torch", "safetensors", "numpy", "pandas", "jaxtyping")
+"""What a loaded model imports besides the code that it carries. MLflow adds itself."""
+CARRIED = ("__init__.py", "errors.py", "config", "models")
+"""Of this package, what `served_model` imports, directly or not."""
 
 USAGE = """Labels in, images out.
 
 ```python
 import mlflow, pandas as pd
 model = mlflow.pyfunc.load_model("models:/{name}@champion")
-images = model.predict(pd.DataFrame({{"label": [0, 1, 2]}}), params={{"samples": 8, "seed": 0}})  # (24, H, W) in [0, 1]
+images = model.predict(pd.DataFrame({{"label": [0, 1, 2], "n": 8, "seed": 0}}))  # (24, H, W) in [0, 1]
 ```
 """
 
@@ -41,25 +45,28 @@ def registered_name(study: str) -> str:
 
 
 def package(model: ServedModel, folder: Path) -> None:
-    """The model as MLflow loads and serves it: code as text, weights as safetensors. Takes no network."""
+    """The model as MLflow loads and serves it: code as text, weights as safetensors. Takes no network.
+
+    No schema of inputs: MLflow drops columns that it does not know without a word, and the model itself says what is
+    wrong with a request.
+    """
     mlflow = mlflow_module()
     import numpy as np
-    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema, TensorSpec
+    from mlflow.types import Schema, TensorSpec
 
-    size = {"height": model.height, "width": model.width, "channels": model.channels}
-    picture = model.height, model.width, *((model.channels,) if model.channels > 1 else ())
-    architecture = folder.parent / "architecture.json"
-    architecture.write_text(json.dumps({**model.architecture, **size}), encoding="utf-8")
+    channels, *size = model.shape
     signature = mlflow.models.ModelSignature(
-        inputs=Schema([ColSpec("long", "label")]),
-        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, *picture))]),
-        params=ParamSchema([ParamSpec("samples", "long", 1), ParamSpec("seed", "long", 0)]),
+        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, *size, *((channels,) if channels > 1 else ())))]),
     )
-    with warnings.catch_warnings():
+    with tempfile.TemporaryDirectory() as made, warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        architecture = Path(made, "architecture.json")
+        facts = {**model.architecture, "shape": model.shape, "class_names": model.class_names}
+        architecture.write_text(json.dumps(facts), encoding="utf-8")
         mlflow.pyfunc.save_model(
             folder,
             python_model=str(Path(__file__).with_name("served_model.py")),
+            code_paths=[str(_carried_code(Path(made)))],
             artifacts={
                 "weights": str(model.weights),
                 "architecture": str(architecture),
@@ -68,6 +75,18 @@ def package(model: ServedModel, folder: Path) -> None:
             signature=signature,
             pip_requirements=_requirements(),  # else MLflow looks for them in a subprocess of its own, for seconds
         )
+
+
+def _carried_code(folder: Path) -> Path:
+    """A copy of what `served_model` imports of this package."""
+    ours, copy = Path(__file__).parents[1], folder / Path(__file__).parents[1].name
+    copy.mkdir()
+    for name in CARRIED:
+        if (ours / name).is_dir():
+            shutil.copytree(ours / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copyfile(ours / name, copy / name)
+    return copy
 
 
 def register(
@@ -109,11 +128,6 @@ def _version_of(client: "MlflowClient", name: str, run_id: str) -> "ModelVersion
 
 
 def _requirements() -> list[str]:
-    """The packages a loaded model needs, at the versions that are here."""
-    pinned = []
-    for package_ in REQUIREMENTS:
-        try:
-            pinned.append(f"{package_}=={importlib.metadata.version(package_)}")
-        except importlib.metadata.PackageNotFoundError:  # run from a checkout that is not installed
-            continue
-    return pinned
+    """The packages a loaded model needs, at the versions that are here; of a build such as 2.15.0+cpu, which no index
+    has, the release."""
+    return [f"{name}=={importlib.metadata.version(name).partition('+')[0]}" for name in REQUIREMENTS]

@@ -1,6 +1,7 @@
-"""MLflow's web interface: the command that serves it, and serving until interrupted. Knows addresses and processes."""
+"""MLflow's web interface, and its scoring server: started on this machine, until interrupted. Knows processes."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -97,9 +98,7 @@ def serve(
     if not command:
         _show(found, open_, say)
         return 0
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        if probe.connect_ex((LOOPBACK if host == ANYWHERE[0] else host, port)) == 0:
-            raise TrackingError(f"port {port} is taken, perhaps by another `cvae-pipe ui`; use --port {port + 1}")
+    check_port(port, "ui", host)
     allowed = () if is_local(host) else tuple(dict.fromkeys([*own_names(host), *names]))
     if allowed:
         say(
@@ -112,7 +111,7 @@ def serve(
         environment = ui_environment(home, allowed, port)
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
     try:
-        _wait_until_ready(process, here(host, port), log)
+        _wait_until_ready(process, here(host, port), log, "MLflow's interface")
         _show(found, open_, say)
         say("Ctrl-C stops it")
         return process.wait()
@@ -129,17 +128,62 @@ def here(host: str, port: int) -> str:
     return f"http://{f'[{reached}]' if ':' in reached else reached}:{port}"
 
 
-def _wait_until_ready(process: "subprocess.Popen[bytes]", base: str, log: Path) -> None:
+EXAMPLE = '{"dataframe_records": [{"label": %s, "n": 4, "seed": 0, "temperature": 0.8}]}'
+"""A request, less the label."""
+
+
+def serve_model(home: Home, model: str, *, port: int, label: str = "0", say: Callable[[str], None]) -> int:
+    """MLflow's own scoring server on a model's folder or models:/ address, on loopback, until interrupted; the exit
+    code. `label`, as JSON, is for the example of a request that is said."""
+    check_port(port, "serve")
+    say("starting MLflow's scoring server ...")
+    base, log = here(LOOPBACK, port), home.mlruns / "serve.log"
+    beside = str(Path(sys.executable).parent)  # uvicorn, which MLflow calls by its name
+    environment = {
+        **ui_environment(home),
+        "PATH": os.pathsep.join([beside, os.environ.get("PATH", os.defpath)]),
+        "MLFLOW_TRACKING_URI": tracking_uri(home),
+    }
+    command = [
+        *(sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", model, "--env-manager", "local"),
+        *("--host", LOOPBACK, "--port", str(port)),
+    ]
+    with open(log, "wb") as output:  # its own group: what it starts is stopped with it
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
+    try:
+        _wait_until_ready(process, base, log, "MLflow's scoring server")
+        request = EXAMPLE % label
+        say(f"serving at {base}/invocations; Ctrl-C stops it")
+        say(f"curl -s {base}/invocations -H 'Content-Type: application/json' -d '{request}'")
+        return process.wait()
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=20)
+
+
+def check_port(port: int, command: str, host: str = LOOPBACK) -> None:
+    """TrackingError if somebody listens there."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        if probe.connect_ex((LOOPBACK if host == ANYWHERE[0] else host, port)) == 0:
+            raise TrackingError(
+                f"port {port} is taken, perhaps by another `cvae-pipe {command}`; use --port {port + 1}"
+            )
+
+
+def _wait_until_ready(process: "subprocess.Popen[bytes]", base: str, log: Path, what: str) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise TrackingError(f"MLflow's interface stopped with code {process.returncode}; its log is {log}")
+            raise TrackingError(f"{what} stopped with code {process.returncode}; its log is {log}")
         try:
             with DIRECTLY.open(f"{base}/health", timeout=2):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.3)
-    raise TrackingError(f"MLflow's interface did not answer at {base} within {START_SECONDS} s; its log is {log}")
+    raise TrackingError(f"{what} did not answer at {base} within {START_SECONDS} s; its log is {log}")
 
 
 def _show(found: dict[str, str], open_: str, say: Callable[[str], None]) -> None:

@@ -49,6 +49,11 @@ class MlflowTracker:
         """MLflow's own, to look at what is recorded."""
         return self._link.client
 
+    @property
+    def link(self) -> Link:
+        """The connection, with what is known of its limits."""
+        return self._link
+
     @staticmethod
     def connect(home: Home, experiment: str, *, on_warning: Callable[[str], None]) -> "MlflowTracker":
         """A tracker for the experiment of that name, created if need be.

@@ -21,7 +21,7 @@ from pipeline.config.settings import RunConfig
 from pipeline.errors import ConfigError
 from pipeline.runs.names import label_of, own_name, run_name
 from pipeline.runs.needs import Entry, entry, family, needs
-from pipeline.runs.stored import run_parts, stored_config
+from pipeline.runs.stored import recipe_keys, run_parts, stored_config
 from pipeline.stages.graph import TRAIN, run_key, rung_key
 from pipeline.store.files import read_json
 from pipeline.store.home import Home
@@ -91,11 +91,14 @@ class Holdings:
         for folder in sorted((self.home.store.root / "run").glob("*")):
             try:
                 key = read_json(folder / MANIFEST)["key"]
-                config, split = stored_config(folder), read_json(folder / "run.json")["split"]
+                config, stored = stored_config(folder), read_json(folder / "run.json")
+                split, classes = stored["split"], stored.get("facts", {}).get("classes", 0)
                 parts = frozenset(entry(*part) for part in run_parts(self.home, key).items())
             except (OSError, ValueError, KeyError, TypeError, ConfigError):
                 continue
-            entries = parts | {entry("run", key), *needs(config, split)}
+            asked = recipe_keys(self.home, config, split, classes)
+            recipes = {entry(stage, own) for stage, keys in asked.items() for own in keys}
+            entries = parts | {entry("run", key), *needs(config, split)} | recipes
             made = own_name(self.home, key, config)
             names = tuple(dict.fromkeys((label_of(self.home, key).name or made, made, run_name(config, key))))
             found[folder.name] = Stored(key, names[0], names, split, config, parts, entries, family(config))

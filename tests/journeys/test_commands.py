@@ -27,7 +27,10 @@ from pipeline.stages.train import train as train_stage
 from pipeline.store.files import read_json
 from pipeline.store.home import Home
 
-COMMANDS = ("prepare", "train", "evaluate", "score", "report", "run", "sweep", "compare", "ui")
+COMMANDS = (
+    *("prepare", "train", "evaluate", "score", "report", "run", "sweep", "compare", "ui"),
+    *("generate", "export", "serve", "denoise", "anomalies"),
+)
 
 
 def start(home, *arguments, **environment):

@@ -10,8 +10,8 @@ from helpers import quick_config
 from pipeline import api
 from pipeline.config.flags import DAILY
 from pipeline.config.reading import build_config
-from pipeline.errors import ConfigError, StudyError
-from pipeline.models.sampling import conditional_samples
+from pipeline.errors import ConfigError, DamageError, StudyError
+from pipeline.models.sampling import generation_grid
 
 
 def test_importing_it_loads_no_library():
@@ -56,16 +56,17 @@ def test_a_run_is_its_numbers_its_history_its_model_and_is_found_again(ran, warm
     assert all(a.equal(b) for a, b in zip(ran.model.parameters(), again.model.parameters(), strict=True))
 
 
-def test_samples_are_those_that_are_scored_and_depend_on_the_seed_alone(ran):
+def test_samples_are_those_of_the_report_and_depend_on_the_seed_alone(ran):
     images = api.samples(ran, label=3, n=4, seed=5)
     assert images.shape == (4, 8, 8)
     assert images.min() >= 0
     assert images.max() <= 1
     assert np.array_equal(images, api.samples(ran, label="3", n=4, seed=5))
     assert not np.array_equal(images, api.samples(ran, label=3, n=4, seed=6))
-    # The first class of a whole draw sees the first noise.
-    whole, _ = conditional_samples(ran.model, per_class=4, seed=5, prior=ran.prior)
-    assert np.allclose(api.samples(ran, label=0, n=40, seed=5)[:4].reshape(4, 64), whole[:4].numpy(), atol=1e-6)
+    # Of each class they are the row of the report's grid, however many are asked for.
+    grid = generation_grid(ran.model, columns=10, seed=0, prior=ran.prior).view(10, 10, 8, 8)
+    for label in (0, 7):
+        assert np.allclose(api.samples(ran, label=label, n=30)[:10], grid[label].numpy(), atol=1e-6)
 
 
 @pytest.mark.parametrize("label", [-1, 10, "ten"])
@@ -78,7 +79,7 @@ def test_a_model_whose_weights_are_gone_is_not_trained_again_in_silence(ran, war
     import shutil
 
     shutil.rmtree(warm_home.root / ".cache" / "store" / "train")
-    with pytest.raises(ConfigError, match="are not in the store"):
+    with pytest.raises(DamageError, match="are not in the store"):
         _ = api.Run(ran.outcome, warm_home).model
 
 

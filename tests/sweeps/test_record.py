@@ -1,24 +1,22 @@
 """What MLflow shows of a sweep: readable names, the front marked as it moves, a champion that generates our images."""
 
-import json
 import os
 import shutil
 import subprocess
 import sys
 import time
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from helpers import assert_same_contents, mlflow_client, mlflow_contents, quick_config
 
 from pipeline import tracking
-from pipeline.api import Run
+from pipeline.api import Run, samples
+from pipeline.config.sections import ModelConfig
 from pipeline.experiments.record import setting_label
-from pipeline.models.sampling import balanced_labels, conditional_samples
+from pipeline.models.building import built
 from pipeline.stages.context import Context
 from pipeline.stages.train import train
 from pipeline.store.home import Home
@@ -177,25 +175,27 @@ def test_the_champion_loads_by_its_alias_and_generates_exactly_our_samples(swept
     program = (
         "import sys, mlflow, numpy as np, pandas as pd; mlflow.set_tracking_uri(sys.argv[1])\n"
         "model = mlflow.pyfunc.load_model(sys.argv[2])\n"
-        "labels = pd.DataFrame({'label': np.repeat(np.arange(10), 3)})\n"
-        "np.save(sys.argv[3], model.predict(labels, params={'seed': 5}))\n"
-        "np.save(sys.argv[4], model.predict(labels.iloc[::3], params={'seed': 5, 'samples': 3}))\n"
+        "labels = pd.DataFrame({'label': np.arange(10), 'n': 3, 'seed': 5})\n"
+        "np.save(sys.argv[3], model.predict(labels))\n"
+        "names = labels.astype({'label': str})\n"
+        "np.save(sys.argv[4], model.predict(names))\n"
         "try: model.predict(pd.DataFrame({'label': [10]}))\n"
-        "except Exception as error: assert 'label 10 is not one of 0 .. 9' in str(error), error\n"
+        "except Exception as error: assert 'label is 10; it must be 0 to 9' in str(error), error\n"
         "else: raise AssertionError('a label that is none')\n"
+        "carried = sys.modules['pipeline.models.generation'].__file__\n"
+        "assert '/code/pipeline/' in carried, f'{carried} is not the code that the model carries'\n"
     )
-    files = [str(home.root / f"{name}.npy") for name in ("rows", "samples")]
+    files = [str(home.root / f"{name}.npy") for name in ("indices", "names")]
     environment = {k: v for k, v in os.environ.items() if "MLFLOW" not in k} | {"MLFLOW_DISABLE_TELEMETRY": "true"}
     model = f"models:/{NAME}@champion"
     subprocess.run([sys.executable, "-c", program, uri, model, *files], check=True, env=environment, cwd=home.root)
     [final] = result.summary.finals
     run = Run(final, home)
-    ours, y = conditional_samples(run.model, per_class=3, seed=5, prior=run.prior)
-    assert torch.equal(y, balanced_labels(3, 10))
+    ours = np.concatenate([samples(run, label, 3, seed=5) for label in range(10)])
     for file in files:
         served = np.load(file)
         assert served.shape == (30, 8, 8)
-        np.testing.assert_allclose(served.reshape(30, -1), ours.numpy(), atol=1e-6)
+        np.testing.assert_allclose(served, ours, atol=1e-6)
     assert mlflow.get_tracking_uri() != uri  # nothing of ours sets it
 
 
@@ -266,41 +266,46 @@ def test_the_architecture_that_is_registered_is_the_models_own(swept):
     [final] = result.summary.finals
     model = served_model(final, home)
     trained = train(Context(final.config, home)).model
-    from pipeline.models.building import built
+    settings = {name: value for name, value in model.architecture.items() if name != "classes"}
+    built_again = built(ModelConfig(**settings), shape=model.shape, classes=model.architecture["classes"])
+    assert {k: v.shape for k, v in built_again.state_dict().items()} == {
+        k: v.shape for k, v in trained.state_dict().items()
+    }
+    assert (model.shape, model.class_names) == ((1, 8, 8), tuple("0123456789"))
 
-    restored = built(final.config.model, shape=(1, model.height, model.width), classes=model.architecture["classes"])
-    own, theirs = ({k: v.shape for k, v in m.state_dict().items()} for m in (restored, trained))
-    assert own == theirs
-    assert model.height * model.width == trained.pixels
 
-
-def test_labels_can_be_a_frame_of_any_integer_type():
+def test_labels_can_be_of_any_integer_type_and_a_default_fills_what_a_row_leaves_out():
     from pipeline.tracking.served_model import ConditionalSampler
 
     sampler = ConditionalSampler()
-    sampler.model = type("Model", (), {"classes": 3})()
-    frame = pd.DataFrame({"label": np.array([2, 0], dtype=np.uint8)})
-    assert sampler._labels(frame).tolist() == [2, 0]
-    with pytest.raises(ValueError, match=r"label -1 is not one of 0 \.\. 2"):
-        sampler._labels(pd.DataFrame({"label": [-1]}))
+    sampler.model, sampler.class_names = type("Model", (), {"classes": 3, "conditional": True})(), ["a", "b", "c"]
+    rows = pd.DataFrame({"label": np.array([2, 0], dtype=np.uint8), "n": [4, None]}).to_dict("records")
+    assert [sampler._request(row) for row in rows] == [(2, 4, 0, 1.0), (0, 1, 0, 1.0)]
+    assert sampler._request({"label": "b", "temperature": 0}) == (1, 1, 0, 0.0)
+    with pytest.raises(tracking.mlflow_module().exceptions.MlflowException, match="label is -1; it must be 0 to 2, or"):
+        sampler._request({"label": -1})
 
 
 def test_a_convolutional_gaussian_with_a_learned_prior_is_served_as_it_was_trained(warm_home, tmp_path):
-    from pipeline.models.sampling import conditional_samples
+    from pipeline.models.sampling import generation_grid
     from pipeline.runs.execute import execute
-    from pipeline.tracking.served_model import ConditionalSampler
+    from pipeline.tracking.registry import package
 
     settings = {"model__arch": "conv", "model__conv_channels": "4,8", "model__learned_prior": True}
     config = quick_config(**settings, model__likelihood="gaussian", train__epochs=1, sampling__prior="standard")
     ctx = Context(config, warm_home)
-    model = served_model(execute(ctx, "val"), warm_home)
-    described = tmp_path / "architecture.json"
-    described.write_text(json.dumps({**model.architecture, "height": model.height, "width": model.width}))
-    sampler = ConditionalSampler()
-    sampler.load_context(SimpleNamespace(artifacts={"architecture": described, "weights": model.weights}))
-    images = sampler.predict(None, pd.DataFrame({"label": np.arange(10)}), {"samples": 2, "seed": 3})
-    expected, _ = conditional_samples(train(ctx).model, per_class=2, seed=3)
-    np.testing.assert_allclose(images.reshape(20, -1), expected.numpy(), atol=1e-6)
+    package(served_model(execute(ctx, "val"), warm_home), tmp_path / "model")
+    program = (
+        "import sys, mlflow, numpy as np, pandas as pd; model = mlflow.pyfunc.load_model('model')\n"
+        "np.save('images.npy', model.predict(pd.DataFrame({'label': np.arange(10), 'n': 2, 'seed': 3})))\n"
+        "carried = sys.modules['pipeline.models.convolutional'].__file__\n"
+        "assert '/code/pipeline/' in carried, f'{carried} is not the code that the model carries'\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if "MLFLOW" not in k} | {"MLFLOW_DISABLE_TELEMETRY": "true"}
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment, cwd=tmp_path)
+    expected = generation_grid(train(ctx).model, columns=10, seed=3).view(10, 10, -1)[:, :2]
+    found = np.load(tmp_path / "images.npy").reshape(10, 2, -1)
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-6)
 
 
 # ------------------------------------------------------------------------------------- a tracker that knows nothing

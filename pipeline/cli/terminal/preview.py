@@ -64,6 +64,18 @@ def show_preview(outcome: "Outcome", screen: Console | None = None) -> None:
     screen.print(half_blocks(images, width=screen.width, rows=PREVIEW_ROWS))
 
 
+def show_images(images: 'UInt8[np.ndarray, "N H W *C"]', title: str, screen: Console | None = None) -> None:
+    """The first of these images in half-block characters, where a terminal can show them."""
+    screen = screen or console()
+    if not shows_greys(screen):
+        return
+    small = [Image.fromarray(image) for image in images[: screen.width]]
+    for image in small:
+        image.thumbnail((PIXELS, PIXELS))
+    screen.print(title)
+    screen.print(half_blocks([np.asarray(image) for image in small], width=screen.width, rows=PREVIEW_ROWS))
+
+
 def shows_greys(screen: Console) -> bool:
     """Whether a terminal has the characters and the shades of grey that a picture takes."""
     greys = screen.color_system in ("256", "truecolor") and not screen.no_color

@@ -60,6 +60,13 @@ def loaded(home, *arguments) -> tuple[int, set[str], str]:
         ("run", "--set", "train.betta=1"),
         ("compare", "a", "b"),
         ("verify", "nope"),
+        ("generate", "--n", "0"),
+        ("generate", "--prior", "gmm"),
+        ("generate", "--out", "x.jpg"),
+        ("generate", "--run", "nope"),
+        ("export", "--run", "nope", "--onnx"),
+        ("denoise", "--run", "nope"),
+        ("denoise", "--noise", "some"),
     ],
 )
 def test_a_wrong_value_is_answered_before_anything_heavy_is_loaded(home, arguments):

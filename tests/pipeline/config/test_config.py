@@ -26,7 +26,20 @@ from pipeline.config.sections import (
 from pipeline.config.settings import SECTIONS, RunConfig, keyed
 from pipeline.config.values import added
 from pipeline.errors import ConfigError
-from pipeline.stages.graph import AUDIT, EVALUATE, EXPOST, JUDGE, PANEL, PREPARE, REFERENCE, SCORE, TRAIN, run_key
+from pipeline.stages.graph import (
+    ANOMALIES,
+    AUDIT,
+    DENOISE,
+    EVALUATE,
+    EXPOST,
+    JUDGE,
+    PANEL,
+    PREPARE,
+    REFERENCE,
+    SCORE,
+    TRAIN,
+    run_key,
+)
 
 KEYS = {
     "prepare": PREPARE.key,
@@ -38,6 +51,8 @@ KEYS = {
     "expost": lambda config: EXPOST.key(config, "test"),
     "panel": lambda config: PANEL.key(config, "test"),
     "audit": lambda config: AUDIT.key(config, "test"),
+    "denoise": lambda config: DENOISE.key(config, "test"),
+    "anomalies": lambda config: ANOMALIES.key(config, "test"),
     "run": lambda config: run_key(config, "test"),
 }
 
@@ -87,6 +102,9 @@ VALUES = {
     "panel.judges": st.integers(1, MOST_JUDGES),
     "audit.enabled": st.booleans(),
     **{f"audit.{name}": COUNTS for name in ("iwae_draws", "iwae_images", "cas_images", "cas_steps")},
+    "denoise.level": st.integers(1, 100),
+    "denoise.seed": SEEDS,
+    "anomalies.held_out": st.integers(0, 1000),
     "runtime.device": st.sampled_from(DEVICES),
     "runtime.threads": COUNTS,
     "runtime.grid_every": COUNTS,
@@ -383,6 +401,8 @@ OWN_SECTIONS = {
     "expost": {"data", "model", "train", "judge", "evaluate", "score", "sampling"},
     "audit": {"data", "model", "train", "judge", "score", "sampling", "audit"},
     "panel": {"data", "model", "train", "judge", "score", "sampling", "panel"},
+    "denoise": {"data", "model", "train", "denoise"},
+    "anomalies": {"data", "model", "train", "anomalies"},
     "run": {"data", "model", "train", "judge", "evaluate", "score", "sampling", "panel", "audit"},
 }
 FULL = RunConfig().with_settings({"sampling.prior": "gaussian", "audit.enabled": True, "panel.judges": 2})
