@@ -40,11 +40,6 @@ class MlflowTracker:
         self._link = link
 
     @property
-    def link(self) -> Link:
-        """What the store can hold, and whether it answers."""
-        return self._link
-
-    @property
     def client(self) -> "MlflowClient":
         """MLflow's own, to look at what is recorded."""
         return self._link.client

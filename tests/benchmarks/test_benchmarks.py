@@ -21,6 +21,7 @@ ABSENT = (
 """What the environment has and a GPU machine with torch may not."""
 
 
+@pytest.mark.soak
 def test_the_gpu_benchmark_trains_scores_and_sweeps_on_a_bare_machine(tmp_path):
     program = (
         "import sys\n"

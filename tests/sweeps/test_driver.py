@@ -676,7 +676,7 @@ def test_without_a_pruner_every_trial_is_trained_to_its_end(halving, warm_root, 
     assert [p for p, _, _ in ledger_of(home)] == [p for p, _, _ in ledger_of(halving.home)[:4]]
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_after_two_kill_9_in_mid_rung_the_same_command_gives_what_an_undisturbed_one_gives(
     warm_root, tmp_path, no_tracking_uri
 ):
@@ -895,7 +895,7 @@ def test_the_stops_are_the_same_for_any_number_of_workers_and_interruptions(sear
         assert rungs_of(home, name)[: len(alone)] == rungs_of(home, "alone")
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_the_command_sweeps_as_a_population_and_keeps_its_window_when_repeated(warm_home):
     quick = str(quick_toml(warm_home.root))
     command = [sys.executable, "-c", "from pipeline.cli.main import main; main()", "sweep", "--config", quick, "--json"]
