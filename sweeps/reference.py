@@ -56,7 +56,7 @@ def main(
     """Everything the report rests on, then the report; repeating it does what is left. The html's path."""
     home = Home.from_environment()
     home.check_writable()
-    base = build_config(sets=(*AS_REPORTED, *overrides))
+    base = build_config(sets={entry.partition("=")[0]: entry for entry in (*AS_REPORTED, *overrides)}.values())
 
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)

@@ -16,6 +16,7 @@ from pipeline.config.digests import derive_seed
 from pipeline.data.splits import Split
 from pipeline.evaluation.blur import blurred
 from pipeline.evaluation.reference import stratified_indices
+from pipeline.evaluation.thresholds import METHODS
 from pipeline.models.architecture import Architecture
 
 WIDTHS = tuple(round(0.25 * 1.18**i, 3) for i in range(16))
@@ -26,8 +27,6 @@ MOST_IMAGES = 2000
 """Of a split that are made noisy."""
 SHOWN = 10
 """Images on the sheet."""
-METHODS = ("noisy", "filtered", "encoded", "projected")
-"""The noisy image itself, the Gaussian filter, the decoded mean of q(z|x,c), the projection."""
 
 Shape = tuple[int, int, int]
 

@@ -19,6 +19,10 @@ itself is estimated from a few hundred held-out images."""
 IMAGES_PER_DIMENSION = 2
 """A component needs as many times more images than it has dimensions, for a covariance of its own."""
 
+METHODS = ("noisy", "filtered", "encoded", "projected")
+"""Of taking noise out of an image: the noisy image itself, the Gaussian filter, the decoded mean of q(z|x,c), the
+projection."""
+
 
 def cut(facts: dict[str, Any]) -> str:
     """Which components of a mixture were not tried although they were asked for, in a sentence; "" where none."""

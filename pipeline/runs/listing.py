@@ -13,7 +13,6 @@ from pipeline.stages.graph import PREPARE
 from pipeline.store.files import read_json
 from pipeline.store.home import Home
 from pipeline.store.store import KEY_LENGTH, MANIFEST
-from pipeline.tracking.rows import recorded_runs, sqlite_file
 
 OBJECTIVES = ("conditional_accuracy", "coverage_relative", "neg_elbo")
 """What a run is known by in a list, under the prior that is scored."""
@@ -93,6 +92,8 @@ class UnfinishedRun:
 
 def unfinished_runs(home: Home) -> list[UnfinishedRun]:
     """Runs that MLflow's file has as begun and not as finished, the latest first; a server is not asked."""
+    from pipeline.tracking.rows import recorded_runs, sqlite_file  # here: a list of runs needs none of it
+
     database = sqlite_file(home)
     found = [run for run in recorded_runs(database) if not run.deleted] if database else []
     done = {run.key for run in found if run.status == "FINISHED"}

@@ -99,7 +99,7 @@ def test_help_is_instant_and_imports_nothing_heavy():
     assert "Usage: cvae-pipe" in done.stdout
     assert done.stderr == "[]\n"
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    assert seconds < 0.4, "of CPU; a busy machine does not count"
+    assert seconds < 0.5, "of CPU; a busy machine does not count"
 
 
 # ---- mistakes

@@ -631,6 +631,7 @@ def test_a_population_stops_the_same_trials(halving, warm_root, tmp_path, quiet_
             assert values == pytest.approx(reference[epoch], rel=1e-2)
 
 
+@pytest.mark.soak
 def test_a_driver_killed_between_a_rungs_values_and_its_answer_goes_on_as_if_nothing_had_been(
     halving, warm_root, tmp_path, quiet_report
 ):
@@ -1014,7 +1015,7 @@ def story(warm_root, tmp_path_factory, no_tracking_uri):
     return Story(home, interrupted, after_interrupt, ledger_after_interrupt, orphans, ledger_after_kill, finished)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.xdist_group("story")  # told once, not by each worker
 def test_ctrl_c_ends_with_130_says_how_to_go_on_and_leaves_no_run_open(story):
     assert story.interrupted.returncode == 130, story.interrupted.stderr
@@ -1028,14 +1029,14 @@ def test_ctrl_c_ends_with_130_says_how_to_go_on_and_leaves_no_run_open(story):
     assert all("repeat the command" in r.data.tags["reason"] for r in recorded.trials if r.info.status == "KILLED")
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.xdist_group("story")  # told once, not by each worker
 def test_kill_9_leaves_no_worker_behind(story):
     assert story.orphans == []
     assert [state for _, _, state in story.ledger_after_kill].count("COMPLETE") < 4, "killed too late to test anything"
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.xdist_group("story")  # told once, not by each worker
 def test_after_ctrl_c_and_kill_9_the_same_command_gives_what_an_undisturbed_one_gives(story, long_undisturbed):
     assert story.finished.returncode == 0, story.finished.stderr
@@ -1148,7 +1149,7 @@ def test_an_outage_of_the_tracking_server_stops_nothing_and_a_repeat_replays_wha
         (["--trials", "0"], "--trials is 0; it must be 1 or more"),
         (["--trials", "many"], "--help lists what is allowed"),
         (["--workers", "0"], "--workers is 0; it must be 1 or more"),
-        (["--executor", "ray"], "--executor is 'ray'; it must be one of auto, local, population"),
+        (["--executor", "rey"], "--executor is 'rey'; it must be one of auto, local, population, ray"),
         (["--workers", "5"], "--workers 5 is more than the proposal window 4"),
         (["--window", "0"], "--window is 0; it must be 1 or more"),
         (["--final-seeds", "-1"], "--final-seeds is -1; it must be 0 or more"),

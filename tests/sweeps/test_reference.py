@@ -73,7 +73,7 @@ def test_the_report_has_every_section_in_both_renderings(made):
     text, html = made.html.with_name("report.md").read_text(), made.html.read_text()
     places = [text.index(f"## {title}") for title in SECTIONS]
     assert places == sorted(places)
-    assert html.count("<h2") == len(SECTIONS)
+    assert html.count("<h2") - html.count('<section id="words">') == len(SECTIONS)
     for system in ("ae", "vae", "cvae", "MLP classifier"):
         assert f"| {system} " in text
     for name in ("curve", "metrics", "generated", "generated_expost", "grid-0", "grid-1"):

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline import plots
-from pipeline.evaluation.denoising import METHODS
+from pipeline.evaluation.thresholds import METHODS
 from pipeline.reporting.blocks import Figure, Section, Table, Text
 from pipeline.reporting.citation import Phrase, cited
 from pipeline.runs.outcome import Outcome

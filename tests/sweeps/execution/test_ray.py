@@ -2,8 +2,10 @@
 whatever is killed on the way. The long forms are `soak`."""
 
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -87,13 +89,19 @@ def test_an_address_where_nobody_listens_is_one_line_at_once(address):
 # ---- on a cluster of this machine alone
 
 
-def test_a_worker_of_a_new_cluster_gives_what_this_process_gives(warm_root, tmp_path, monkeypatch):
+@pytest.fixture
+def near():
+    """A directory of a short name: sockets lie in it, whose paths have at most 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="cp") as folder:
+        yield folder
+
+
+def test_a_worker_of_a_new_cluster_gives_what_this_process_gives(warm_root, tmp_path, near, monkeypatch):
     pytest.importorskip("ray", reason="ray is not installed; pip install 'cvae-pipe[ray]'")
     from sweeps.execution.ray import RayExecutor
 
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(p for p in sys.path if p and "site-packages" not in p))
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "node"))
-    (tmp_path / "node").mkdir()
+    monkeypatch.setenv("TMPDIR", near)
     monkeypatch.setattr(clusters, "OBJECT_STORE", 200 * 2**20)
     home, other = copy_of(warm_root, tmp_path / "home"), copy_of(warm_root, tmp_path / "other")
     handler = signal.getsignal(signal.SIGTERM)
