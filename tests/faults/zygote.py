@@ -17,7 +17,8 @@ import threading
 import time
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+# the root before tests/, which has a folder of the same name
+sys.path[:0] = [str(Path(__file__).parents[n]) for n in (0, 2, 1)]
 
 
 def preload() -> None:
