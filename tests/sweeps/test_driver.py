@@ -658,6 +658,7 @@ def test_a_driver_killed_between_a_rungs_values_and_its_answer_goes_on_as_if_not
     assert (ledger_of(home), rungs_of(home)) == (ledger_of(halving.home), rungs_of(halving.home))
 
 
+@pytest.mark.soak
 def test_trainings_that_another_sweep_has_finished_are_stopped_where_they_would_have_been(
     halving, warm_root, tmp_path, quiet_report
 ):
@@ -1086,7 +1087,7 @@ class Server:
         self.process.wait()
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_an_outage_of_the_tracking_server_stops_nothing_and_a_repeat_replays_what_was_missed(
     warm_home, warm_root, tmp_path, monkeypatch, quiet_report
 ):

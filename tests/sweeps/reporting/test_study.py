@@ -294,7 +294,7 @@ def test_in_a_browser_the_report_of_a_study_is_quiet_whole_and_fits(browser, led
     page.close()
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_forty_trials_of_noise_are_below_eight_megabytes(ledger, warm_home, tmp_path):
     """Noise of MNIST's size does not compress: no real sweep is larger."""
     few = rebuild_report(warm_home, CONFIG.name).summary

@@ -214,7 +214,7 @@ def test_fewer_images_than_a_batch_still_train_a_judge(kind, digits):
     assert all(w.isfinite().all() for w in judge.state_dict().values())
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.mnist
 def test_augmentation_is_what_lets_a_judge_read_blurred_mnist(monkeypatch):
     images, labels, test_images, test_labels = mnist_subset()
