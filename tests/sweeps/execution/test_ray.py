@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from pipeline.store.home import Home
 from sweeps.driver import stored_summary
 from sweeps.execution import cluster as clusters
 from sweeps.execution.cluster import Cluster
-from sweeps.execution.jobs import EpochDone, Event, Job, JobDone
+from sweeps.execution.jobs import EpochDone, Event, Job, JobDone, JobFailed, JobStopped
 from sweeps.execution.local import LocalExecutor
 from sweeps.study.ledger import load_study, study_names
 
