@@ -1,6 +1,6 @@
 """A run in a few lines: a sentence, what to beware of, the objectives with direction, ceiling, interval. Plain text."""
 
-from pipeline.evaluation.catalog import METRICS, show
+from pipeline.evaluation.catalog import METRICS, of_likelihood, show
 from pipeline.reporting.cautions import cautions
 from pipeline.runs.listing import OBJECTIVES
 from pipeline.runs.names import differences, setting_words
@@ -11,11 +11,12 @@ def brief(outcome: Outcome) -> list[str]:
     """What is said of a run on the terminal, the important first."""
     config, split = outcome.config, outcome.split
     own = setting_words(differences(config), most=6) or "all settings at their defaults"
-    lines = [f"{outcome.name}: {config.model.kind} on {config.data.dataset}, {own}. {sentence(outcome)}"]
+    lines = [f"{outcome.name}: {config.model.kind} on {config.data.name}, {own}. {sentence(outcome)}"]
     lines += [f"beware: {caution}" for caution in cautions(outcome)]
     rows = [_row(outcome, name) for name in OBJECTIVES if outcome.scored(name) in outcome.metrics]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines.append(f"on {split} images, {_prior(outcome)}:")
+    if rows:
+        lines.append(f"on {split} images, {_prior(outcome)}:")
     lines += ["  " + "  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
     return lines
 
@@ -25,11 +26,21 @@ def sentence(outcome: Outcome) -> str:
     metrics = outcome.metrics
     accuracy, coverage = (outcome.scored(name) for name in ("conditional_accuracy", "coverage_relative"))
     if accuracy not in metrics:
-        return f"It takes no label; its bound is {metrics[outcome.scored('neg_elbo')]:.2f} nats an image."
+        return _unread(outcome)
     said = f"{metrics[accuracy]:.1%} of its images are read as their label"
     if coverage in metrics:
         said += f", and they reach {metrics[coverage]:.0%} of the coverage of real images"
     return f"{said}."
+
+
+def _unread(outcome: Outcome) -> str:
+    """Of a model whose images nobody reads as labels."""
+    model, metrics = outcome.config.model, outcome.metrics
+    bound, loss = outcome.scored("neg_elbo"), f"{outcome.split}/{of_likelihood('bce', model.likelihood)}"
+    if bound not in metrics:
+        return f"It reconstructs images at {metrics[loss]:.2f} nats, and has no density to draw new ones from."
+    why = "No class has images enough for scores" if model.kind == "cvae" else "It takes no label"
+    return f"{why}; its bound is {metrics[bound]:.2f} nats an image."
 
 
 def _prior(outcome: Outcome) -> str:
