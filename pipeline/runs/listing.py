@@ -92,7 +92,8 @@ class UnfinishedRun:
 
 def unfinished_runs(home: Home) -> list[UnfinishedRun]:
     """Runs that MLflow's file has as begun and not as finished, the latest first; a server is not asked."""
-    from pipeline.tracking.rows import recorded_runs, sqlite_file  # here: a list of runs needs none of it
+    from pipeline.tracking.addresses import sqlite_file
+    from pipeline.tracking.rows import recorded_runs  # here: a list of runs needs none of it
 
     database = sqlite_file(home)
     found = [run for run in recorded_runs(database) if not run.deleted] if database else []

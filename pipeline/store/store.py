@@ -124,11 +124,8 @@ class Store:
         with self.lock(f"{stage}-{key[:KEY_LENGTH]}"):
             if self._usable(stage, key):
                 return False
-            self._set_aside(stage, key)
-            final = self.path(stage, key)
-            final.parent.mkdir(parents=True, exist_ok=True)
-            os.rename(folder, final)
-            sync(final.parent)
+            self._put(stage, key, folder)
+            sync(self.path(stage, key).parent)
         return True
 
     def receive(self, stage: str, key: str, files: Packed) -> None:
@@ -141,15 +138,20 @@ class Store:
         with self.lock(f"{stage}-{key[:KEY_LENGTH]}"):
             if self.has(stage, key):
                 return
-            self._set_aside(stage, key)
-            work, final = self.partial(stage, key), self.path(stage, key)
+            work = self.partial(stage, key)
             shutil.rmtree(work, ignore_errors=True)
             for name, content in files.items():
                 path = work / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
-            final.parent.mkdir(parents=True, exist_ok=True)
-            os.rename(work, final)
+            self._put(stage, key, work)
+
+    def _put(self, stage: str, key: str, folder: Path) -> None:
+        """Make a folder of elsewhere the result, in one rename, a damaged one out of the way. Hold the lock."""
+        self._set_aside(stage, key)
+        final = self.path(stage, key)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        os.rename(folder, final)
 
     def _usable(self, stage: str, key: str) -> bool:
         return (self.path(stage, key) / MANIFEST).exists() and not self.damaged(stage, key, thoroughly=True)

@@ -40,6 +40,18 @@ def tracking_uri(home: Home) -> str:
     return f"{scheme}{separator}{login.replace('@', quote('@'))}{at}{place}{rest[end:]}"
 
 
+def sqlite_path(uri: str) -> Path:
+    """The file of a sqlite:/// address."""
+    return Path(uri.removeprefix("sqlite:///").partition("?")[0])
+
+
+def sqlite_file(home: Home) -> Path | None:
+    """MLflow's database where it is a SQLite file that is there; None for a server, another database, or none yet."""
+    uri = tracking_uri(home)
+    path = sqlite_path(uri)
+    return path if uri.startswith("sqlite:///") and path.is_file() else None
+
+
 def checked_uri(home: Home) -> str:
     """`tracking_uri`; TrackingError if it is none that can be used."""
     uri = tracking_uri(home)

@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from pipeline.errors import TrackingError, cause
 from pipeline.store.home import Home
-from pipeline.tracking.addresses import checked_uri, is_server, scrubbed, shown
+from pipeline.tracking.addresses import checked_uri, is_server, scrubbed, shown, sqlite_path
 from pipeline.tracking.moved import follow_home
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def opened(home: Home) -> "MlflowClient":
 
 
 def database_lock(home: Home, uri: str) -> FileLock:
-    folder = _sqlite_path(uri).parent if uri.startswith("sqlite:") else home.mlruns
+    folder = sqlite_path(uri).parent if uri.startswith("sqlite:") else home.mlruns
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -61,18 +61,14 @@ def database_lock(home: Home, uri: str) -> FileLock:
     return FileLock(folder / ".mlflow.lock")
 
 
-def _sqlite_path(uri: str) -> Path:
-    return Path(uri.removeprefix("sqlite:///").partition("?")[0])
-
-
 def open_database(uri: str) -> "MlflowClient":
     """A client of the database, which is created if it is a SQLite file that is not there. Hold the lock."""
     import sqlalchemy
 
     client_of = mlflow_module().MlflowClient
     try:
-        if uri.startswith("sqlite:") and not _sqlite_path(uri).exists():
-            _create_sqlite(_sqlite_path(uri))
+        if uri.startswith("sqlite:") and not sqlite_path(uri).exists():
+            _create_sqlite(sqlite_path(uri))
         # MLflow tries a database that does not answer ten times over 100 s; ask once before it does.
         patience = {} if uri.startswith("sqlite:") else {"connect_timeout": CONNECT_SECONDS + 1}
         engine = sqlalchemy.create_engine(uri, connect_args=patience)

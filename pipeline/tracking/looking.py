@@ -6,13 +6,11 @@ Where nothing can be said - a server, another database, another version of its t
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 from pipeline.store.home import Home
-from pipeline.tracking.addresses import tracking_uri
+from pipeline.tracking.addresses import sqlite_file
 
-SQLITE = "sqlite:///"
 FINISHED = """
     SELECT r.run_uuid FROM runs r
     JOIN experiments e ON e.experiment_id = r.experiment_id AND e.name = ? AND e.lifecycle_stage = 'active'
@@ -40,9 +38,8 @@ def all_finished(home: Home, run_ids: Sequence[str]) -> bool:
 
 def _asked(home: Home, query: str, values: Sequence[str]) -> list[tuple[Any, ...]]:
     """The rows of the home's SQLite file; none where there is no such file, or it cannot be asked."""
-    uri = tracking_uri(home)
-    path = Path(uri.removeprefix(SQLITE).partition("?")[0])
-    if not uri.startswith(SQLITE) or not path.is_file():
+    path = sqlite_file(home)
+    if path is None:
         return []
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:

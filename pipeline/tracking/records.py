@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from pipeline.config.digests import digest
 from pipeline.errors import TrackingError, cause
 from pipeline.store.home import Home
-from pipeline.tracking.addresses import tracking_uri
+from pipeline.tracking.addresses import sqlite_file, tracking_uri
 from pipeline.tracking.database import checked_uri, is_server, mlflow_module, shown
-from pipeline.tracking.rows import READ, Recorded, recorded_runs, remove_rows, sqlite_file
+from pipeline.tracking.rows import READ, Recorded, recorded_runs, remove_rows
 
 EVERY = 50_000
 """Runs that are asked for at once: more than a page of MLflow's, less than its limit."""

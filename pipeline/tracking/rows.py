@@ -13,7 +13,6 @@ from pathlib import Path
 
 from pipeline.errors import TrackingError
 from pipeline.store.home import Home
-from pipeline.tracking.addresses import tracking_uri
 from pipeline.tracking.database import database_lock
 
 PARENT = "mlflow.parentRunId"
@@ -44,15 +43,6 @@ class Recorded:
     @property
     def parent(self) -> str:
         return self.tags.get(PARENT, "")
-
-
-def sqlite_file(home: Home) -> Path | None:
-    """MLflow's database where it is a SQLite file that is there; None for a server, another database, or none yet."""
-    uri = tracking_uri(home)
-    if not uri.startswith("sqlite:///"):
-        return None
-    path = Path(uri.removeprefix("sqlite:///").partition("?")[0])
-    return path if path.is_file() else None
 
 
 def recorded_runs(database: Path) -> list[Recorded]:

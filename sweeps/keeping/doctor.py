@@ -31,9 +31,9 @@ from pipeline.store.home import Home
 from pipeline.store.store import MANIFEST
 from pipeline.store.trash import pending
 from pipeline.store.use import users
-from pipeline.tracking.addresses import tracking_uri
+from pipeline.tracking.addresses import sqlite_file, tracking_uri
 from pipeline.tracking.database import checked_uri, is_server, shown
-from pipeline.tracking.rows import recorded_runs, sqlite_file
+from pipeline.tracking.rows import recorded_runs
 from sweeps.keeping.holdings import Holdings
 from sweeps.listing import STATES
 from sweeps.study.ledger import every_study

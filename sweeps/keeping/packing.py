@@ -23,9 +23,10 @@ from pipeline.errors import DamageError, PackError, StudyError
 from pipeline.runs.needs import Entry, entry
 from pipeline.stages.graph import PREPARE, TRAIN
 from pipeline.store.home import Home
+from pipeline.tracking.addresses import sqlite_file
 from pipeline.tracking.exchange import exported_files, exported_runs
 from pipeline.tracking.records import study_records
-from pipeline.tracking.rows import recorded_runs, sqlite_file
+from pipeline.tracking.rows import recorded_runs
 from sweeps.finding import find
 from sweeps.keeping.holdings import Holdings
 from sweeps.study.exchange import study_document

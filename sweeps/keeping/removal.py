@@ -22,8 +22,9 @@ from pipeline.store.store import KEY_LENGTH
 from pipeline.store.trash import Removal, clear, decide, pending
 from pipeline.store.use import alone
 from pipeline.tracking import registered_name
+from pipeline.tracking.addresses import sqlite_file
 from pipeline.tracking.records import ablation_records, forget, records, single_records, study_records
-from pipeline.tracking.rows import Recorded, artifact_folders, orphaned_artifacts, sqlite_file
+from pipeline.tracking.rows import Recorded, artifact_folders, orphaned_artifacts
 from sweeps.finding import find
 from sweeps.keeping.holdings import RECORDS, Holding, Holdings
 from sweeps.study.ledger import UNPACKING, study_lock, study_names

@@ -19,8 +19,9 @@ from pipeline import api
 from pipeline.errors import CvaePipeError, DamageError, PackError
 from pipeline.runs.listing import times_opened
 from pipeline.store.home import Home
+from pipeline.tracking.addresses import sqlite_file
 from pipeline.tracking.exchange import check_runs
-from pipeline.tracking.rows import recorded_runs, sqlite_file
+from pipeline.tracking.rows import recorded_runs
 from sweeps.keeping.holdings import Holdings
 from sweeps.keeping.removal import plan_collection
 from sweeps.reporting.verify import verify

@@ -16,7 +16,8 @@ from pipeline import api
 from pipeline.errors import ConfigError, HomeError, TrackingError
 from pipeline.store.trash import decide, pending
 from pipeline.store.use import at_work, users
-from pipeline.tracking.rows import recorded_runs, sqlite_file
+from pipeline.tracking.addresses import sqlite_file
+from pipeline.tracking.rows import recorded_runs
 from sweeps.keeping.holdings import Holdings
 from sweeps.keeping.removal import carried_out, finish_pending, plan_collection, plan_removal
 from sweeps.study.ledger import study_names
