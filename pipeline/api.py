@@ -177,7 +177,7 @@ def run(
     label = checked_label(name, tags or {}, note)
     if label.name:
         _refuse_taken(home, label.name, config)
-    if not force and not label and (there := finished(home, config, EXPERIMENT, say)):
+    if not force and not label and (there := finished(home, config, experiment_name(experiment), say)):
         return Run(there[0], home, there[1])
     with _busy(progress, LOADING):
         from pipeline.experiments import run as experiments

@@ -183,6 +183,14 @@ def test_a_name_that_something_else_has_is_refused(used):
         api.run(quick_config(), name="a/b")
 
 
+def test_what_is_up_to_date_is_recorded_in_another_experiment_all_the_same(used):
+    from helpers import mlflow_client
+
+    again = api.run(quick_config(), experiment="another")
+    client = mlflow_client(used)
+    assert client.get_run(again.run_id).info.experiment_id == client.get_experiment_by_name("another").experiment_id
+
+
 def test_name_tags_and_note_are_in_mlflow_the_report_and_the_list(used, command):
     from helpers import mlflow_client
 
