@@ -47,7 +47,18 @@ def opened(home: Home) -> "MlflowClient":
     with database_lock(home, uri):
         client = open_database(uri)
         follow_home(home, uri)
+        _forget_folders()
         return client
+
+
+def _forget_folders() -> None:
+    """Let MLflow look up again where runs keep their artifacts.
+
+    It remembers that by run id for the whole process: of two copies of a home, the second would write into the first.
+    """
+    from mlflow.tracking._tracking_service import utils
+
+    getattr(utils, "_artifact_repos_cache", {}).clear()
 
 
 def database_lock(home: Home, uri: str) -> FileLock:

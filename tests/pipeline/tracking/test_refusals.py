@@ -189,6 +189,8 @@ def test_a_home_that_moved_finds_old_artifacts_and_writes_new_ones_where_it_is(s
     old = tracker.client.get_run(before.id)
     assert Path(tracker.client.download_artifacts(before.id, "note.txt")).read_text() == "old"
     assert old.info.artifact_uri.startswith(there.mlruns.as_uri())
+    tracker.client.log_text(before.id, "more", "more.txt")  # MLflow remembers folders by run id for the process
+    assert len(list(there.mlruns.rglob("more.txt"))) == 1
     after = tracker.open_run(RunSpec("after", "k2", {}))
     after.log_text("new", "note.txt")
     assert len(list(there.mlruns.rglob("note.txt"))) == 2
