@@ -5,6 +5,7 @@ import shutil
 import signal
 import sqlite3
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,16 @@ os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # nodes on 127.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell lets its background jobs ignore Ctrl-C, and so would every command that a test starts and interrupts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Tests that share a fixture of their module share a worker process, so that it is made once, not by each."""
+    for item in items:
+        definitions = (one for several in item._fixtureinfo.name2fixturedefs.values() for one in several)
+        shared = any(one.scope == "module" and one.baseid.endswith(".py") for one in definitions)
+        if shared and item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture(autouse=True)
@@ -67,18 +78,26 @@ def home(tmp_path, monkeypatch):
     return Home.from_environment()
 
 
+@contextmanager
+def made_once(factory, name: str):
+    """(path, whether it is there already) of what all worker processes of a session share; ready when left in peace."""
+    shared = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    ready = shared / f"{name}.ready"
+    with FileLock(shared / f"{name}.lock"):
+        yield shared / name, ready.exists()
+        ready.touch()
+
+
 @pytest.fixture(scope="session")
 def warm_root(tmp_path_factory) -> Path:
     """A home with digits prepared, quick judges trained, references measured and an empty MLflow database.
 
     Made once for all worker processes of a session; read only: copy it (`warm_home`) to write.
     """
-    shared = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent
-    root = shared / "warm-home"
-    with FileLock(shared / "warm-home.lock"):
-        if not (root / "ready").exists():
+    with made_once(tmp_path_factory, "warm-home") as (root, ready):
+        if not ready:
             from pipeline import tracking
             from pipeline.runs.execute import set_up_process
             from pipeline.stages.context import Context
@@ -93,7 +112,6 @@ def warm_root(tmp_path_factory) -> Path:
             with pytest.MonkeyPatch.context() as patch:
                 patch.delenv("MLFLOW_TRACKING_URI", raising=False)
                 tracking.prepare_store(home)
-            (root / "ready").touch()
     return root
 
 
@@ -115,13 +133,14 @@ def kept_root(warm_root, tmp_path_factory) -> Path:
 
     from pipeline import api
 
-    with pytest.MonkeyPatch.context() as patch:
+    with made_once(tmp_path_factory, "kept-home") as (root, ready), pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        home = copy_of(warm_root, tmp_path_factory.mktemp("kept") / "home")
-        swept(home, "first")
-        swept(home, "second", seed=1)
-        api.run(quick_config(train__epochs=1), home=home)
-    return home.root
+        if not ready:
+            home = copy_of(warm_root, root)
+            swept(home, "first")
+            swept(home, "second", seed=1)
+            api.run(quick_config(train__epochs=1), home=home)
+    return root
 
 
 @pytest.fixture
