@@ -38,6 +38,7 @@ def continued(
 
 def refusal(name: str, before: Mapping[str, Any], now: Mapping[str, Any], changed: list[str], instead: str) -> str:
     """That a study was started with other settings: which, and the two commands that there are instead."""
+
     def of(spec: Mapping[str, Any], setting: str) -> str:
         value = spec.get(setting, "absent")
         return (value[:KEY_LENGTH] or "none") if setting == "data.content" else str(value)

@@ -65,7 +65,7 @@ def test_a_run_on_a_folder_of_colour(folder, home, tmp_path):
     with Image.open(outcome.picture) as grid:
         assert (grid.mode, grid.size) == ("RGB", (10 * 11 - 1, 4 * 13 - 1))
     moved = shutil.copytree(folder, tmp_path / "discs")
-    [step] = [step for step in api.plan_run(api.configure(str(moved), SETTINGS | {"train.epochs": 4})).to_do][:1]
+    step = api.plan_run(api.configure(str(moved), SETTINGS | {"train.epochs": 4})).to_do[0]
     assert step.why.startswith("epochs 4, against my-discs-1-cvae-")
     assert step.seconds is not None, "measured on the same images, elsewhere"
 
