@@ -14,6 +14,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
 from pipeline.plots.theme import DPI, FONT, SOFT, WIDTH
+from pipeline.wording import shortened
 
 Objective = tuple[str, str, str]
 """Column, label with its unit, and the direction that is better: "maximize" or "minimize" (Optuna's words)."""
@@ -101,8 +102,7 @@ def finite(frame: pd.DataFrame, column: str) -> Any:
 
 def label_of(text: str, longest: int) -> str:
     """`text` on one line, cut to `longest` characters, with a box for each character that the font does not have."""
-    line = " ".join(str(text).split())
-    line = line if len(line) <= longest else line[: longest - 1] + "…"
+    line = shortened(text, longest)
     line = "".join(c if get_font(findfont(FONT)).get_char_index(ord(c)) else "□" for c in line)
     line = line or "–"
     return f" {line}" if line.startswith("_") else line  # matplotlib hides labels that start with an underscore

@@ -69,7 +69,9 @@ def test_a_run_on_a_folder_of_colour(folder, home, tmp_path):
     assert step.why.startswith("epochs 4, against my-discs-1-cvae-")
     assert step.seconds is not None, "measured on the same images, elsewhere"
 
+    assert outcome.facts["class_images"]["test"][2] == 1
     page = result.report.read_text()
+    assert "Coverage and vendi on " in page
     assert "There are too few images to judge 1 of 4 classes by (rare)" in page
     assert "n/a" in page
     assert "left out: 1 file (1 hidden)" in page
