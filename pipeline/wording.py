@@ -1,4 +1,6 @@
-"""Names cut to the room that there is for them. Knows text."""
+"""Names cut to the room that there is for them, and put in a row. Knows text."""
+
+from collections.abc import Sequence
 
 NAME_LENGTH = 40
 """Characters of a name, e.g. of a class, in sentences, captions and tables."""
@@ -12,3 +14,8 @@ def shortened(text: str, longest: int = NAME_LENGTH) -> str:
         return line
     begin = longest // 2
     return line[:begin] + "…" + line[len(line) - (longest - 1 - begin) :]
+
+
+def listed(names: Sequence[str]) -> str:
+    """One, two and three."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

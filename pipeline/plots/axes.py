@@ -53,14 +53,14 @@ def whole_numbers(ax: Axes, most: int = 6) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(most, integer=True, min_n_ticks=1))
 
 
-def log_axis(ax: Axes, values: pd.Series) -> None:
-    """A log x axis over the positive values with plain numbers at its ticks."""
+def log_axis(ax: Axes, values: pd.Series, most: int = 4) -> None:
+    """A log x axis over the positive values with plain numbers at its ticks, about `most` of them."""
     positive = values[values > 0]
     if positive.empty:
         return
     low, high = positive.min() / 1.25, positive.max() * 1.25
     ax.set(xscale="log", xlim=(low, high))
-    log_ticks(ax.xaxis, low, high, most=4)
+    log_ticks(ax.xaxis, low, high, most=most)
 
 
 def log_ticks(axis: Any, low: float, high: float, *, most: int) -> None:

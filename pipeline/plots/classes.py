@@ -118,12 +118,13 @@ def class_heat(
     for ax, (score, values) in zip(axes.flat, scores.items(), strict=True):
         cells = 100 * np.asarray(values, dtype=float)
         known = cells[np.isfinite(cells)]
-        low, high = (known.min(), known.max()) if known.size else (0.0, 1.0)
+        apart = known.size and known.min() < known.max()
+        low, high = (known.min(), known.max()) if apart else (0.0, 100.0)
         sns.heatmap(
             cells,
             ax=ax,
             cmap=BLUES,
-            vmin=low if high > low else low - 1,
+            vmin=low,
             vmax=high,
             annot=np.vectorize(partial(_per_cent, whole=whole))(cells) if len(columns) <= 12 and rows <= 20 else None,
             fmt="",
