@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config.flags import DAILY
-from pipeline.config.reading import build_config
+from pipeline.config.reading import build_config, identified
 from pipeline.config.sections import JUDGES, NOISE_LEVELS
 from pipeline.config.settings import RunConfig
 from pipeline.errors import ConfigError, StudyError, TrackingError
@@ -476,7 +476,8 @@ def continue_study(
     from sweeps.study.objective import chosen
     from sweeps.study.space import build_space
 
-    base = held.base.with_settings(settings or {})
+    settings = identified(settings or {}, look)  # a folder of that name may hold other images
+    base = held.base.with_settings(settings)
     names, entries = tuple(objectives), tuple(space)
     return continued(
         held,

@@ -80,7 +80,8 @@ def rows_of_block(rows: int, columns: int = GRID_COLUMNS) -> int:
 
 def shown_grid(path: Path) -> UInt8[np.ndarray, "H W *C"]:
     """The pixels of a sheet as it is looked at: one with more rows than MOST_ROWS is cut into blocks of them, which
-    stand side by side, each with the first few of its columns, so that the width stays about what it was."""
+    stand side by side, each with the first few of its columns, so that the width stays about what it was. One with
+    fewer columns than others (classes of few real images) is cut as they are, with grey where it has none."""
     with Image.open(path) as image:
         sheet, cell = np.asarray(image), image.info.get(CELL)
     if cell is None:  # older than the note of its cells
@@ -89,11 +90,13 @@ def shown_grid(path: Path) -> UInt8[np.ndarray, "H W *C"]:
     rows, columns = (sheet.shape[0] + 1) // (height + 1), (sheet.shape[1] + 1) // (width + 1)
     if rows <= MOST_ROWS:
         return sheet
+    columns = max(columns, GRID_COLUMNS)
     down = rows_of_block(rows, columns)
     blocks = -(-rows // down)
     across = columns // blocks
-    padded = np.full((down * blocks * (height + 1) - 1, *sheet.shape[1:]), 128, np.uint8)
-    padded[: len(sheet)] = sheet
+    sides = down * blocks * (height + 1) - 1, columns * (width + 1) - 1
+    padded = np.full((*sides, *sheet.shape[2:]), 128, np.uint8)
+    padded[: sheet.shape[0], : sheet.shape[1]] = sheet
     gap = np.full((down * (height + 1) - 1, BETWEEN_BLOCKS, *sheet.shape[2:]), 128, np.uint8)
     parts: list[np.ndarray] = []
     for block in range(blocks):

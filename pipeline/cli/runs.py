@@ -81,7 +81,7 @@ def _next(result: "Run") -> list[str]:
     from pipeline.runs.stored import known_runs
 
     others = [run for run in known_runs(result.home) if run.split == "test" and run.key != result.outcome.key]
-    others = [run for run in others if run.config.data == result.config.data]
+    others = [run for run in others if run.config.data.anywhere == result.config.data.anywhere]
     found = []
     if others:
         other = max(others, key=lambda run: run.finished)

@@ -4,6 +4,10 @@ from pipeline.cli.options import Force, Json, SplitName, checked_split, configur
 from pipeline.cli.session import say, show_metrics, stage_session, suggest
 from pipeline.config.flags import flags
 from pipeline.config.settings import RunConfig
+from pipeline.wording import shortened
+
+UNBALANCED = 2
+"""How many times the images of its smallest class the largest has, from which their sizes are said."""
 
 
 @examples(
@@ -15,6 +19,7 @@ from pipeline.config.settings import RunConfig
 @configured("data.dataset")
 def prepare(config: RunConfig, *, force: Force = False) -> None:
     """Get a data set, check it and split it into train, val and test."""
+    from pipeline.evaluation.reference import images_of_classes
     from pipeline.stages.prepare import prepare as build
 
     with stage_session(config, force={"prepare"} if force else set()) as ctx:
@@ -25,6 +30,11 @@ def prepare(config: RunConfig, *, force: Force = False) -> None:
             f"{data.height} x {data.width} pixels{colour}, {data.classes} classes; "
             f"data SHA-256 {data.source_sha256[:16]}"
         )
+        counts = sum(images_of_classes(data).values())
+        few, many = int(counts.argmin()), int(counts.argmax())
+        if counts[many] > UNBALANCED * counts[few]:
+            names = [shortened(data.class_names[label]) for label in (few, many)]
+            say(f"classes of {counts[few]:,} images ({names[0]}) to {counts[many]:,} ({names[1]})")
         suggest(f"cvae-pipe run {flags(config)}")
 
 

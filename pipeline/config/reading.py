@@ -145,32 +145,33 @@ def build_config(
 
 
 def config_of(given: Mapping[str, Given], look: Look | None = None) -> RunConfig:
-    """The defaults, the data set's preset, and what was given over them.
+    """The defaults, the data set's preset, and what was given over them; see `identified`."""
+    settings = identified({name: one.value for name, one in given.items()}, look)
+    images = RunConfig().with_settings({name: settings[name] for name in IDENTITY if name in settings})
+    return usual_config(images).with_settings(settings)
+
+
+def identified(settings: Mapping[str, Any], look: Look | None = None) -> dict[str, Any]:
+    """Settings, and what is found out of the images that they name.
 
     A `data.dataset` that is no known name is a path, which `look` looks at; ConfigError where a file names other images
     (`data.content`) than are there now.
     """
-    settings = {name: one.value for name, one in given.items()}
-    dataset = settings.get("data.dataset", DataConfig.dataset)
+    dataset, named = settings.get("data.dataset", DataConfig.dataset), settings.get("data.content")
     if not isinstance(dataset, str) or dataset in DATASETS or look is None:
-        found = {name: settings[name] for name in IDENTITY if name in settings}
-        usual = usual_config(RunConfig().with_settings({"data.dataset": dataset} | found))
-        return usual.with_settings(settings)
+        return dict(settings)
     try:
         path, content, images = look(dataset)
     except DataError:
-        if not settings.get("data.content"):
+        if not named:
             raise
-        # They are gone, and what they were is named: all may be in the store.
-        return config_of(given)
-    if settings.get("data.content", content) not in (content, ""):
+        return dict(settings)  # they are gone, and what they were is named: all may be in the store
+    if named and named != content:
         raise ConfigError(
             f"{dataset} no longer holds the images that this configuration is of (data.content); bring them back, "
             "or take data.content and data.images out of the file to use those that are there"
         )
-    own = {"data.content": content, "data.images": images, "data.dataset": path}
-    others = {name: value for name, value in settings.items() if name not in IDENTITY}
-    return RunConfig().with_settings(own_preset(images)).with_settings({**own, **others})
+    return {**settings, "data.dataset": path, "data.content": content, "data.images": images}
 
 
 def sources(config: RunConfig, given: Mapping[str, Given]) -> dict[str, str]:

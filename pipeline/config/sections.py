@@ -26,6 +26,9 @@ FITS = ("crop", "pad")
 
 CHANNELS = ("auto", "1", "3")
 
+OWN_IMAGES = "own images"
+"""What stands for the path to images of one's own where only their content counts."""
+
 LARGEST_SIDE = 1024
 """Pixels of a side that images may have."""
 
@@ -101,6 +104,17 @@ class DataConfig:
             return self.dataset
         end = self.dataset.replace("\\", "/").rstrip("/").rpartition("/")[2]
         return end.removesuffix(".npz")[:NAME_LENGTH] or "images"
+
+    @property
+    def anywhere(self) -> "DataConfig":
+        """The same without the path to one's own images, which are what they are wherever they lie. What keys are made
+        of, and what is compared where it is asked whether two configurations are of the same images."""
+        return dataclasses.replace(self, dataset=OWN_IMAGES) if self.own and self.content else self
+
+    def same_images(self, other: "DataConfig") -> bool:
+        """Whether they are of one data set, however each splits it."""
+        own, theirs = self.anywhere, other.anywhere
+        return (own.dataset, own.content) == (theirs.dataset, theirs.content)
 
     def __post_init__(self) -> None:
         require(

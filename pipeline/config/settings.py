@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 from pipeline.config.sections import (
+    OWN_IMAGES,
     AnomaliesConfig,
     AuditConfig,
     DataConfig,
@@ -62,6 +63,11 @@ class RunConfig:
             for key, value in dataclasses.asdict(getattr(self, section.name)).items()
         }
 
+    @property
+    def anywhere(self) -> "RunConfig":
+        """The same, wherever images of one's own lie: see `DataConfig.anywhere`."""
+        return dataclasses.replace(self, data=self.data.anywhere)
+
     def with_settings(self, settings: Mapping[str, Any]) -> "RunConfig":
         """A copy with {"section.key": value} replaced and checked, those of a section together."""
         changes: dict[str, dict[str, Any]] = {}
@@ -105,8 +111,10 @@ FIRST_KEYED = frozenset({"train.schedule"})
 
 
 def keyed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Plain settings as a key is made of them: without those that were added later and are what was done before, which
-    `digest` leaves out of sections too."""
+    """Plain settings as a key is made of them: images of one's own wherever they lie; without those that were added
+    later and are what was done before, which `digest` leaves out of sections too."""
+    if settings.get("data.content"):
+        settings = {**settings, "data.dataset": OWN_IMAGES}
     return {
         name: value
         for name, value in settings.items()

@@ -113,11 +113,16 @@ def class_means(part: Split, classes: int) -> Float[Tensor, "K D"]:
     return torch.stack([part.as_float((part.labels == c).nonzero().squeeze(1)).mean(0) for c in range(classes)])
 
 
+def images_of_classes(data: PreparedData) -> dict[str, Int[Tensor, " K"]]:
+    """How many images each split has of each class."""
+    return {
+        name: torch.bincount(data.split(name).labels.cpu(), minlength=data.classes) for name in ("train", "val", "test")
+    }
+
+
 def smallest_of_splits(data: PreparedData) -> list[int]:
     """What every split has of a class, by class."""
-    parts = (data.train, data.val, data.test)
-    counts = [torch.bincount(part.labels.cpu(), minlength=data.classes) for part in parts]
-    return [int(count) for count in torch.stack(counts).min(0).values]
+    return [int(count) for count in torch.stack([*images_of_classes(data).values()]).min(0).values]
 
 
 def too_small_classes(data: PreparedData) -> list[int]:

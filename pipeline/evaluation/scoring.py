@@ -13,9 +13,9 @@ from torch import Tensor
 
 from pipeline.config.sections import ScoreConfig
 from pipeline.evaluation.judges.networks import Judges, judge_outputs, predict_logits
-from pipeline.evaluation.metrics.neighbours import covered_without
+from pipeline.evaluation.metrics.neighbours import covered_and_without
 from pipeline.evaluation.metrics.rates import ConditionalAccuracy, conditional_accuracy
-from pipeline.evaluation.reference import Reference, covered_per_class, vendi_of_read, vendi_per_class
+from pipeline.evaluation.reference import Reference, vendi_of_read, vendi_per_class
 from pipeline.models.architecture import Architecture
 from pipeline.models.priors import STANDARD, Prior
 from pipeline.models.sampling import conditional_samples
@@ -55,10 +55,10 @@ def score_model(
     for draw, (real, radii) in enumerate(zip(reference.features, reference.radii, strict=True)):
         own = drawn_for(draw, reference.per_class, config.per_class)
         of_draw = features.unflatten(0, by_class)[scored, own]  # (K, R, F)
-        inside.append(covered_per_class(real, radii, of_draw))
         groups = min(GROUPS, reference.per_class)
-        parts = [covered_without(f, r, g, groups=groups) for f, r, g in zip(real, radii, of_draw, strict=True)]
-        without.append(torch.stack(parts, 1).cpu())  # (G, K, R)
+        parts = [covered_and_without(f, r, g, groups=groups) for f, r, g in zip(real, radii, of_draw, strict=True)]
+        inside.append(torch.stack([whole for whole, _ in parts]).cpu())  # (K, R)
+        without.append(torch.stack([left_out for _, left_out in parts], 1).cpu())  # (G, K, R)
         shown = images.unflatten(0, by_class)[scored, own]
         vendi.append(vendi_per_class(reference.pca, shown))
         seen = predicted.unflatten(0, by_class)[scored, own]

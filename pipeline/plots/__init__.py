@@ -11,7 +11,7 @@ the whole process, so they are put in place for the drawing and back afterwards.
 """
 
 from pipeline.plots.axes import Objective, Param
-from pipeline.plots.classes import class_heat, confusion_matrix, per_class_bars
+from pipeline.plots.classes import class_heat, confusion_matrix, per_class_bars, worst_of
 from pipeline.plots.curves import History, loss_curves, reference_curve
 from pipeline.plots.fronts import (
     fronts_together,
@@ -50,4 +50,5 @@ __all__ = [
     "png",
     "rate_distortion",
     "reference_curve",
+    "worst_of",
 ]

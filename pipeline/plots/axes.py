@@ -14,6 +14,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
 from pipeline.plots.theme import DPI, FONT, SOFT, WIDTH
+from pipeline.wording import shortened
 
 Objective = tuple[str, str, str]
 """Column, label with its unit, and the direction that is better: "maximize" or "minimize" (Optuna's words)."""
@@ -52,14 +53,14 @@ def whole_numbers(ax: Axes, most: int = 6) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(most, integer=True, min_n_ticks=1))
 
 
-def log_axis(ax: Axes, values: pd.Series) -> None:
-    """A log x axis over the positive values with plain numbers at its ticks."""
+def log_axis(ax: Axes, values: pd.Series, most: int = 4) -> None:
+    """A log x axis over the positive values with plain numbers at its ticks, about `most` of them."""
     positive = values[values > 0]
     if positive.empty:
         return
     low, high = positive.min() / 1.25, positive.max() * 1.25
     ax.set(xscale="log", xlim=(low, high))
-    log_ticks(ax.xaxis, low, high, most=4)
+    log_ticks(ax.xaxis, low, high, most=most)
 
 
 def log_ticks(axis: Any, low: float, high: float, *, most: int) -> None:
@@ -101,8 +102,7 @@ def finite(frame: pd.DataFrame, column: str) -> Any:
 
 def label_of(text: str, longest: int) -> str:
     """`text` on one line, cut to `longest` characters, with a box for each character that the font does not have."""
-    line = " ".join(str(text).split())
-    line = line if len(line) <= longest else line[: longest - 1] + "…"
+    line = shortened(text, longest)
     line = "".join(c if get_font(findfont(FONT)).get_char_index(ord(c)) else "□" for c in line)
     line = line or "–"
     return f" {line}" if line.startswith("_") else line  # matplotlib hides labels that start with an underscore

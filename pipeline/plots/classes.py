@@ -14,9 +14,17 @@ from matplotlib.figure import Figure
 from pipeline.plots.axes import finish, label_of, subplots
 from pipeline.plots.theme import BLUE, INK, ORANGE, SOFT, WIDTH, themed
 
+MOST_CLASSES, WORST = 40, 20
+"""Classes of which each has a row; and how many have one, of more."""
 MOST_NAMES = 40
 """Of classes along an axis of a confusion matrix: more would overlap."""
 BLUES = sns.color_palette("blend:#ffffff,#8fbfe0,#0060a8,#002a4d", as_cmap=True)
+
+
+def worst_of(accuracy: Sequence[float]) -> list[int]:
+    """The classes that have a row each: all of them in order, or of many those with the least accuracy, worst first."""
+    everything = list(range(len(accuracy)))
+    return everything if len(accuracy) <= MOST_CLASSES else sorted(everything, key=lambda i: accuracy[i])[:WORST]
 
 
 @themed
@@ -54,7 +62,7 @@ def per_class_bars(
         figure.legend(loc="outside upper left")
     ax.set_yticks(range(len(labels)), [label_of(label, 28) for label in labels])
     ax.set_ylim(max(len(labels), 1) - 0.5, -0.5)
-    finish(ax, "conditional accuracy (share read as asked), 95 % interval", "class")
+    finish(ax, "share read as asked, 95 % interval", "class")
     return figure
 
 
@@ -110,12 +118,13 @@ def class_heat(
     for ax, (score, values) in zip(axes.flat, scores.items(), strict=True):
         cells = 100 * np.asarray(values, dtype=float)
         known = cells[np.isfinite(cells)]
-        low, high = (known.min(), known.max()) if known.size else (0.0, 1.0)
+        apart = known.size and known.min() < known.max()
+        low, high = (known.min(), known.max()) if apart else (0.0, 100.0)
         sns.heatmap(
             cells,
             ax=ax,
             cmap=BLUES,
-            vmin=low if high > low else low - 1,
+            vmin=low,
             vmax=high,
             annot=np.vectorize(partial(_per_cent, whole=whole))(cells) if len(columns) <= 12 and rows <= 20 else None,
             fmt="",

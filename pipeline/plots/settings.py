@@ -38,7 +38,7 @@ def parameter_slices(
                     numbers[objective][group], s=22, color=colour, alpha=0.85, lw=0.4, ec="white",
                 )  # fmt: skip
             if log and keep.any():
-                log_axis(ax, settings[param][keep].astype(float))
+                log_axis(ax, settings[param][keep].astype(float), most=4 if len(params) <= 3 else 2)
             last, first = row == len(objectives) - 1, column == 0
             finish(
                 ax,

@@ -10,11 +10,14 @@ from pipeline.evaluation.catalog import DISTORTION
 from pipeline.evaluation.thresholds import COLLAPSED_KL, FEWEST_IMAGES
 from pipeline.reporting.citation import Phrase, cited
 from pipeline.runs.outcome import Outcome
+from pipeline.wording import shortened
 
 FALLING = 0.005
 """Fall of val/neg_elbo over the last epoch, as a share, from which a training is called unfinished."""
 BLIND = 0.1
 """Nats of a label leak that the probe cannot see, from which that is said."""
+COARSER = 4
+"""How many times the images that scores are taken on half of the classes have, from which that is said."""
 MOSTLY_WRONG = 0.5
 """Conditional accuracy below which most samples are not what was asked for."""
 
@@ -70,6 +73,7 @@ def _found(outcome: Outcome) -> Iterator[Phrase]:
             "and say nothing beyond."
         )
     yield from _too_few(outcome)
+    yield from _one_small_class(outcome)
     yield from _unfinished(outcome)
 
 
@@ -82,15 +86,36 @@ def _too_few(outcome: Outcome) -> Iterator[Phrase]:
     if not few or outcome.config.model.kind != "cvae":
         return
     classes = outcome.facts["classes"]
-    which = f"{', '.join(few[:NAMED])}{' ..' * (len(few) > NAMED)}" if len(few) < classes else "all of them"
-    of_others = (
-        "there are no scores of coverage and diversity"
-        if len(few) == classes
-        else (f"coverage and diversity are of the other {classes - len(few)}")
-    )
+    if len(few) == classes:
+        yield Phrase(
+            f"There are too few images to judge any of the {classes} classes by: fewer than {FEWEST_IMAGES} in a "
+            "split. Read accuracy with care; there are no scores of coverage and diversity."
+        )
+        return
+    which = ", ".join(shortened(name) for name in few[:NAMED]) + " .." * (len(few) > NAMED)
     yield Phrase(
         f"There are too few images to judge {len(few)} of {classes} classes by ({which}): fewer than {FEWEST_IMAGES} "
-        f"in a split. Read their accuracy with care; {of_others}."
+        f"in a split. Read their accuracy with care; coverage and diversity are of the other {classes - len(few)}."
+    )
+
+
+def _one_small_class(outcome: Outcome) -> Iterator[Phrase]:
+    """One class that has far fewer images than others makes the scores of all as coarse as its own."""
+    sizes, taken = outcome.facts.get("class_images"), f"{outcome.split}/coverage_images"
+    if not sizes or taken not in outcome.metrics:
+        return
+    names, size = outcome.per_class["table"]["class"], int(outcome.metrics[taken])
+    fewest = [min(of_class) for of_class in zip(*sizes.values(), strict=True)]
+    scored = sorted(n for n in fewest if n >= FEWEST_IMAGES)
+    usual = min(scored[len(scored) // 2], outcome.config.score.per_class)
+    if size * COARSER > usual:
+        return
+    smallest = shortened(names[fewest.index(scored[0])])
+    yield Phrase(
+        "Coverage and diversity are taken on ",
+        cited(outcome, taken, form="d"),
+        f" images of each class, since {smallest} has no more in a split; half of the classes have {usual} or more. "
+        "Scores depend on that number, so it is one for all: more images of that class make all of them finer.",
     )
 
 
@@ -99,11 +124,13 @@ def _of_samples(outcome: Outcome) -> Iterator[Phrase]:
     if accuracy not in outcome.metrics:
         return
     low = outcome.metrics[outcome.scored("conditional_accuracy_low")]
+    measured = outcome.scored("coverage") in outcome.metrics
     if outcome.metrics[accuracy] < MOSTLY_WRONG:
         yield Phrase(
             "Most samples are wrong: ",
             cited(outcome, accuracy, form=".1%"),
-            " are read as their label; coverage and diversity count the wrong ones too.",
+            " are read as their label",
+            "; coverage and diversity count the wrong ones too." if measured else ".",
         )
     elif low > outcome.scores["judge_accuracy"]:
         yield Phrase(

@@ -46,7 +46,7 @@ def comparison_report(comparison: Comparison, runs: Sequence[Outcome]) -> Report
 
 def _settings(runs: Sequence[Outcome]) -> tuple[Block, ...]:
     """The settings that are not the same in all."""
-    flat = [run.config.flat() for run in runs]
+    flat = [run.config.anywhere.flat() for run in runs]
     rows = tuple(
         (name, *(_setting(run, name) for run in runs))
         for name in flat[0]

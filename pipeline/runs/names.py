@@ -206,6 +206,9 @@ LABELLED = {flag.setting: flag.option.removeprefix("--").replace("-", " ") for f
 
 def setting_words(settings: Mapping[str, Any], most: int = 4) -> str:
     """Settings in a few words, as lists and candidates show them: epochs 5, hidden 200."""
+    if content := settings.get("data.content"):
+        others = {name: value for name, value in settings.items() if name not in IDENTITY}
+        settings = {"images": content[:HASH], **others}
     settings = dict(sorted(settings.items(), key=lambda item: item[0] not in LABELLED))  # the daily ones first
     said = [f"{LABELLED.get(name, name)} {_shown(value)}" for name, value in list(settings.items())[:most]]
     more = f" and {len(settings) - most} more" if len(settings) > most else ""

@@ -37,6 +37,6 @@ def family(config: RunConfig) -> tuple[Any, ...]:
     """What a configuration and its re-trainings have in common."""
     return tuple(
         (name, str(value))
-        for name, value in config.flat().items()
+        for name, value in config.anywhere.flat().items()
         if name not in FREE and not name.startswith(("runtime.", "gates."))
     )

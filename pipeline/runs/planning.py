@@ -99,22 +99,22 @@ class Measured:
     def nearest(self, config: RunConfig) -> Known | None:
         """The stored run with the fewest other settings, of the same data set where there is one."""
 
-        flat = config.flat()
+        flat = config.anywhere.flat()
 
         def distance(run: Known) -> tuple[bool, int, str]:
-            other = run.config.flat()
+            other = run.config.anywhere.flat()
             differ = sum(other[name] != value for name, value in flat.items() if not name.startswith("runtime."))
-            return other["data.dataset"] != config.data.dataset, differ, run.key
+            return not run.config.data.same_images(config.data), differ, run.key
 
         return min(self.runs, key=distance, default=None)
 
     def cost(self, stage: Stage, config: RunConfig, split: str) -> tuple[float | None, int | None]:
         """Seconds and bytes of a stage, by the nearest run of the data set that has it; trainings by the epoch."""
-        of_data = [run for run in self.runs if run.config.data.dataset == config.data.dataset]
-        flat = config.flat()
+        of_data = [run for run in self.runs if run.config.data.same_images(config.data)]
+        flat = config.anywhere.flat()
 
         def distance(run: Known) -> int:
-            other = run.config.flat()
+            other = run.config.anywhere.flat()
             return sum(other[name] != value for name, value in flat.items())
 
         for run in sorted(of_data, key=lambda run: (distance(run), run.key)):

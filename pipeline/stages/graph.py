@@ -22,7 +22,6 @@ from importlib import import_module
 from typing import Any, Literal
 
 from pipeline.config.digests import digest
-from pipeline.config.sections import DataConfig
 from pipeline.config.settings import RunConfig
 
 Parts = Callable[[RunConfig, str], tuple[Any, ...]]
@@ -93,16 +92,10 @@ class Stage:
         return getattr(import_module(module), function)
 
 
-def _images(config: RunConfig) -> DataConfig:
-    """The section `data`, for a key: images of one's own are what they are wherever they lie."""
-    data = config.data
-    return dataclasses.replace(data, dataset="own images") if data.own and data.content else data
-
-
 PREPARE = Stage(
     "prepare",
     1,
-    lambda c, s: (_images(c),),
+    lambda c, s: (c.data.anywhere,),
     "pipeline.stages.prepare:prepare",
     label=lambda c, s: c.data.name,
     in_run=False,

@@ -9,7 +9,7 @@ import torch
 from pipeline.data.preparing import load_prepared, save_prepared
 from pipeline.data.preparing import prepare as prepare_stage
 from pipeline.data.splits import PreparedData
-from pipeline.evaluation.reference import too_small_classes
+from pipeline.evaluation.reference import images_of_classes, too_small_classes
 from pipeline.stages.context import Context
 from pipeline.stages.graph import PREPARE
 
@@ -42,6 +42,7 @@ def result_facts(ctx: Context) -> dict[str, Any]:
         "images": {name: len(data.split(name)) for name in ("train", "val", "test")},
         "shape": list(data.shape),
         "classes": data.classes,
+        "class_images": {name: counts.tolist() for name, counts in images_of_classes(data).items()},
         "notes": list(data.notes),
         "too_small": [data.class_names[label] for label in too_small_classes(data)],
     }

@@ -16,7 +16,7 @@ from pipeline.stages.graph import PREPARE, REFERENCE
 from pipeline.store.home import Home
 from sweeps.analysis.front import pareto_front
 from sweeps.analysis.summary import Summary, summarise
-from sweeps.study.config import stored_config
+from sweeps.study.config import StudyConfig, stored_config
 from sweeps.study.hypervolume import hypervolume_history
 from sweeps.study.ledger import load_study
 from sweeps.study.objective import Objective, gains
@@ -95,12 +95,8 @@ def compare_studies(home: Home, names: Sequence[str]) -> StudyComparison:
     for other in summaries:
         if other.chosen is None or other.chosen not in other.outcomes:
             raise ConfigError(f"study {other.config.name} has no complete trial in the store; repeat its sweep first")
-        data = other.config.base.data
         if PREPARE.key(other.config.base) != PREPARE.key(first.config.base):
-            raise ConfigError(
-                f"study {other.config.name} is of {data.dataset}, and {first.config.name} of "
-                f"{first.config.base.data.dataset}, or split in another way: they saw other images"
-            )
+            raise ConfigError(_other_images(first.config, other.config))
     objectives = tuple(o for o in first.config.objectives if all(o in s.config.objectives for s in summaries))
     if not objectives:
         asked = "; ".join(f"{s.config.name}: {', '.join(o.name for o in s.config.objectives)}" for s in summaries)
@@ -117,6 +113,17 @@ def compare_studies(home: Home, names: Sequence[str]) -> StudyComparison:
         choices,
         replace(compare_runs(home, list(choices)), names=tuple(names)),
     )
+
+
+def _other_images(first: StudyConfig, other: StudyConfig) -> str:
+    """Why two studies can't be held against each other: of other data, or of other splits of one data set."""
+    of_first, of_other = first.base.data, other.base.data
+    if of_first.same_images(of_other):
+        how = f"both are of {of_other.dataset}, split in another way"
+    else:
+        again = ", whose images were others then" if of_first.dataset == of_other.dataset else ""
+        how = f"the one is of {of_other.dataset}, the other of {of_first.dataset}{again}"
+    return f"studies {other.name} and {first.name} saw other images: {how}"
 
 
 def _reach(summary: Summary, objectives: tuple[Objective, ...], ranges: list[tuple[float, float]]) -> Reach:

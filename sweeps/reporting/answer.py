@@ -10,6 +10,7 @@ from pipeline.reporting.cautions import cautions
 from pipeline.reporting.citation import Phrase, cited, cited_interval, cited_spread
 from pipeline.reporting.prior import prior_lines
 from pipeline.runs.outcome import Outcome
+from pipeline.wording import listed
 from sweeps.analysis.summary import Summary
 from sweeps.reporting.cells import is_headline, metric_cell, param_cell, trial_link
 from sweeps.reporting.choice import how_chosen
@@ -87,7 +88,7 @@ def beta_sentence(summary: Summary) -> str:
     ]
     goes = Phrase("goes with ", joined(clauses, " and with ")) if clauses else Phrase("goes with no clear change")
     unsure = Phrase("; undecided: ", joined(said[""])) if said[""] else ""
-    others = " and ".join(name for name in names if name != "beta")
+    others = listed([name for name in names if name != "beta"])
     count = cited(outcomes, "val/kl", "count", form="d")
     caution = f"; {others} varied too, so cvae-pipe ablate --param beta has the last word" if others else ""
     return Phrase(

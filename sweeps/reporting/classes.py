@@ -8,6 +8,7 @@ from pipeline import plots
 from pipeline.reporting.blocks import Block, Figure
 from pipeline.reporting.sections.classes import classes_section
 from pipeline.runs.outcome import Outcome
+from pipeline.wording import shortened
 from sweeps.analysis.summary import Summary
 
 COLUMNS = 12
@@ -48,12 +49,19 @@ def class_heat(name: str, outcomes: Mapping[str, Outcome], what: str) -> list[Bl
         )
         if all(column in table for table in tables.values())
     }
-    classes = [str(c) for c in next(iter(tables.values()))["class"]]
+    classes = [shortened(c) for c in next(iter(tables.values()))["class"]]
+    rows = plots.worst_of(next(iter(scores.values())).mean(1).tolist())
+    few = f"the {len(rows)} worst of {len(classes)} classes; " * (len(rows) < len(classes))
     return [
         Figure(
             f"classes-{name}",
-            plots.class_heat(classes, list(tables), scores, what),
+            plots.class_heat(
+                [classes[i] for i in rows],
+                list(tables),
+                {label: np.asarray(values, float)[rows] for label, values in scores.items()},
+                what,
+            ),
             f"Heat map of accuracy and coverage, class by {what}",
-            f"per cent on the {splits.pop()} split; dark is high, each map on a scale of its own",
+            f"{few}per cent on the {splits.pop()} split; dark is high, each map on a scale of its own",
         )
     ]

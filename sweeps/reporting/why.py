@@ -5,6 +5,7 @@ import pandas as pd
 from pipeline import plots
 from pipeline.evaluation.catalog import of_likelihood
 from pipeline.reporting.blocks import Block, Figure, Text
+from pipeline.wording import listed
 from sweeps.analysis.importances import ORDERS, importances
 from sweeps.analysis.summary import Summary
 from sweeps.reporting.cells import complete_trials, objective_axes, setting_axes, with_beta
@@ -45,7 +46,8 @@ def why(summary: Summary) -> tuple[Block, ...]:
     )
     x, y, *_ = [*(p for p in params if pd.api.types.is_numeric_dtype(complete[p[0]])), None, None]
     if x and y:  # between two values that are no numbers there is nothing
-        others = "".join(f" Points differ in {p[1]} as well." for p in params if p not in (x, y))
+        rest = [p[1] for p in params if p not in (x, y)]
+        others = f" Points differ in {listed(rest)} as well." if rest else ""
         blocks.append(
             Figure(
                 "contours",

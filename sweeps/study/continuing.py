@@ -6,6 +6,7 @@ from typing import Any
 
 from pipeline.config.settings import RunConfig
 from pipeline.errors import StudyError
+from pipeline.store.store import KEY_LENGTH
 from sweeps.study.config import StudyConfig
 
 MOST = 4
@@ -15,7 +16,8 @@ MOST = 4
 def continued(
     held: StudyConfig, settings: Mapping[str, Any] | None = None, *, instead: str = "", **own: Any
 ) -> StudyConfig:
-    """The study as its ledger has it, run as `settings` say (device, threads, gates: how, never what).
+    """The study as its ledger has it, run as `settings` say (device, threads, gates, where images of one's own lie by
+    now: how, never what).
 
     `settings` and `own` (space, objectives, seed, window, ..) are what was given; None means "not given". StudyError if
     any of it is not what the study was started with; `instead` says what to type instead.
@@ -29,16 +31,19 @@ def continued(
     before, now = held.spec(), asked.spec()
     if changed := [name for name in dict.fromkeys((*before, *now)) if before.get(name) != now.get(name)]:
         raise StudyError(refusal(held.name, before, now, changed, instead))
-    how = {n: v for n, v in asked.base.flat().items() if n.startswith(("runtime.", "gates."))}
+    how = {n: v for n, v in asked.base.flat().items() if n.startswith(("runtime.", "gates.")) or n == "data.dataset"}
     seed = {"train.seed": asked.base.train.seed}  # of the finals: no part of what makes the study
     return dataclasses.replace(held, base=held.base.with_settings({**how, **seed}))
 
 
 def refusal(name: str, before: Mapping[str, Any], now: Mapping[str, Any], changed: list[str], instead: str) -> str:
     """That a study was started with other settings: which, and the two commands that there are instead."""
-    shown = "; ".join(
-        f"{setting} was {before.get(setting, 'absent')}, now {now.get(setting, 'absent')}" for setting in changed[:MOST]
-    )
+
+    def of(spec: Mapping[str, Any], setting: str) -> str:
+        value = spec.get(setting, "absent")
+        return (value[:KEY_LENGTH] or "none") if setting == "data.content" else str(value)
+
+    shown = "; ".join(f"{name} was {of(before, name)}, now {of(now, name)}" for name in changed[:MOST])
     more = f" (and {len(changed) - MOST} more)" if len(changed) > MOST else ""
     end = instead or "repeat the old ones to resume it, or choose another --name"
     return f"study {name} was started with other settings: {shown}{more}; {end}"

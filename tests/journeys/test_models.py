@@ -16,6 +16,7 @@ import time
 import urllib.error
 import urllib.request
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -23,14 +24,19 @@ import pytest
 import torch
 from helpers import free_port, quick_config
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from pipeline import api
+from pipeline.config.sections import ModelConfig
 from pipeline.errors import ConfigError, DataError, ExportError
 from pipeline.exporting import onnx_file
 from pipeline.exporting.onnx_file import write_onnx
+from pipeline.exporting.plain import write_plain
 from pipeline.exporting.programs import inputs_of, programs
 from pipeline.grids import read_grid
+from pipeline.models.building import built
+from pipeline.models.generation import class_images
+from pipeline.models.priors import ClassMixtures
 from pipeline.reporting.blocks import Report
 from pipeline.reporting.sections.anomalies import anomalies_section
 from pipeline.reporting.sections.denoise import denoise_section
@@ -43,6 +49,8 @@ from pipeline.runs.requests import format_of
 from pipeline.stages.context import Context
 from pipeline.stages.graph import ANOMALIES, DENOISE, PRIOR, TRAIN
 from pipeline.store.home import Home
+from pipeline.tracking.contract import ServedModel
+from pipeline.tracking.registry import package
 
 SHAPE = (1, 8, 8)
 
@@ -313,6 +321,78 @@ def test_every_program_is_within_1e_5_and_a_file_that_says_something_else_is_not
     with pytest.raises(ExportError, match=r"decoder\.onnx differs from the model"):
         write_onnx(tmp_path / "none", decoder, made.model, SHAPE, {})
     assert not list((tmp_path / "none").iterdir())
+
+
+KINDS = {
+    "conv gaussian colour learned": (
+        {"arch": "conv", "likelihood": "gaussian", "learned_prior": True, "conv_channels": (4,)},
+        (3, 8, 6),
+    ),
+    "continuous bernoulli grey": ({"likelihood": "continuous_bernoulli"}, (1, 5, 4)),
+    "continuous bernoulli colour": (
+        {"arch": "conv", "likelihood": "continuous_bernoulli", "conv_channels": (4,)},
+        (3, 7, 5),
+    ),
+}
+"""Likelihoods, architectures and channels, beside the Bernoulli perceptron of all the others."""
+
+
+def untrained(settings, shape):
+    """A model with random weights, and a mixture for each of three classes."""
+    config = ModelConfig(hidden=(12,), latent_dim=2, **settings)
+    torch.manual_seed(0)
+    model = built(config, shape=shape, classes=3).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():  # a learned prior begins at N(0, I)
+            parameter.add_(0.1 * torch.randn(parameter.shape))
+    roots = torch.eye(2) + 0.3 * torch.rand(3, 2, 2, 2).tril()
+    return config, model, ClassMixtures(torch.full((3, 2), 0.5), torch.randn(3, 2, 2), roots)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_likelihood_and_colour_is_exported_as_it_is(kind, tmp_path):
+    settings, shape = KINDS[kind]
+    _, model, prior = untrained(settings, shape)
+    write_plain(tmp_path, programs(model, prior, shape), model, shape, {})
+    page = (Path(__file__).parents[2] / "docs" / "MODELS.md").read_text(encoding="utf-8")
+    [code] = [block for block in re.findall(r"^```python\n(.*?)^```", page, re.M | re.S) if "def program" in block]
+    there: dict = {}
+    exec(code.split("generate = ")[0], there)
+    for name, ours in programs(model, prior, shape).items():
+        inputs = inputs_of(name, model, shape, 5, seed=1)
+        found = there["program"](tmp_path, name)(**inputs)
+        with torch.no_grad():
+            made = ours(**inputs)
+        for one, other in zip((made,) if isinstance(made, torch.Tensor) else made, found.values(), strict=True):
+            torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+        if name != "encoder":
+            assert made.shape == (5, *shape)
+            assert 0 <= made.min() < made.max() <= 1, "means of pixels"
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_likelihood_and_colour_is_the_same_in_onnxruntime_and_served(kind, tmp_path):
+    import mlflow
+
+    settings, shape = KINDS[kind]
+    config, model, prior = untrained(settings, shape)
+    written = write_onnx(tmp_path, programs(model, prior, shape), model, shape, {})
+    assert all(apart <= 1e-5 for apart in written.values())
+
+    weights, density = tmp_path / "model.safetensors", tmp_path / "prior.safetensors"
+    save_file(model.state_dict(), weights)
+    save_file({name: getattr(prior, name) for name in ("weights", "means", "roots")}, density)
+    names = ("red", "été", "#3")
+    served = ServedModel(weights, asdict(config) | {"classes": 3}, shape, names, density)
+    package(served, tmp_path / "served")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", list(sys.path))
+        sampler = mlflow.pyfunc.load_model(str(tmp_path / "served"))
+        found = sampler.predict([{"label": "été", "n": 4, "seed": 2, "temperature": 0.7}])
+    expected = class_images(model, prior, [1], 4, seed=2, temperature=0.7)[0].unflatten(1, shape)
+    expected = expected[:, 0] if shape[0] == 1 else expected.movedim(1, -1)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_without_the_packages_or_a_format_export_is_one_line(used, command, monkeypatch):

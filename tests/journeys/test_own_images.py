@@ -1,6 +1,7 @@
 """A folder of colour images of one's own, from path to report: names as they are, small classes without scores."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,8 +11,13 @@ from PIL import Image
 from pipeline import api, tracking
 from pipeline.config.flags import flags
 from pipeline.config.reading import build_config, usual_config
+from pipeline.config.settings import keyed
 from pipeline.data.sources.own import look
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, StudyError
+from pipeline.runs.needs import family
+from pipeline.runs.planning import Measured
+from pipeline.runs.stored import Known
+from pipeline.stages.graph import run_key
 
 NAMES = {"null": 60, "#7 <b>|$x$_*": 60, "été 猫": 60, "rare": 5}
 COLOURS = ((230, 40, 40), (40, 200, 60), (50, 80, 230), (240, 220, 60))
@@ -43,7 +49,7 @@ def folder(tmp_path_factory):
     return root
 
 
-def test_a_run_on_a_folder_of_colour(folder, home):
+def test_a_run_on_a_folder_of_colour(folder, home, tmp_path):
     said = []
     config = api.configure(str(folder), SETTINGS)
     result = api.run(config, say=said.append)
@@ -58,8 +64,14 @@ def test_a_run_on_a_folder_of_colour(folder, home):
     assert result.metrics["test/coverage_images"] == 12
     with Image.open(outcome.picture) as grid:
         assert (grid.mode, grid.size) == ("RGB", (10 * 11 - 1, 4 * 13 - 1))
+    moved = shutil.copytree(folder, tmp_path / "discs")
+    step = api.plan_run(api.configure(str(moved), SETTINGS | {"train.epochs": 4})).to_do[0]
+    assert step.why.startswith("epochs 4, against my-discs-1-cvae-")
+    assert step.seconds is not None, "measured on the same images, elsewhere"
 
+    assert outcome.facts["class_images"]["test"][2] == 1
     page = result.report.read_text()
+    assert "Coverage and vendi on " in page
     assert "There are too few images to judge 1 of 4 classes by (rare)" in page
     assert "n/a" in page
     assert "left out: 1 file (1 hidden)" in page
@@ -75,6 +87,40 @@ def test_a_run_on_a_folder_of_colour(folder, home):
     table = json.loads(mlflow_text(home, run, "per_class.json"))
     assert table["data"][2][0] == "rare"
     assert None in table["data"][2]
+
+
+def test_images_that_lie_elsewhere_by_now_are_the_same_images(folder, home, tmp_path):
+    config = api.configure(str(folder), SETTINGS)
+    moved = tmp_path / "elsewhere" / "discs"
+    shutil.copytree(folder, moved)
+    there = api.configure(str(moved), SETTINGS)
+    assert there.data != config.data
+    assert there.data.same_images(config.data)
+    assert there.anywhere == config.anywhere
+    assert keyed(there.flat()) == keyed(config.flat())
+    assert family(there) == family(config)
+    assert run_key(there, "test") == run_key(config, "test")
+
+    near, far = Known(home, "b"), Known(home, "a")
+    near.__dict__["config"], far.__dict__["config"] = config, there.with_settings({"model.latent_dim": 4})
+    measured = Measured(home)
+    measured.__dict__["runs"] = [far, near]
+    assert measured.nearest(there) is near
+
+    (next((moved / "null").glob("*.png"))).unlink()
+    assert not api.configure(str(moved), SETTINGS).data.same_images(config.data)
+
+
+def test_a_study_goes_on_wherever_its_images_lie_and_with_no_others(folder, home, tmp_path):
+    config = api.configure(str(folder), SETTINGS)
+    held = api.study(config, name="discs", objectives=("neg_elbo",), window=1)
+    moved = tmp_path / "discs"
+    shutil.copytree(folder, moved)
+    assert api.continue_study(held, {"data.dataset": str(moved)}).base.data.dataset == str(moved)
+    (next((moved / "null").glob("*.png"))).unlink()
+    others = api.configure(str(moved), SETTINGS).data.content
+    with pytest.raises(StudyError, match=rf"data\.content was {config.data.content[:16]}, now {others[:16]}; data\.im"):
+        api.continue_study(held, {"data.dataset": str(moved)})
 
 
 def mlflow_text(home, run, name: str) -> str:

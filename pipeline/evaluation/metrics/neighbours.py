@@ -73,12 +73,20 @@ def covered_without(
     real: Float[Tensor, "N F"], radii: Float[Tensor, " N"], generated: Float[Tensor, "M F"], *, groups: int
 ) -> Bool[Tensor, "G N"]:
     """The same with every G-th generated point left out, in turn: what coverage owes to the sample that was drawn."""
-    if groups == 1:  # nothing is left
-        return torch.zeros(1, len(real), dtype=torch.bool, device=real.device)
+    return covered_and_without(real, radii, generated, groups=groups)[1]
+
+
+def covered_and_without(
+    real: Float[Tensor, "N F"], radii: Float[Tensor, " N"], generated: Float[Tensor, "M F"], *, groups: int
+) -> tuple[Bool[Tensor, " N"], Bool[Tensor, "G N"]]:
+    """`covered` and `covered_without`, from distances that are taken once: the nearest of all is that of a group."""
     each = torch.stack([nearest_distances(real, generated[g::groups]) for g in range(groups)])  # (G, N)
+    inside = each.min(0).values < radii
+    if groups == 1:  # nothing is left
+        return inside, torch.zeros_like(inside)[None]
     least = each.topk(2, dim=0, largest=False)
     own = torch.arange(groups, device=each.device)[:, None] == least.indices[0]
-    return torch.where(own, least.values[1], least.values[0]) < radii
+    return inside, torch.where(own, least.values[1], least.values[0]) < radii
 
 
 def growth_of_coverage(

@@ -14,6 +14,10 @@ from pipeline.reporting.blocks import Block, Figure, Section, Text
 from pipeline.reporting.citation import Phrase, cited
 from pipeline.runs.outcome import Outcome
 from pipeline.store.files import read_json
+from pipeline.wording import shortened
+
+ROW_LABEL = 14
+"""Characters of a label beside a row of images."""
 
 
 def inside_section(outcome: Outcome) -> Section:
@@ -73,7 +77,7 @@ def _traversals(outcome: Outcome, folder: Path, facts: dict[str, Any]) -> Figure
     about = facts["traversals"]
     deterministic = outcome.config.model.kind == "ae"
     where = "the mean code" if deterministic else "z = 0, the centre of the prior"
-    name = "" if about["label"] is None else f"class {facts['class_names'][about['label']]}"
+    name = "" if about["label"] is None else f"class {shortened(facts['class_names'][about['label']])}"
     label = f"{name}, the one with the highest rate: " if name else ""
     return Figure(
         "traversals",
@@ -115,7 +119,7 @@ def _interpolations(outcome: Outcome, folder: Path, facts: dict[str, Any]) -> li
     about = facts["between_images"]
     steps = _sheet(folder, "between_images").shape[1] // (facts["cell"][1] + 1) - 1  # both images stand outside
     one_class = outcome.config.model.kind == "cvae"
-    rows = [names[a] if one_class else f"{names[a]} → {names[b]}" for a, b in about["labels"]]
+    rows = [names[a] if one_class else _turning(names[a], names[b]) for a, b in about["labels"]]
     blocks: list[Block] = [
         Figure(
             "between-images",
@@ -140,7 +144,7 @@ def _interpolations(outcome: Outcome, folder: Path, facts: dict[str, Any]) -> li
                 plots.labelled_sheet(
                     _sheet(folder, "between_labels"),
                     facts["cell"],
-                    rows=[f"{names[a]} → {names[b]}" for a, b in facts["between_labels"]["labels"]],
+                    rows=[_turning(names[a], names[b]) for a, b in facts["between_labels"]["labels"]],
                     columns=["0", "", "", "", "½", "", "", "", "1"],
                     xlabel="weight of the second label",
                     ylabel="classes",
@@ -151,6 +155,12 @@ def _interpolations(outcome: Outcome, folder: Path, facts: dict[str, Any]) -> li
             )
         )
     return blocks
+
+
+def _turning(first: str, second: str) -> str:
+    """From one class to another, as the label of a row has room for."""
+    whole = f"{first} → {second}"
+    return whole if len(whole) <= ROW_LABEL else f"{shortened(first, 6)} → {shortened(second, 5)}"
 
 
 def _map(outcome: Outcome, folder: Path, facts: dict[str, Any]) -> list[Block]:
@@ -209,11 +219,12 @@ def _most_wrong(outcome: Outcome, folder: Path, facts: dict[str, Any]) -> list[B
         sheet[row : row + height, column : column + width]
         for row, column in ((i // columns * (height + 1), i % columns * (width + 1)) for i in range(len(read)))
     ]
-    told = "; ".join(f"asked {a}, read {b} ({_per_cent(p)})" for a, b, p in read)
+    told = "; ".join(f"asked {shortened(a)}, read {shortened(b)} ({_per_cent(p)})" for a, b, p in read)
+    below = [(f"asked {shortened(a, 9)}", f"read {shortened(b, 6)}, {_per_cent(p)}") for a, b, p in read]
     return [
         Figure(
             "most-wrong",
-            plots.captioned_images(images, [(f"asked {a}", f"read {b[:6]}, {_per_cent(p)}") for a, b, p in read]),
+            plots.captioned_images(images, below),
             f"Generated images that the judge takes for another class with most confidence: {told}",
             Phrase(
                 f"the {len(read)} most wrong samples: ",

@@ -8,7 +8,13 @@ import torch
 from helpers import quick_config
 
 from pipeline.data.splits import at, where
-from pipeline.evaluation.metrics.neighbours import covered, covered_without, growth_of_coverage, knn_radii
+from pipeline.evaluation.metrics.neighbours import (
+    covered,
+    covered_and_without,
+    covered_without,
+    growth_of_coverage,
+    knn_radii,
+)
 from pipeline.evaluation.reference import (
     build_reference,
     covered_per_class,
@@ -195,6 +201,21 @@ def test_leaving_a_tenth_out_is_scoring_the_rest(judges, digits, real):
     for g in range(10):
         rest = drawn[[i for i in range(30) if i % 10 != g]]
         assert torch.equal(found[g], covered(points, radii, rest))
+
+
+@pytest.mark.parametrize(("n", "m", "features"), [(452, 452, 96), (37, 31, 300), (12, 12, 1568)])
+def test_whole_and_by_tenths_from_distances_taken_once(generator, n, m, features):
+    points, drawn = torch.randn(n, features, generator=generator), torch.randn(m, features, generator=generator)
+    drawn[: n // 4] = points[: n // 4]  # copies, at distance 0
+    radii = knn_radii(points, 5)
+    for groups in (1, 10):
+        whole, without = covered_and_without(points, radii, drawn, groups=groups)
+        assert torch.equal(whole, covered(points, radii, drawn))
+        if groups == 10:
+            rests = [drawn[[i for i in range(m) if i % groups != g]] for g in range(groups)]
+            assert torch.equal(without, torch.stack([covered(points, radii, rest) for rest in rests]))
+        else:
+            assert not without.any()
 
 
 def test_below_ten_images_a_class_there_is_no_score_of_coverage_or_diversity(judges, digits, real):

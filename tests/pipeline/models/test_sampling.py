@@ -174,6 +174,12 @@ def test_a_sheet_of_many_classes_is_shown_in_blocks_side_by_side(tmp_path, class
     for label in range(classes):
         top, left = label % rows * 3, label // rows * (block + 4)
         assert (shown[top : top + 2, left : left + 3] == label * 10 % 256).all()
+    save_grid(images.view(classes, 10, -1)[:, :3].flatten(0, 1), tmp_path / "few.png", 3, (1, 2, 3))
+    few = shown_grid(tmp_path / "few.png")
+    if blocks > 1:
+        assert few.shape == shown.shape, "classes of three images hang beside those of ten"
+        np.testing.assert_array_equal(few[:, : min(across, 3) * 4 - 1], shown[:, : min(across, 3) * 4 - 1])
+        assert (few[:, 12:block] == 128).all()
 
 
 def test_a_sheet_shows_black_as_0_and_white_as_255():

@@ -75,6 +75,20 @@ def test_each_is_said_where_it_is_due_and_alone(changes, words):
     assert "\n" not in sentence
 
 
+def test_one_small_class_that_makes_the_scores_of_all_coarse_is_named():
+    found = run(coverage_images=12.0)
+    found.config = SimpleNamespace(score=SimpleNamespace(per_class=1000))
+    found.per_class = {"table": {"class": ["a", "rare " + "x" * 200, "b", "tiny"]}}
+    counts = {"train": [900, 80, 900, 5], "val": [200, 12, 48, 3], "test": [90, 20, 90, 2]}
+    found.facts["class_images"] = counts
+    [sentence] = map(str, cautions(found))
+    assert sentence.startswith("Coverage and diversity are taken on 12 images of each class, since rare xxxx")
+    assert "half of the classes have 48 or more" in sentence
+    assert len(sentence) < 300
+    counts["val"] = [200, 12, 40, 3]
+    assert not list(cautions(found)), "a class that is a little smaller than others"
+
+
 def test_it_is_the_prior_that_is_scored_that_counts():
     assert said(conditional_accuracy=0.2, neg_elbo=180.0) == [], "under N(0, I), which is not scored"
     standard = {f"{name}_expost": None for name in ("neg_elbo", "conditional_accuracy", "conditional_accuracy_low")}

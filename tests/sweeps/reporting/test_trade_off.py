@@ -12,7 +12,7 @@ from helpers import chosen_on_values, quick_config
 from PIL import Image
 
 from pipeline.config.reading import build_config
-from pipeline.reporting.blocks import Figure, Report, Section, Table, Text
+from pipeline.reporting.blocks import Figure, File, Report, Section, Table, Text
 from pipeline.reporting.html import render_html
 from pipeline.reporting.sections.classes import classes_section
 from pipeline.runs.execute import execute
@@ -217,6 +217,32 @@ def test_the_worst_class_is_said_to_be_taken_for_what_the_judge_reads_most(outco
     assert text.text == "The worst class is e: 60.0% are read right; 30.0% are taken for c."
     perfect = {"table": {**table, "conditional_accuracy": [1.0] * 10}, "confusion": (np.eye(10) * 100).tolist()}
     assert classes_section(replace(outcome, per_class=perfect)).blocks[0].text.endswith("100.0% are read right.")
+
+
+def test_of_a_hundred_classes_the_worst_are_shown_and_all_are_in_a_file(outcome):
+    table = {
+        "class": [f"class {i:03d}" for i in range(100)],
+        "conditional_accuracy": [0.9] * 5 + [0.1] + [0.9] * 94,
+        **{name: [0.5] * 100 for name in ("low", "high")},
+        "coverage": [None] * 99 + [0.5],
+    }
+    counts = {name: [n + i for i in range(100)] for name, n in (("train", 900), ("val", 10), ("test", 3))}
+    many = replace(
+        outcome,
+        per_class={"table": table, "confusion": np.eye(100).tolist()},
+        facts=outcome.facts | {"class_images": counts},
+    )
+    blocks = classes_section(many).blocks
+    [shown] = [b for b in blocks if isinstance(b, Table)]
+    assert [row[0] for row in shown.rows[:2]] == ["class 005", "class 000"]
+    assert len(shown.rows) == 20
+    assert shown.rows[0][1] == "905 / 15 / 8", "images of it in train, val and test"
+    assert shown.rows[0][3] == "n/a"
+    assert "n/a: fewer than" in shown.caption
+    [file] = [b for b in blocks if isinstance(b, File)]
+    assert len(file.content.splitlines()) == 101
+    assert file.content.splitlines()[-1] == "class 099,0.9,0.5,0.5,0.5"
+    assert "the 20 worst of 100 classes" in class_heat("x", {"0": many, "1": many}, "seed")[0].caption
 
 
 def test_classes_are_compared_within_one_split_and_for_two_outcomes_or_more(outcome, warm_home):
