@@ -871,11 +871,15 @@ def open_context(
 
 @contextmanager
 def working(home: Home, what: str) -> Iterator[None]:
-    """Results are made inside, beside others and never beside a removal; one that a kill cut short is finished
-    first."""
+    """Results are made inside, beside others and never beside a removal; what a kill cut short or left is seen
+    to first."""
     from pipeline.store.trash import pending
-    from pipeline.store.use import at_work
+    from pipeline.store.use import at_work, notes_of_the_dead
 
+    if notes_of_the_dead(home):
+        from sweeps.keeping.removal import clear_up_after_the_dead
+
+        clear_up_after_the_dead(home)
     if any(pending(home)):
         from sweeps.keeping.removal import finish_pending
 

@@ -13,9 +13,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from optuna import Study
-from optuna.trial import FixedTrial, FrozenTrial
-
 from pipeline.config.flags import flags
 from pipeline.config.settings import RunConfig
 from pipeline.errors import ConfigError
@@ -30,7 +27,7 @@ from sweeps.study.ablation import AblationConfig, ablate_command, every_ablation
 from sweeps.study.closing import recorded_closing
 from sweeps.study.config import StudyConfig
 from sweeps.study.config import stored_config as study_config
-from sweeps.study.ledger import every_study
+from sweeps.study.reading import StoredStudy, StoredTrial, stored_studies
 
 Kind = Literal["study", "ablation", "run", "report"]
 
@@ -106,11 +103,11 @@ class Holdings:
 
     @cached_property
     def studies(self) -> dict[str, Holding]:
-        return {name: self._study(study) for name, study in every_study(self.home).items()}
+        return {name: self._study(study) for name, study in stored_studies(self.home).items()}
 
-    def _study(self, study: Study) -> Holding:
+    def _study(self, study: StoredStudy) -> Holding:
         name = study.study_name
-        trials = study.get_trials(deepcopy=False)
+        trials = study.trials
         needed: set[Entry] = set()
         if trials:
             config = study_config(study)
@@ -211,9 +208,9 @@ class Holdings:
         return (folder,) if (folder / "report.html").exists() else ()
 
 
-def trial_config(config: StudyConfig, trial: FrozenTrial) -> RunConfig:
+def trial_config(config: StudyConfig, trial: StoredTrial) -> RunConfig:
     """The configuration of a trial in the ledger."""
-    return config.trial_config(trial.number, FixedTrial(trial.params))
+    return config.stored_trial_config(trial.number, trial.params)
 
 
 def cited(page: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:

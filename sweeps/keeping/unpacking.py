@@ -31,7 +31,8 @@ from sweeps.keeping.holdings import NOT_STAGES, RECORDS, Holdings
 from sweeps.keeping.packing import CHUNK, FORMAT, PACK, RUNS, STUDY, opened_key
 from sweeps.study.config import checked_name
 from sweeps.study.exchange import restore_study, same_study, study_document
-from sweeps.study.ledger import study_lock, study_names
+from sweeps.study.ledger import study_names
+from sweeps.study.locking import study_lock
 
 MOST_FILES = 200_000
 MOST_GB = 20.0

@@ -13,7 +13,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from pipeline.errors import StudyError
 from pipeline.store.home import Home
-from sweeps.study.ledger import UNPACKING, load_study, study_names
+from sweeps.study.config import UNPACKING
+from sweeps.study.ledger import load_study, study_names
 from sweeps.study.storage import quiet_optuna, readable, storage, writable
 
 
