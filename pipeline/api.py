@@ -344,7 +344,7 @@ def package(run: Run, folder: Path | None = None) -> Path:
     import shutil
 
     from pipeline.tracking.registry import package as package_model
-    from sweeps.record import served_model
+    from sweeps.stored import served_model
 
     _ = run.generator  # whole, or a DamageError
     if folder is None:
@@ -650,7 +650,7 @@ def load_study(name: str, *, home: Home | None = None) -> Study:
 
     home = home or Home.from_environment()
     name = find(home, name, ("study",)).name
-    from sweeps.driver import stored_summary
+    from sweeps.stored import stored_summary
 
     folder = home.reports / name
     best = folder / "best.toml"

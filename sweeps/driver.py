@@ -37,9 +37,10 @@ from sweeps.record import project, trial_title
 from sweeps.replay import record_trial, rung_metrics
 from sweeps.reporting.study import write_sweep_report
 from sweeps.rungs import Rungs
+from sweeps.stored import stored_summary
 from sweeps.study.closing import Closing
-from sweeps.study.config import StudyConfig, check_amounts, stored_config
-from sweeps.study.ledger import AGAIN, DETAILS, FINISHED, RUNGS, Ledger, load_study, may_go_through
+from sweeps.study.config import StudyConfig, check_amounts
+from sweeps.study.ledger import AGAIN, DETAILS, FINISHED, RUNGS, Ledger, may_go_through
 from sweeps.study.objective import values
 from sweeps.study.proposals import Proposals
 from sweeps.study.storage import writable
@@ -299,12 +300,6 @@ def check_sizes(ctx: Context, config: StudyConfig) -> None:
             f"objective {sized[0]} needs {FEWEST_IMAGES} images of every class in every split, and score.per_class as "
             f"large; here it is {n}; choose other objectives with --objective, or more images"
         )
-
-
-def stored_summary(home: Home, name: str) -> Summary:
-    """A study as the ledger and the store have it, finals included; StudyError if there is none of that name."""
-    study = load_study(home, name)
-    return summarise(home, study, stored_config(study))
 
 
 def rebuild_report(home: Home, name: str) -> SweepResult:
