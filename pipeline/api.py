@@ -726,7 +726,7 @@ def rebuild_report(name: str, *, home: Home | None = None) -> Path:
     home = home or Home.from_environment()
     found = find(home, name)
     if found.kind == "study":
-        from sweeps.driver import rebuild_report as rebuild_study
+        from sweeps.rebuilding import rebuild_report as rebuild_study
 
         return rebuild_study(home, found.name).report
     if found.kind == "ablation":

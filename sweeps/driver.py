@@ -37,7 +37,6 @@ from sweeps.record import project, trial_title
 from sweeps.replay import record_trial, rung_metrics
 from sweeps.reporting.study import write_sweep_report
 from sweeps.rungs import Rungs
-from sweeps.stored import stored_summary
 from sweeps.study.closing import Closing
 from sweeps.study.config import StudyConfig, check_amounts
 from sweeps.study.ledger import AGAIN, DETAILS, FINISHED, RUNGS, Ledger, may_go_through
@@ -300,22 +299,6 @@ def check_sizes(ctx: Context, config: StudyConfig) -> None:
             f"objective {sized[0]} needs {FEWEST_IMAGES} images of every class in every split, and score.per_class as "
             f"large; here it is {n}; choose other objectives with --objective, or more images"
         )
-
-
-def rebuild_report(home: Home, name: str) -> SweepResult:
-    """The report of a study anew, from stored results alone."""
-    summary = stored_summary(home, name)
-    complete = summary.frame.loc[summary.frame["state"] == "complete", "number"]
-    lacking = [number for number in complete if number not in summary.outcomes]
-    if lacking:
-        raise StudyError(
-            f"study {name} has no whole result for {len(lacking)} of its trials, e.g. trial {lacking[0]}; its report "
-            "stays as it is; repeat the sweep, which trains them anew"
-        )
-    folder = home.reports / name
-    folder.mkdir(parents=True, exist_ok=True)
-    best = write_best(summary, folder)
-    return SweepResult(summary, write_sweep_report(home, summary, folder), best, "")
 
 
 def parent_spec(ctx: Context, config: StudyConfig) -> RunSpec:

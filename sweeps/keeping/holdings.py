@@ -7,7 +7,7 @@ again; an ablation its cells; a report the runs that its numbers are of; a run o
 import html
 import re
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -78,8 +78,10 @@ class Stored:
 class Holdings:
     """Everything in a home, read once. StudyError if the ledger cannot be read: then nobody knows what is needed."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, ledger: Mapping[str, StoredStudy] | None = None) -> None:
+        """`ledger`: the studies, where they are in no database yet."""
         self.home = home
+        self._ledger = ledger
 
     @cached_property
     def runs(self) -> dict[str, Stored]:
@@ -103,7 +105,8 @@ class Holdings:
 
     @cached_property
     def studies(self) -> dict[str, Holding]:
-        return {name: self._study(study) for name, study in stored_studies(self.home).items()}
+        ledger = stored_studies(self.home) if self._ledger is None else self._ledger
+        return {name: self._study(study) for name, study in ledger.items()}
 
     def _study(self, study: StoredStudy) -> Holding:
         name = study.study_name

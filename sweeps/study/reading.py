@@ -8,10 +8,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.store.home import Home
 from sweeps.study.config import UNPACKING
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
 
 SCHEMA = "v3.2.0.a"
 """Optuna's revision of the tables that are read here."""
@@ -146,6 +149,12 @@ def _instant(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
 
 
+def stored_trial(t: "FrozenTrial") -> StoredTrial:
+    """A trial of Optuna's."""
+    values = tuple(t.values or ())
+    return StoredTrial(t.number, t.state.name, t.params, values, t.user_attrs, t.datetime_start, t.datetime_complete)
+
+
 def _asked(home: Home) -> dict[str, StoredStudy]:
     """The same from Optuna."""
     from sweeps.study.ledger import every_study
@@ -154,18 +163,7 @@ def _asked(home: Home) -> dict[str, StoredStudy]:
         name: StoredStudy(
             name,
             study.user_attrs,
-            tuple(
-                StoredTrial(
-                    t.number,
-                    t.state.name,
-                    t.params,
-                    tuple(t.values or ()),
-                    t.user_attrs,
-                    t.datetime_start,
-                    t.datetime_complete,
-                )
-                for t in study.get_trials(deepcopy=False)
-            ),
+            tuple(map(stored_trial, study.get_trials(deepcopy=False))),
         )
         for name, study in every_study(home).items()
     }
