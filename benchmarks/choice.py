@@ -18,7 +18,7 @@ from pipeline.store.home import Home
 from sweeps.analysis.choice import Front, choose
 from sweeps.analysis.front import RULES, least
 from sweeps.analysis.summary import Summary
-from sweeps.study.objective import gains
+from sweeps.study.hypervolume import gains
 from sweeps.study.stopping import fronts
 
 DRAWS = 200

@@ -1,4 +1,4 @@
-"""How long house-keeping takes in a home of a hundred runs: status, doctor, gc, rm, pack. Run it alone.
+"""How long house-keeping takes in a home of a hundred runs: status, doctor, gc, rm, pack, unpack. Run it alone.
 
 `python -m benchmarks.keeping` makes such a home of one real run copied under a hundred keys - sixty are trials of a
 study, forty runs of their own with reports - and times each command as a person would, in a process of its own.
@@ -38,8 +38,10 @@ from sweeps.study.objective import chosen, values
 from sweeps.study.space import DEFAULT_SPACE
 
 STUDY = "many"
-COMMANDS = (("status",), ("doctor",), ("gc",), ("rm", STUDY), ("pack", STUDY, "many.zip"), ("rm", STUDY, "--yes"))
-"""The last one takes the study away."""
+ONCE = (("rm", STUDY, "--yes"), ("unpack", "many.zip"))
+"""The first takes the study away, the second brings it back."""
+COMMANDS = (("status",), ("doctor",), ("gc",), ("rm", STUDY), ("pack", STUDY, "many.zip"), *ONCE)
+"""In turn."""
 OWN = 0.4
 """Share of the runs that are no trials."""
 ALL = {stage.name: stage for stage in STAGES}
@@ -92,6 +94,8 @@ def copied(home: Home, pattern: Outcome, config: RunConfig) -> str:
     """The pattern's stored results under the keys of `config`, each with a manifest of its own; the run's key."""
     store, split = home.store, pattern.split
     stages: dict[str, str] = read_json(store.path("run", pattern.key) / "run.json")["stages"]
+    if store.path("prior", prior := ALL["prior"].key(pattern.config, split)).exists():
+        stages = stages | {"prior": prior}
     own = {name: ALL[name].key(config, split) for name in stages}
     for name, old in stages.items():
         store.build(name, own[name], lambda work, name=name, old=old: _files(store.path(name, old), work))  # type: ignore[misc]
@@ -99,7 +103,7 @@ def copied(home: Home, pattern: Outcome, config: RunConfig) -> str:
 
     def make(work: Path) -> None:
         stored = read_json(store.path("run", pattern.key) / "run.json")
-        write_json(work / "run.json", stored | {"stages": own})
+        write_json(work / "run.json", stored | {"stages": {name: own[name] for name in stored["stages"]}})
         write_json(work / "config.json", config.flat())
 
     store.build("run", key, make)
@@ -132,7 +136,7 @@ def measure(runs: int, repeats: int) -> dict[str, Any]:
         fill(home, runs)
         found: dict[str, Any] = {"runs": len(list(home.store.keys("run")))}
         for arguments in COMMANDS:
-            times = [timed(home, arguments) for _ in range(1 if "--yes" in arguments else repeats)]
+            times = [timed(home, arguments) for _ in range(1 if arguments in ONCE else repeats)]
             best = min(times, key=lambda one: one["wall"])
             found[" ".join(arguments)] = best
             print(f"{' '.join(arguments)}: {best['wall']:.2f} s, {best['cpu']:.2f} s of processor", flush=True)

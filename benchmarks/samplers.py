@@ -29,8 +29,8 @@ from pipeline.stages.context import Context
 from pipeline.stages.populations import train_population
 from pipeline.store.home import Home
 from sweeps.study.config import StudyConfig
-from sweeps.study.hypervolume import hypervolume_history
-from sweeps.study.objective import chosen, gains, physical_range, values
+from sweeps.study.hypervolume import gains, hypervolume_history
+from sweeps.study.objective import chosen, physical_range, values
 from sweeps.study.proposals import Proposals
 from sweeps.study.samplers import SAMPLERS, sobol_point
 from sweeps.study.space import DEFAULT_SPACE

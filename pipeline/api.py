@@ -344,7 +344,7 @@ def package(run: Run, folder: Path | None = None) -> Path:
     import shutil
 
     from pipeline.tracking.registry import package as package_model
-    from sweeps.record import served_model
+    from sweeps.stored import served_model
 
     _ = run.generator  # whole, or a DamageError
     if folder is None:
@@ -651,7 +651,7 @@ def load_study(name: str, *, home: Home | None = None) -> Study:
 
     home = home or Home.from_environment()
     name = find(home, name, ("study",)).name
-    from sweeps.driver import stored_summary
+    from sweeps.stored import stored_summary
 
     folder = home.reports / name
     best = folder / "best.toml"
@@ -727,7 +727,7 @@ def rebuild_report(name: str, *, home: Home | None = None) -> Path:
     home = home or Home.from_environment()
     found = find(home, name)
     if found.kind == "study":
-        from sweeps.driver import rebuild_report as rebuild_study
+        from sweeps.rebuilding import rebuild_report as rebuild_study
 
         return rebuild_study(home, found.name).report
     if found.kind == "ablation":
@@ -872,11 +872,15 @@ def open_context(
 
 @contextmanager
 def working(home: Home, what: str) -> Iterator[None]:
-    """Results are made inside, beside others and never beside a removal; one that a kill cut short is finished
-    first."""
+    """Results are made inside, beside others and never beside a removal; what a kill cut short or left is seen
+    to first."""
     from pipeline.store.trash import pending
-    from pipeline.store.use import at_work
+    from pipeline.store.use import at_work, notes_of_the_dead
 
+    if notes_of_the_dead(home):
+        from sweeps.keeping.removal import clear_up_after_the_dead
+
+        clear_up_after_the_dead(home)
     if any(pending(home)):
         from sweeps.keeping.removal import finish_pending
 

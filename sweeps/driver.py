@@ -38,8 +38,8 @@ from sweeps.replay import record_trial, rung_metrics
 from sweeps.reporting.study import write_sweep_report
 from sweeps.rungs import Rungs
 from sweeps.study.closing import Closing
-from sweeps.study.config import StudyConfig, check_amounts, stored_config
-from sweeps.study.ledger import AGAIN, DETAILS, FINISHED, RUNGS, Ledger, load_study, may_go_through
+from sweeps.study.config import StudyConfig, check_amounts
+from sweeps.study.ledger import AGAIN, DETAILS, FINISHED, RUNGS, Ledger, may_go_through
 from sweeps.study.objective import values
 from sweeps.study.proposals import Proposals
 from sweeps.study.storage import writable
@@ -299,28 +299,6 @@ def check_sizes(ctx: Context, config: StudyConfig) -> None:
             f"objective {sized[0]} needs {FEWEST_IMAGES} images of every class in every split, and score.per_class as "
             f"large; here it is {n}; choose other objectives with --objective, or more images"
         )
-
-
-def stored_summary(home: Home, name: str) -> Summary:
-    """A study as the ledger and the store have it, finals included; StudyError if there is none of that name."""
-    study = load_study(home, name)
-    return summarise(home, study, stored_config(study))
-
-
-def rebuild_report(home: Home, name: str) -> SweepResult:
-    """The report of a study anew, from stored results alone."""
-    summary = stored_summary(home, name)
-    complete = summary.frame.loc[summary.frame["state"] == "complete", "number"]
-    lacking = [number for number in complete if number not in summary.outcomes]
-    if lacking:
-        raise StudyError(
-            f"study {name} has no whole result for {len(lacking)} of its trials, e.g. trial {lacking[0]}; its report "
-            "stays as it is; repeat the sweep, which trains them anew"
-        )
-    folder = home.reports / name
-    folder.mkdir(parents=True, exist_ok=True)
-    best = write_best(summary, folder)
-    return SweepResult(summary, write_sweep_report(home, summary, folder), best, "")
 
 
 def parent_spec(ctx: Context, config: StudyConfig) -> RunSpec:

@@ -233,7 +233,7 @@ def _latest_choice(home: Home) -> str:
 
 def _choice(home: Home, study: str) -> str:
     """The key of the run that a study chose: the first of its finals, else the trial."""
-    from sweeps.driver import stored_summary
+    from sweeps.stored import stored_summary
 
     champion = stored_summary(home, study).champion
     if champion is None:

@@ -5,16 +5,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from optuna.trial import FrozenTrial, TrialState
-
 from pipeline.runs.stored import is_whole
 from pipeline.stages.graph import run_key
 from pipeline.store.home import Home
 from sweeps.study.ablation import AblationConfig, ablate_command, begun, stored_ablations
 from sweeps.study.config import stored_config
-from sweeps.study.ledger import every_study
+from sweeps.study.reading import COMPLETE, FAIL, PRUNED, StoredTrial, stored_studies
 
-STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+STATES = {COMPLETE: "complete", PRUNED: "pruned", FAIL: "failed"}
 
 
 @dataclass(frozen=True)
@@ -61,14 +59,14 @@ class ListedAblation:
 def studies(home: Home) -> list[ListedStudy]:
     """Every study, the one with the latest trial first."""
     found = []
-    for name, study in every_study(home).items():
-        trials = study.get_trials(deepcopy=False)
+    for name, study in stored_studies(home).items():
+        trials = study.trials
         if not trials:
             continue
-        ends = [when for t in trials if (when := t.datetime_complete or t.datetime_start)]
-        failed = [t for t in trials if t.state == TrialState.FAIL]
+        ends = [when for t in trials if (when := t.ended or t.started)]
+        failed = [t for t in trials if t.state == FAIL]
         config = stored_config(study)
-        done = [t.values for t in trials if t.state == TrialState.COMPLETE]
+        done = [t.values for t in trials if t.state == COMPLETE]
         found.append(
             ListedStudy(
                 name,
@@ -115,13 +113,13 @@ def _ablation(home: Home, config: AblationConfig, began: str) -> ListedAblation:
     )
 
 
-def _next(home: Home, name: str, trials: Sequence[FrozenTrial]) -> str:
+def _next(home: Home, name: str, trials: Sequence[StoredTrial]) -> str:
     """What a sweep that is repeated would do."""
-    left = sum(not t.state.is_finished() for t in trials)
+    left = sum(not t.finished for t in trials)
     if left:
         return f"go on with {left} unfinished {'trials' if left > 1 else 'trial'}, then finals and report"
     page = home.reports / name / "report.html"
-    ends = [t.datetime_complete.timestamp() for t in trials if t.datetime_complete]
+    ends = [t.ended.timestamp() for t in trials if t.ended]
     if not page.exists() or page.stat().st_mtime < max(ends, default=0):
         return "train what its finals lack, and write its report"
     return ""

@@ -5,7 +5,6 @@ A projection of the study's summary onto the tracker; repeated, it changes what 
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,11 @@ from pipeline.evaluation.catalog import METRICS, of_likelihood, show, show_sprea
 from pipeline.experiments.record import headline_rows, setting_label
 from pipeline.reporting.pictures import enlarged
 from pipeline.runs.outcome import Outcome
-from pipeline.runs.requests import class_names
-from pipeline.stages.graph import PRIOR, TRAIN
-from pipeline.stages.prior import DENSITY
-from pipeline.store.home import Home
 from pipeline.store.store import KEY_LENGTH
 from pipeline.tracking import (
     HERE,
     TABLES,
     RunsView,
-    ServedModel,
     artifact_file_url,
     artifact_url,
     model_url,
@@ -33,6 +27,7 @@ from pipeline.tracking import (
 )
 from sweeps.analysis.summary import Summary
 from sweeps.reporting.cells import cells
+from sweeps.stored import served_model
 from sweeps.study.space import Searched
 from sweeps.tracked import TrackedJobs
 
@@ -171,16 +166,4 @@ def register_champion(jobs: TrackedJobs, summary: Summary, champion: Outcome) ->
         served_model(champion, jobs.ctx.home),
         tags={"study": config.name, "trial": str(summary.chosen)},
         description=f"Trial {summary.chosen} of sweep {config.name}, as run {name!r}{scores}",
-    )
-
-
-def served_model(outcome: Outcome, home: Home) -> ServedModel:
-    """The generator of a stored run, with the prior that is scored, for the registry."""
-    model = outcome.config.model
-    return ServedModel(
-        weights=home.store.path("train", TRAIN.key(outcome.config)) / "model.safetensors",
-        architecture={"classes": outcome.facts["classes"]} | asdict(model),
-        shape=tuple(outcome.facts["shape"]),
-        class_names=class_names(home, outcome),
-        prior=home.store.path("prior", PRIOR.key(outcome.config)) / DENSITY if outcome.fitted else None,
     )

@@ -16,8 +16,9 @@ from pipeline.stages.context import Context
 from pipeline.stages.prepare import prepare
 from pipeline.stages.reference import reference
 from sweeps.study.config import StudyConfig
+from sweeps.study.hypervolume import gains
 from sweeps.study.ledger import RUNGS, Ledger
-from sweeps.study.objective import gains, physical_range
+from sweeps.study.objective import physical_range
 from sweeps.study.stopping import Fronts
 
 

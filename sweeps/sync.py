@@ -155,7 +155,7 @@ class _Recorder:
         if summary.chosen is None or any(number not in summary.outcomes for number in complete):
             return False  # what would be said of it is not what is known
         if not report.exists():
-            from sweeps.driver import rebuild_report
+            from sweeps.rebuilding import rebuild_report
 
             rebuild_report(self.home, summary.config.name)
         record_study(jobs, summary)

@@ -221,8 +221,11 @@ def mlflow_contents(home: Home, experiment: str = "cvae-pipe") -> dict[str, Any]
                 key: plain(value) for key, value in run.data.tags.items() if key != "cpu" or "trial" in run.data.tags
             },
             "metrics": {
-                key: sorted((m.step, m.value) for m in client.get_metric_history(run.info.run_id, key))
-                for key in run.data.metrics
+                # of a study the numbers as they are: what they were when it was shorter is nowhere but in MLflow
+                key: value
+                if run.data.tags.get("kind") == "study"
+                else sorted((m.step, m.value) for m in client.get_metric_history(run.info.run_id, key))
+                for key, value in run.data.metrics.items()
             },
             "inputs": [
                 (i.dataset.name, i.dataset.digest, i.dataset.profile, [(t.key, t.value) for t in i.tags])

@@ -140,15 +140,15 @@ def _types(section: str) -> dict[str, Any]:
 
 def _split_name(name: str) -> tuple[str, str]:
     section, _, key = name.partition(".")
-    near = suggestion(name)
-    hint = f"; did you mean {near}?" if near else ""
     if section not in SECTIONS or not key:
         sections = ", ".join(SECTIONS)
-        raise ConfigError(f"unknown setting {name}; settings are section.key with section one of {sections}{hint}")
-    keys = [f.name for f in dataclasses.fields(SECTIONS[section])]
-    if key not in keys:
-        raise ConfigError(f"unknown setting {name}; {section} has {', '.join(keys)}{hint}")
-    return section, key
+        said = f"settings are section.key with section one of {sections}"
+    elif key not in _types(section):
+        said = f"{section} has {', '.join(_types(section))}"
+    else:
+        return section, key
+    near = suggestion(name)  # here: it takes longer than to read a hundred settings
+    raise ConfigError(f"unknown setting {name}; {said}{f'; did you mean {near}?' if near else ''}")
 
 
 ALSO_CALLED = {"lr": "train.learning_rate", "model": "model.kind", "limit": "data.train_limit"}

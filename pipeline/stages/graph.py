@@ -238,6 +238,8 @@ ANOMALIES = Stage(
     resumable=True,
 )
 
+DENSITY = "prior.safetensors"
+"""Of the stage `prior`: weights, means and roots of its `ClassMixtures`."""
 REAL_GRID = "real.png"
 """Where `calibration` keeps real images in the layout of the generated ones."""
 

@@ -9,14 +9,11 @@ from pipeline.evaluation.priors import FittedPrior, fit_prior
 from pipeline.evaluation.thresholds import cut
 from pipeline.models.priors import ClassMixtures
 from pipeline.stages.context import Context
-from pipeline.stages.graph import PRIOR
+from pipeline.stages.graph import DENSITY, PRIOR
 from pipeline.stages.prepare import prepare
 from pipeline.stages.train import Trained, train
 from pipeline.store.files import read_json, write_json
 from pipeline.store.tensors import save_tensors
-
-DENSITY = "prior.safetensors"
-"""weights, means and roots of its `ClassMixtures`."""
 
 
 def fitted_prior(ctx: Context, trained: Trained | None = None) -> FittedPrior:

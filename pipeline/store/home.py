@@ -44,7 +44,7 @@ class Home:
         for folder in (self.root / ".cache", self.mlruns, self.reports):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                probe = folder / f".writable-{os.getpid()}"
+                probe = folder / f".writable.{os.getpid()}.tmp"
                 probe.touch()
                 probe.unlink()
             except OSError as error:
@@ -64,6 +64,7 @@ class Home:
             for temporary in (
                 *self.reports.rglob(".*.tmp"),
                 *self.mlruns.glob(".*.tmp"),
+                *(self.root / ".cache").glob(".*.tmp"),
                 *(self.store.root / "partial").glob("*/.*.tmp"),
             ):
                 if is_left_over(temporary):

@@ -49,16 +49,28 @@ def alone(home: Home) -> Iterator[None]:
 
 
 def users(home: Home) -> list[str]:
-    """Who is at work, e.g. "sweep demo (process 123, since 14:02)"; notes of the dead are taken away."""
+    """Who is at work, e.g. "sweep demo (process 123, since 14:02)"."""
     found = []
-    for path in sorted((home.store.root / "locks").glob("in-use-*.json")):
+    for path in _notes(home):
         with suppress(OSError, ValueError, KeyError), open(path, "r+b") as note:
-            if _is_free(note):
-                path.unlink()
-            else:
+            if not _is_free(note):
                 said = json.loads(note.read())
                 found.append(f"{said['what']} (process {said['pid']}, since {said['since']})")
     return found
+
+
+def notes_of_the_dead(home: Home) -> list[Path]:
+    """What processes that were killed have left to say that they were at work."""
+    found = []
+    for path in _notes(home):
+        with suppress(OSError), open(path, "r+b") as note:
+            if _is_free(note):
+                found.append(path)
+    return found
+
+
+def _notes(home: Home) -> list[Path]:
+    return sorted((home.store.root / "locks").glob("in-use-*.json"))
 
 
 def _is_free(note: IO[bytes]) -> bool:

@@ -110,18 +110,15 @@ def import_runs(
 
     ids: dict[str, str] = {}
     for run in runs:
-        made = client.create_run(
-            experiment_id, start_time=run["start"], run_name=run["name"], tags={"run_key": run["tags"]["run_key"]}
-        )
+        known = {"run_key": run["tags"]["run_key"], UNPACKED: pack}  # by which a repeat finds what a kill has left
+        made = client.create_run(experiment_id, start_time=run["start"], run_name=run["name"], tags=known)
         ids[run["id"]] = run_id = made.info.run_id
-        client.log_batch(run_id, tags=[RunTag(UNPACKED, pack)])
         tags = [RunTag(key, renamed(value, ids)) for key, value in run["tags"].items()]
         params = [Param(key, value) for key, value in run["params"].items()]
         metrics = [Metric(k, float("nan") if v is None else v, at, step) for k, v, at, step in run["metrics"]]
-        for i in range(0, len(metrics), MOST_METRICS):
-            client.log_batch(run_id, metrics=metrics[i : i + MOST_METRICS])
-        for i in range(0, max(len(tags), len(params)), MOST_OTHERS):
-            client.log_batch(run_id, params=params[i : i + MOST_OTHERS], tags=tags[i : i + MOST_OTHERS])
+        while metrics or params or tags:
+            client.log_batch(run_id, metrics[:MOST_METRICS], params[:MOST_OTHERS], tags[:MOST_OTHERS])
+            del metrics[:MOST_METRICS], params[:MOST_OTHERS], tags[:MOST_OTHERS]
         for name, digest, kind, source, profile, tag, value in run["datasets"]:
             data = Dataset(name=name, digest=digest, source_type=kind, source=source, profile=profile)
             client.log_inputs(run_id, datasets=[DatasetInput(data, [InputTag(tag, value)] if tag else [])])

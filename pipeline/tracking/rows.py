@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pipeline.errors import TrackingError
 from pipeline.store.home import Home
+from pipeline.store.sqlite import delete_rows, tables_of
 from pipeline.tracking.database import database_lock
 
 PARENT = "mlflow.parentRunId"
@@ -74,7 +75,7 @@ def remove_rows(database: Path, run_ids: Sequence[str], *, home: Home, models: I
     with database_lock(home, f"sqlite:///{database}"), _opened(database, write=True) as connection:
         connection.execute("CREATE TEMP TABLE doomed (id TEXT PRIMARY KEY)")
         connection.executemany("INSERT OR IGNORE INTO doomed VALUES (?)", [(run_id,) for run_id in run_ids])
-        tables = _tables(connection)
+        tables = tables_of(connection)
         doomed = "(SELECT id FROM doomed)"
         for table, column in (
             ("model_versions", "run_id"),
@@ -84,10 +85,10 @@ def remove_rows(database: Path, run_ids: Sequence[str], *, home: Home, models: I
             ("runs", "run_uuid"),
         ):
             if column in tables.get(table, ()):
-                _delete(connection, tables, table, f"{column} IN {doomed}")
+                delete_rows(connection, tables, table, f"{column} IN {doomed}")
         for name in models:
             empty = "name NOT IN (SELECT name FROM model_versions WHERE current_stage != 'Deleted_Internal')"
-            _delete(connection, tables, "registered_models", f"name = {_quoted(name)} AND {empty}")
+            delete_rows(connection, tables, "registered_models", f"name = {_quoted(name)} AND {empty}")
         connection.execute(
             f"DELETE FROM experiment_tags WHERE key IN (SELECT 'mlflow.sharedViewState.cvae-pipe-' || id FROM {doomed})"
         )
@@ -104,6 +105,11 @@ def orphaned_artifacts(home: Home, database: Path) -> list[Path]:
     """Folders of artifacts that no run of the database has any more."""
     known = every_run_id(database)
     return [folder for folder in _run_folders(home) if folder.name not in known]
+
+
+def torn_uploads(home: Home) -> list[Path]:
+    """Files that MLflow was copying into this home's artifacts, or is; a kill leaves them, and nothing reads them."""
+    return [path for path in (home.mlruns / "artifacts").rglob(".artifact.uploading.*") if path.is_file()]
 
 
 def _run_folders(home: Home) -> Iterator[Path]:
@@ -128,51 +134,6 @@ def _opened(database: Path, *, write: bool) -> Iterator[sqlite3.Connection]:
             f"the tracking database {database} cannot be {'written' if write else 'read'} ({error}); "
             "`cvae-pipe doctor` says what is wrong with it"
         ) from None
-
-
-@dataclass(frozen=True)
-class _Reference:
-    """A foreign key: columns of `child` that name columns of a parent."""
-
-    child: str
-    columns: tuple[str, ...]
-    parent_columns: tuple[str, ...]
-    lets_go: bool
-    """ON DELETE SET NULL: the child stays."""
-
-
-Tables = dict[str, list[str]]
-
-
-def _tables(connection: sqlite3.Connection) -> Tables:
-    names = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-    return {name: [row[1] for row in connection.execute(f'PRAGMA table_info("{name}")')] for name in names}
-
-
-def _references(connection: sqlite3.Connection, tables: Tables, parent: str) -> Iterator[_Reference]:
-    for child in tables:
-        keys: dict[int, list[tuple[str, str, str]]] = {}
-        for number, _, table, column, parent_column, _, on_delete, _ in connection.execute(
-            f'PRAGMA foreign_key_list("{child}")'
-        ):
-            if table == parent:
-                keys.setdefault(number, []).append((column, parent_column or column, on_delete))
-        for pairs in keys.values():
-            columns, parents, actions = zip(*pairs, strict=True)
-            yield _Reference(child, columns, parents, actions[0] == "SET NULL")
-
-
-def _delete(connection: sqlite3.Connection, tables: Tables, table: str, where: str) -> None:
-    """Delete rows, and first whatever refers to them."""
-    for reference in _references(connection, tables, table):
-        columns, parents = ", ".join(reference.columns), ", ".join(reference.parent_columns)
-        refers = f"({columns}) IN (SELECT {parents} FROM {table} WHERE {where})"
-        if reference.lets_go:
-            nothing = ", ".join(f"{column} = NULL" for column in reference.columns)
-            connection.execute(f"UPDATE {reference.child} SET {nothing} WHERE {refers}")
-        elif reference.child != table:
-            _delete(connection, tables, reference.child, refers)
-    connection.execute(f"DELETE FROM {table} WHERE {where}")
 
 
 def _quoted(text: str) -> str:

@@ -14,7 +14,8 @@ from jaxtyping import Bool, Float
 
 from sweeps.analysis.front import RULES, distances, least, shortfalls
 from sweeps.study.closing import Preference
-from sweeps.study.objective import Objective, gains
+from sweeps.study.hypervolume import gains
+from sweeps.study.objective import Objective
 
 MOST = 3
 """Candidates, the trial named first included: each costs as many trainings as there are final seeds."""

@@ -17,9 +17,9 @@ from pipeline.store.home import Home
 from sweeps.analysis.front import pareto_front
 from sweeps.analysis.summary import Summary, summarise
 from sweeps.study.config import StudyConfig, stored_config
-from sweeps.study.hypervolume import hypervolume_history
+from sweeps.study.hypervolume import gains, hypervolume_history
 from sweeps.study.ledger import load_study
-from sweeps.study.objective import Objective, gains
+from sweeps.study.objective import Objective
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,8 @@ from sweeps.analysis.front import pareto_front
 from sweeps.analysis.trials import busy_seconds, last_grid, trial_frame
 from sweeps.study.closing import Closing, recorded_closing
 from sweeps.study.config import StudyConfig
-from sweeps.study.hypervolume import hypervolume_history
-from sweeps.study.objective import gains, physical_range, values
+from sweeps.study.hypervolume import gains, hypervolume_history
+from sweeps.study.objective import physical_range, values
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ from pipeline.tracking.database import checked_uri, is_server, shown
 from pipeline.tracking.rows import recorded_runs
 from sweeps.keeping.holdings import Holdings
 from sweeps.listing import STATES
-from sweeps.study.ledger import every_study
+from sweeps.study.reading import stored_studies
 
 State = Literal["ok", "note", "warning", "wrong"]
 ANSWER_SECONDS = 2
@@ -205,9 +205,9 @@ def ledger(home: Home) -> Iterator[Finding]:
     if not path.exists():
         return
     yield from _sound(path, "studies", f"bring back a copy of {path}, or move it away and repeat the sweeps")
-    found = every_study(home)
+    found = stored_studies(home)
     for name, study in found.items():
-        states = [STATES.get(trial.state, "unfinished") for trial in study.get_trials(deepcopy=False)]
+        states = [STATES.get(trial.state, "unfinished") for trial in study.trials]
         if left := states.count("unfinished"):
             said = f"study {name}: {left} of {len(states)} trials are unfinished; its sweep goes on with them"
             yield Finding("studies", "note", said, f"cvae-pipe sweep --name {name} --trials {len(states)}")

@@ -7,14 +7,11 @@ again; an ablation its cells; a report the runs that its numbers are of; a run o
 import html
 import re
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
-
-from optuna import Study
-from optuna.trial import FixedTrial, FrozenTrial
 
 from pipeline.config.flags import flags
 from pipeline.config.settings import RunConfig
@@ -30,7 +27,7 @@ from sweeps.study.ablation import AblationConfig, ablate_command, every_ablation
 from sweeps.study.closing import recorded_closing
 from sweeps.study.config import StudyConfig
 from sweeps.study.config import stored_config as study_config
-from sweeps.study.ledger import every_study
+from sweeps.study.reading import StoredStudy, StoredTrial, stored_studies
 
 Kind = Literal["study", "ablation", "run", "report"]
 
@@ -81,8 +78,10 @@ class Stored:
 class Holdings:
     """Everything in a home, read once. StudyError if the ledger cannot be read: then nobody knows what is needed."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, ledger: Mapping[str, StoredStudy] | None = None) -> None:
+        """`ledger`: the studies, where they are in no database yet."""
         self.home = home
+        self._ledger = ledger
 
     @cached_property
     def runs(self) -> dict[str, Stored]:
@@ -106,11 +105,12 @@ class Holdings:
 
     @cached_property
     def studies(self) -> dict[str, Holding]:
-        return {name: self._study(study) for name, study in every_study(self.home).items()}
+        ledger = stored_studies(self.home) if self._ledger is None else self._ledger
+        return {name: self._study(study) for name, study in ledger.items()}
 
-    def _study(self, study: Study) -> Holding:
+    def _study(self, study: StoredStudy) -> Holding:
         name = study.study_name
-        trials = study.get_trials(deepcopy=False)
+        trials = study.trials
         needed: set[Entry] = set()
         if trials:
             config = study_config(study)
@@ -211,9 +211,9 @@ class Holdings:
         return (folder,) if (folder / "report.html").exists() else ()
 
 
-def trial_config(config: StudyConfig, trial: FrozenTrial) -> RunConfig:
+def trial_config(config: StudyConfig, trial: StoredTrial) -> RunConfig:
     """The configuration of a trial in the ledger."""
-    return config.trial_config(trial.number, FixedTrial(trial.params))
+    return config.stored_trial_config(trial.number, trial.params)
 
 
 def cited(page: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -30,7 +30,7 @@ from pipeline.tracking.rows import recorded_runs
 from sweeps.finding import find
 from sweeps.keeping.holdings import Holdings
 from sweeps.study.exchange import study_document
-from sweeps.study.ledger import study_lock
+from sweeps.study.locking import study_lock
 
 FORMAT = 1
 PACK, STUDY, RUNS = "pack.json", "study.json", "mlflow.json"

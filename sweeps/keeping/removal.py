@@ -6,11 +6,10 @@ finishes what a kill has left of it.
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-import optuna
 
 from pipeline.errors import ConfigError, HomeError
 from pipeline.reporting.index import refresh_index
@@ -20,15 +19,17 @@ from pipeline.stages.graph import STAGES, judge_part
 from pipeline.store.home import Home
 from pipeline.store.store import KEY_LENGTH
 from pipeline.store.trash import Removal, clear, decide, pending
-from pipeline.store.use import alone
+from pipeline.store.use import alone, notes_of_the_dead
 from pipeline.tracking import registered_name
 from pipeline.tracking.addresses import sqlite_file
 from pipeline.tracking.records import ablation_records, forget, records, single_records, study_records
-from pipeline.tracking.rows import Recorded, artifact_folders, orphaned_artifacts
+from pipeline.tracking.rows import Recorded, artifact_folders, orphaned_artifacts, torn_uploads
 from sweeps.finding import find
 from sweeps.keeping.holdings import RECORDS, Holding, Holdings
-from sweeps.study.ledger import UNPACKING, study_lock, study_names
-from sweeps.study.storage import quiet_optuna, readable, storage
+from sweeps.study.config import UNPACKING
+from sweeps.study.erasing import erase_studies
+from sweeps.study.locking import study_lock
+from sweeps.study.reading import every_study_name
 
 SHARED = frozenset({stage.name for stage in STAGES if stage.shared} | {judge_part(kind) for kind in "ab"})
 """Stages that belong to a data set rather than to a model: the next study on it needs them."""
@@ -110,12 +111,17 @@ def finish_pending(home: Home) -> int:
         return 0
 
 
+def clear_up_after_the_dead(home: Home) -> None:
+    """Take away what MLflow was copying when its process was killed. While others work in the home it may be theirs:
+    then the next command does it."""
+    with suppress(HomeError), alone(home):
+        for path in (*torn_uploads(home), *notes_of_the_dead(home)):
+            path.unlink(missing_ok=True)
+
+
 def _finish(removal: Removal) -> None:
     facts, home = removal.facts, removal.home
-    for name in facts["studies"]:
-        if name in study_names(home, all_=True):
-            with quiet_optuna(), readable(home):
-                optuna.delete_study(study_name=name, storage=storage(home))
+    erase_studies(home, facts["studies"])
     if sqlite_file(home) is not None:
         forget(home, facts["records"], facts["models"])
     removal.finish()
@@ -238,7 +244,7 @@ def plan_collection(home: Home, *, days: float = KEPT_DAYS) -> RemovalPlan:
     return RemovalPlan(
         home,
         _items(home, paths),
-        tuple(name for name in study_names(home, all_=True) if name.startswith(UNPACKING)),
+        tuple(name for name in every_study_name(home) if name.startswith(UNPACKING)),
         tuple(trashed),
         notes=tuple(notes),
     )
@@ -250,10 +256,10 @@ TORN_SECONDS = 3600
 
 def _torn(home: Home) -> Iterator[Path]:
     """Files that a kill left half-written, anywhere but where a build will look for them."""
-    for root in (home.reports, home.mlruns):
-        for path in root.rglob(".*.tmp"):
-            if path.is_file() and time.time() - path.stat().st_mtime > TORN_SECONDS:
-                yield path
+    ours = (path for root in (home.reports, home.mlruns) for path in root.rglob(".*.tmp") if path.is_file())
+    for path in (*ours, *torn_uploads(home)):
+        if time.time() - path.stat().st_mtime > TORN_SECONDS:
+            yield path
 
 
 def _age(path: Path) -> float:

@@ -30,8 +30,9 @@ from pipeline.tracking.registry import FOLDER, register
 from sweeps.keeping.holdings import NOT_STAGES, RECORDS, Holdings
 from sweeps.keeping.packing import CHUNK, FORMAT, PACK, RUNS, STUDY, opened_key
 from sweeps.study.config import checked_name
-from sweeps.study.exchange import restore_study, same_study, study_document
-from sweeps.study.ledger import study_lock, study_names
+from sweeps.study.exchange import restore_study, same_study, study_document, study_of
+from sweeps.study.locking import study_lock
+from sweeps.study.reading import every_study_name
 
 MOST_FILES = 200_000
 MOST_GB = 20.0
@@ -80,7 +81,7 @@ def unpack(
         head = _head(archive, members, path)
         name = checked_name(head["study"])
         document = _json(archive, members[STUDY], path)
-        if name in study_names(home):
+        if name in every_study_name(home):
             if same_study(study_document(home, name), document):
                 return Unpacked(name, 0, 0, _report(home, name), was_here=True)
             raise PackError(
@@ -251,9 +252,8 @@ def _check_study(aside: Path, name: str, document: dict[str, Any], path: Path) -
 
 
 def _look_over(packed: Home, name: str, document: dict[str, Any], path: Path) -> None:
-    restore_study(packed, name, document)
     check_runs(read_json(packed.root / RUNS))
-    holdings = Holdings(packed)
+    holdings = Holdings(packed, {name: study_of(name, document)})
     needed = set(holdings.studies[name].needs)
     for run in holdings.runs.values():
         if run.split == "test" and entry("run", run.key) in needed:
@@ -331,8 +331,7 @@ def _record(home: Home, tracker: MlflowTracker, aside: Path, name: str, pack_key
 
 def _register(home: Home, tracker: MlflowTracker, name: str, ids: dict[str, str], say: Callable[[str], None]) -> None:
     """The champion as a registered model, packaged by the code that is here."""
-    from sweeps.driver import stored_summary
-    from sweeps.record import served_model
+    from sweeps.stored import served_model, stored_summary
 
     champion = stored_summary(home, name).champion
     if champion is None or champion.picture is None:

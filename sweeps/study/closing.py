@@ -8,13 +8,15 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import optuna
+from typing import TYPE_CHECKING, Any
 
 from pipeline.config.sections import MOST_JUDGES
 from pipeline.errors import StudyError
+from sweeps.study.config import Held
 from sweeps.study.objective import Objective
+
+if TYPE_CHECKING:
+    from optuna import Study
 
 CLOSING = "closing"
 
@@ -53,7 +55,7 @@ class Closing:
         if not 1 <= self.judges <= MOST_JUDGES:
             raise StudyError(f"--judges is {self.judges}; it must be 1 to {MOST_JUDGES}")
 
-    def record(self, study: optuna.Study) -> None:
+    def record(self, study: "Study") -> None:
         """Keep it in the ledger."""
         held: dict[str, Any] = {
             "final_seeds": self.final_seeds,
@@ -64,7 +66,7 @@ class Closing:
             study.set_user_attr(CLOSING, held)
 
 
-def recorded_closing(study: optuna.Study, objectives: tuple[Objective, ...]) -> Closing:
+def recorded_closing(study: Held, objectives: tuple[Objective, ...]) -> Closing:
     """What was asked for last; no re-training and no preference where nothing was."""
     held = study.user_attrs.get(CLOSING, {"final_seeds": 0, "prefer": []})
     return Closing(held["final_seeds"], preferences(held["prefer"], objectives), held.get("judges", 1))

@@ -1,18 +1,19 @@
 """What makes a study the study it is; held in its ledger."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import optuna
-from optuna.distributions import BaseDistribution
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.config.digests import derive_seed
 from pipeline.config.settings import RunConfig
 from pipeline.errors import StudyError
 from sweeps.study.objective import OBJECTIVES, Direction, Objective
 from sweeps.study.samplers import SAMPLERS
-from sweeps.study.space import Searched, stored_dimension, suggest
-from sweeps.study.stopping import rung_epochs
+from sweeps.study.space import Searched, stored_dimension, suggest, valued
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import BaseTrial
 
 DEFAULT_SAMPLER = "tpe"
 """See benchmarks/RESULTS.md for how it was chosen."""
@@ -22,7 +23,12 @@ MEMORY = 400
 """Trials that the sampler of a new study knows at most; one of before knows all of them."""
 PRUNERS = ("pareto", "none")
 
+RUNGS = 2
+"""How many rungs there are where nobody says which is the first: at 1/eta^2 and 1/eta of the epochs."""
+
 SPEC, DEFINITION = "spec", "definition"
+UNPACKING = ".unpacking-"
+"""Begins the name of a study that is being unpacked: it is none yet."""
 
 
 @dataclass(frozen=True)
@@ -107,9 +113,16 @@ class StudyConfig:
             **({} if self.pruner == "none" else {"eta": self.eta, "rungs": ", ".join(map(str, self.rungs))}),
         }
 
-    def trial_config(self, n: int, trial: optuna.trial.BaseTrial) -> RunConfig:
+    def trial_config(self, n: int, trial: "BaseTrial") -> RunConfig:
         """The configuration of trial n."""
-        return suggest(trial, self.space, self.base).with_settings({"train.seed": derive_seed("trial", self.seed, n)})
+        return self._seeded(n, suggest(trial, self.space, self.base))
+
+    def stored_trial_config(self, n: int, params: Mapping[str, Any]) -> RunConfig:
+        """The same from the params that the ledger holds of it."""
+        return self._seeded(n, valued(params, self.space, self.base))
+
+    def _seeded(self, n: int, config: RunConfig) -> RunConfig:
+        return config.with_settings({"train.seed": derive_seed("trial", self.seed, n)})
 
     def definition(self) -> dict[str, Any]:
         """What `stored_config` rebuilds it from."""
@@ -127,7 +140,7 @@ class StudyConfig:
         }
 
     @property
-    def distributions(self) -> dict[str, BaseDistribution]:
+    def distributions(self) -> "dict[str, BaseDistribution]":
         return {d.name: d.distribution for d in self.space}
 
     @property
@@ -135,12 +148,34 @@ class StudyConfig:
         return [o.direction for o in self.objectives]
 
 
+def rung_epochs(epochs: int, *, eta: int, first: int | None = None) -> tuple[int, ...]:
+    """The epochs after which trials of `epochs` epochs are compared: `first`, then eta times as many each; none at the
+    end, where they are over. A rung that would come before the first epoch is left out."""
+    exact = epochs / eta**RUNGS if first is None else float(first)
+    found: list[int] = []
+    while round(exact) < epochs:
+        if round(exact) > 0:
+            found.append(round(exact))
+        exact *= eta
+    return tuple(dict.fromkeys(found))
+
+
 def likelihood_searched(config: StudyConfig) -> bool:
     """Whether trials differ in what their nats are of."""
     return any(d.setting == "model.likelihood" for d in config.space)
 
 
-def stored_config(study: optuna.Study) -> StudyConfig:
+class Held(Protocol):
+    """A study in the ledger: Optuna's own, or one that was read without it."""
+
+    @property
+    def study_name(self) -> str: ...
+
+    @property
+    def user_attrs(self) -> Mapping[str, Any]: ...
+
+
+def stored_config(study: Held) -> StudyConfig:
     """The study's own configuration, read back from the ledger."""
     held = study.user_attrs[DEFINITION]
     return StudyConfig(

@@ -7,13 +7,20 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy
-from optuna.distributions import distribution_to_json, json_to_distribution
+from optuna.distributions import (
+    BaseDistribution,
+    check_distribution_compatibility,
+    distribution_to_json,
+    json_to_distribution,
+)
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from pipeline.errors import StudyError
 from pipeline.store.home import Home
-from sweeps.study.ledger import UNPACKING, load_study, study_names
+from sweeps.study.config import UNPACKING
+from sweeps.study.ledger import load_study, study_names
+from sweeps.study.reading import StoredStudy, stored_trial
 from sweeps.study.storage import quiet_optuna, readable, storage, writable
 
 
@@ -60,12 +67,7 @@ def restore_study(home: Home, name: str, document: Mapping[str, Any]) -> None:
     there is a study of that name."""
     if name in study_names(home):
         raise StudyError(f"there is a study {name} here already")
-    try:
-        directions = [StudyDirection[direction] for direction in document["directions"]]
-        trials = [_trial(number, trial) for number, trial in enumerate(document["trials"])]
-        attributes = dict(document["user_attrs"]), dict(document["system_attrs"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise StudyError(f"the ledger of study {name} cannot be read ({type(error).__name__}: {error})") from None
+    directions, trials, *attributes = _parsed(name, document)
     with home.store.lock("optuna-db"), quiet_optuna(), readable(home), writable(home):
         held_in = storage(home)
         begun = f"{UNPACKING}{uuid.uuid4().hex}"
@@ -81,6 +83,28 @@ def restore_study(home: Home, name: str, document: Mapping[str, Any]) -> None:
                 sqlalchemy.text("UPDATE studies SET study_name = :name WHERE study_id = :id"),
                 {"name": name, "id": study_id},
             )
+
+
+def study_of(name: str, document: Mapping[str, Any]) -> StoredStudy:
+    """The study that `restore_study` would write; StudyError as there."""
+    _, trials, attributes, _ = _parsed(name, document)
+    return StoredStudy(name, attributes, tuple(map(stored_trial, trials)))
+
+
+def _parsed(
+    name: str, document: Mapping[str, Any]
+) -> tuple[list[StudyDirection], list[FrozenTrial], dict[str, Any], dict[str, Any]]:
+    """Directions, trials, attributes of the user and of the system; StudyError for what Optuna would not take."""
+    try:
+        directions = [StudyDirection[direction] for direction in document["directions"]]
+        trials = [_trial(number, trial) for number, trial in enumerate(document["trials"])]
+        searched: dict[str, BaseDistribution] = {}
+        for trial in trials:
+            for param, distribution in trial.distributions.items():
+                check_distribution_compatibility(searched.setdefault(param, distribution), distribution)
+        return directions, trials, dict(document["user_attrs"]), dict(document["system_attrs"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise StudyError(f"the ledger of study {name} cannot be read ({type(error).__name__}: {error})") from None
 
 
 def _trial(number: int, held: Mapping[str, Any]) -> FrozenTrial:

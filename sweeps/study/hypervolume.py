@@ -4,6 +4,8 @@ A gain is 0 at the worst value that means something and 1 at the best, so that t
 or a little more where a value passes its ideal.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float
 
@@ -38,3 +40,10 @@ def hypervolume_history(gains: Float[np.ndarray, "N M"]) -> list[float]:
         else:
             volumes.append(volumes[-1])
     return volumes[1:]
+
+
+def gains(values: Float[np.ndarray, "N M"], ranges: Sequence[tuple[float, float]]) -> Float[np.ndarray, "N M"]:
+    """Objective values on the ranges (worst, best) of their axes: 0 is the worst value that means something, 1 the
+    best."""
+    worst, best = np.array(ranges, dtype=float).T
+    return (values - worst) / (best - worst)

@@ -4,15 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import optuna
-from filelock import FileLock
 from optuna.trial import FrozenTrial, TrialState
 
 from pipeline.config.settings import BEFORE_ADDED, RETIRED
 from pipeline.errors import StudyError
-from pipeline.store.files import try_lock
 from pipeline.store.home import Home
-from sweeps.study.config import DEFINITION, SAMPLER_BEFORE, SPEC, StudyConfig, stored_config
+from sweeps.study.config import DEFINITION, SAMPLER_BEFORE, SPEC, UNPACKING, StudyConfig, stored_config
 from sweeps.study.continuing import refusal
+from sweeps.study.locking import study_lock
 from sweeps.study.storage import open_study, quiet_optuna, readable, set_running, storage, writable
 
 RUNGS = "rungs"
@@ -109,18 +108,6 @@ class Ledger:
 def may_go_through(trial: FrozenTrial) -> bool:
     """Whether a trial has failed and may not do so another time; older ledgers do not say."""
     return trial.state == TrialState.FAIL and bool(trial.user_attrs.get(AGAIN, True))
-
-
-def study_lock(home: Home, name: str) -> FileLock:
-    """Held by the one process that writes a study; HomeError if another does."""
-    return try_lock(
-        home.mlruns / f".study-{name}.lock",
-        f"study {name} is being driven by another process; wait for it, or choose another --name",
-    )
-
-
-UNPACKING = ".unpacking-"
-"""Begins the name of a study that is being unpacked: it is none yet."""
 
 
 def study_names(home: Home, *, all_: bool = False) -> list[str]:

@@ -4,12 +4,9 @@ A beta-weighted loss is a different quantity at every beta, and raw bce alone is
 offer.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
-
-import numpy as np
-from jaxtyping import Float
 
 from pipeline.errors import ConfigError
 from pipeline.evaluation.catalog import of_likelihood
@@ -105,10 +102,3 @@ def physical_range(objective: Objective, metrics: Mapping[str, float], *, classe
         worst, best = (f"val/{of_likelihood(name, likelihood)}" for name in ("label_only_bce", "entropy_floor"))
         return metrics[worst], metrics[best]
     return 0.0, 1.0
-
-
-def gains(values: Float[np.ndarray, "N M"], ranges: Sequence[tuple[float, float]]) -> Float[np.ndarray, "N M"]:
-    """Objective values on the ranges (worst, best) of their axes: 0 is the worst value that means something, 1 the
-    best."""
-    worst, best = np.array(ranges, dtype=float).T
-    return (values - worst) / (best - worst)

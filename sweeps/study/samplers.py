@@ -7,12 +7,12 @@ process with expected hypervolume improvement (Daulton et al. 2020), which knows
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import optuna
-from optuna.samplers import BaseSampler, GPSampler, TPESampler
+from typing import TYPE_CHECKING, Any
 
 from sweeps.study.space import Searched
+
+if TYPE_CHECKING:  # loaded when one is built
+    from optuna.samplers import BaseSampler
 
 START = 8
 """Sobol points at the start."""
@@ -22,18 +22,30 @@ START = 8
 class Sampler:
     """How trial n is proposed."""
 
-    build: Callable[[int], BaseSampler]
+    build: "Callable[[int], BaseSampler]"
     """From a seed."""
     start: int = 0
     """Trials that are points of a Sobol sequence instead."""
 
 
+def _optunas(name: str, **options: Any) -> "Callable[[int], BaseSampler]":
+    """One of Optuna's samplers, with these options, from a seed."""
+
+    def build(seed: int) -> "BaseSampler":
+        from optuna import samplers
+
+        sampler: BaseSampler = getattr(samplers, name)(seed=seed, **options)
+        return sampler
+
+    return build
+
+
 SAMPLERS: dict[str, Sampler] = {
-    "tpe": Sampler(lambda seed: TPESampler(seed=seed)),  # after 10 random trials
-    "tpe-joint": Sampler(lambda seed: TPESampler(seed=seed, n_startup_trials=3, multivariate=True)),
-    "sobol-tpe": Sampler(lambda seed: TPESampler(seed=seed, n_startup_trials=START, multivariate=True), START),
-    "sobol-gp": Sampler(lambda seed: GPSampler(seed=seed, n_startup_trials=START), START),
-    "random": Sampler(lambda seed: optuna.samplers.RandomSampler(seed=seed)),
+    "tpe": Sampler(_optunas("TPESampler")),  # after 10 random trials
+    "tpe-joint": Sampler(_optunas("TPESampler", n_startup_trials=3, multivariate=True)),
+    "sobol-tpe": Sampler(_optunas("TPESampler", n_startup_trials=START, multivariate=True), START),
+    "sobol-gp": Sampler(_optunas("GPSampler", n_startup_trials=START), START),
+    "random": Sampler(_optunas("RandomSampler")),
 }
 
 

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-import optuna
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.config.settings import RunConfig, setting_type
 from pipeline.errors import ConfigError
+
+if TYPE_CHECKING:  # it takes a quarter of a second to load, and most commands only read what was searched
+    import optuna
 
 SECTIONS = ("train", "model")
 """What can be searched, and where a bare name is looked up. Data, judges and scores are the measuring stick: the same
@@ -29,14 +30,14 @@ class Searched(Protocol):
         ...
 
     @property
-    def distribution(self) -> optuna.distributions.BaseDistribution: ...
+    def distribution(self) -> "optuna.distributions.BaseDistribution": ...
 
     @property
     def ends(self) -> tuple[Any, ...]:
         """Its least and largest value, or all of them where they have no order."""
         ...
 
-    def suggest(self, trial: optuna.trial.BaseTrial) -> Any:
+    def suggest(self, trial: "optuna.trial.BaseTrial") -> Any:
         """Its value in a trial."""
         ...
 
@@ -81,16 +82,18 @@ class Dimension:
         return setting_type(self.setting) is int
 
     @property
-    def distribution(self) -> optuna.distributions.BaseDistribution:
+    def distribution(self) -> "optuna.distributions.BaseDistribution":
+        from optuna.distributions import FloatDistribution, IntDistribution
+
         if self.integer:
-            return optuna.distributions.IntDistribution(int(self.low), int(self.high), log=self.log)
-        return optuna.distributions.FloatDistribution(self.low, self.high, log=self.log)
+            return IntDistribution(int(self.low), int(self.high), log=self.log)
+        return FloatDistribution(self.low, self.high, log=self.log)
 
     @property
     def ends(self) -> tuple[float, ...]:
         return (self.low, self.high)
 
-    def suggest(self, trial: optuna.trial.BaseTrial) -> float:
+    def suggest(self, trial: "optuna.trial.BaseTrial") -> float:
         if self.integer:
             return trial.suggest_int(self.name, int(self.low), int(self.high), log=self.log)
         return trial.suggest_float(self.name, self.low, self.high, log=self.log)
@@ -129,14 +132,16 @@ class Categories:
         return self.setting.partition(".")[2]
 
     @property
-    def distribution(self) -> optuna.distributions.BaseDistribution:
-        return optuna.distributions.CategoricalDistribution(self.values)
+    def distribution(self) -> "optuna.distributions.BaseDistribution":
+        from optuna.distributions import CategoricalDistribution
+
+        return CategoricalDistribution(self.values)
 
     @property
     def ends(self) -> tuple[str, ...]:
         return self.values
 
-    def suggest(self, trial: optuna.trial.BaseTrial) -> str:
+    def suggest(self, trial: "optuna.trial.BaseTrial") -> str:
         return str(trial.suggest_categorical(self.name, self.values))
 
     def typed(self, value: Any) -> str:
@@ -167,9 +172,14 @@ DEFAULT_SPACE = (
 )
 
 
-def suggest(trial: optuna.trial.BaseTrial, space: tuple[Searched, ...], base: RunConfig) -> RunConfig:
+def suggest(trial: "optuna.trial.BaseTrial", space: tuple[Searched, ...], base: RunConfig) -> RunConfig:
     """The base configuration with every dimension at the trial's value."""
     return base.with_settings({d.setting: d.suggest(trial) for d in space})
+
+
+def valued(params: Mapping[str, Any], space: tuple[Searched, ...], base: RunConfig) -> RunConfig:
+    """The base configuration with every dimension at the value that these params, by name, give it."""
+    return base.with_settings({d.setting: d.typed(params[d.name]) for d in space})
 
 
 def build_space(table: Mapping[str, Any] | None = None, entries: Iterable[str] = ()) -> tuple[Searched, ...]:

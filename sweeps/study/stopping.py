@@ -18,21 +18,6 @@ from jaxtyping import Bool, Float, Int
 
 from sweeps.study.hypervolume import hypervolume
 
-RUNGS = 2
-"""How many rungs there are where nobody says which is the first: at 1/eta^2 and 1/eta of the epochs."""
-
-
-def rung_epochs(epochs: int, *, eta: int, first: int | None = None) -> tuple[int, ...]:
-    """The epochs after which trials of `epochs` epochs are compared: `first`, then eta times as many each; none at the
-    end, where they are over. A rung that would come before the first epoch is left out."""
-    exact = epochs / eta**RUNGS if first is None else float(first)
-    found: list[int] = []
-    while round(exact) < epochs:
-        if round(exact) > 0:
-            found.append(round(exact))
-        exact *= eta
-    return tuple(dict.fromkeys(found))
-
 
 def goes_on(own: Float[np.ndarray, " M"], elders: Float[np.ndarray, "N M"], *, eta: int) -> bool:
     """Whether a trial with gains `own` at a rung is in the best 1/eta, rounded up, of its elders and itself.

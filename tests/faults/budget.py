@@ -12,12 +12,14 @@ T = TypeVar("T")
 SEED = int(os.environ.get("CVAE_PIPE_SOAK_SEED", "0"))
 MINUTES = float(os.environ.get("CVAE_PIPE_SOAK_MINUTES", "60"))
 """Of each long test: it goes through its cases in an order of chance until they are up, or all are done."""
+FIRST = int(os.environ.get("CVAE_PIPE_SOAK_FIRST", "0"))
+"""Cases of that order which an earlier run has done: the same seed goes on there, so that short runs add up."""
 
 
-def within_budget(cases: Sequence[T]) -> Iterator[T]:
-    """The cases, until the time is up; at least one."""
+def within_budget(cases: Sequence[T], *, first: int = FIRST) -> Iterator[T]:
+    """The cases from the first that is not done, until the time is up; at least one, where one is left."""
     started = time.monotonic()
-    for case in cases:
+    for case in cases[first:]:
         yield case
         if time.monotonic() - started > MINUTES * 60:
             return
@@ -25,7 +27,7 @@ def within_budget(cases: Sequence[T]) -> Iterator[T]:
 
 def note(**figures: Any) -> None:
     """Print figures, and add them to the file that CVAE_PIPE_SOAK_FIGURES names."""
-    line = json.dumps(figures | {"seed": SEED})
+    line = json.dumps(figures | {"seed": SEED, "first": FIRST})
     print(line, flush=True)
     if path := os.environ.get("CVAE_PIPE_SOAK_FIGURES"):
         with Path(path).open("a") as file:

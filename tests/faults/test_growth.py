@@ -35,7 +35,7 @@ def test_a_worker_is_as_large_after_300_trials_as_after_20(warm_root, tmp_path):
 
     sizes, files = [], []
     try:
-        for n in within_budget(range(LONG)):
+        for n in within_budget(range(LONG), first=0):
             config = quick_config(
                 train__beta=chance.uniform(0.2, 8),
                 model__latent_dim=chance.randint(2, 40),

@@ -42,11 +42,12 @@ from pipeline.store.files import read_json, sha256, write_json
 from pipeline.store.home import Home
 from pipeline.tracking import MlflowTracker
 from sweeps.analysis.summary import SweepResult
-from sweeps.driver import _Sweep, rebuild_report, sweep
+from sweeps.driver import _Sweep, sweep
 from sweeps.execution.jobs import EpochDone, Event, Job, JobDone, JobFailed, JobStopped
 from sweeps.execution.local import LocalExecutor, _do
 from sweeps.execution.population import PopulationExecutor
 from sweeps.progress import SweepView
+from sweeps.rebuilding import rebuild_report
 from sweeps.study.closing import Closing
 from sweeps.study.config import StudyConfig
 from sweeps.study.ledger import Ledger, load_study

@@ -23,7 +23,8 @@ from pipeline.store.home import Home
 from pipeline.tracking import MlflowTracker, registered_name
 from sweeps.driver import sweep
 from sweeps.execution.local import LocalExecutor
-from sweeps.record import project, served_model, trial_title
+from sweeps.record import project, trial_title
+from sweeps.stored import served_model
 from sweeps.study.closing import Closing
 from sweeps.study.config import StudyConfig
 from sweeps.study.objective import chosen

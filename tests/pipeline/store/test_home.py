@@ -23,7 +23,7 @@ def test_what_a_killed_process_left_goes_and_what_lives_stays(home, dead):
     partial = home.store.partial("train", "ab" * 32)
     (home.reports / "s" / "images").mkdir(parents=True)
     partial.mkdir(parents=True)
-    folders = home.reports / "s", home.reports / "s" / "images", home.mlruns, partial
+    folders = home.reports / "s", home.reports / "s" / "images", home.mlruns, partial, home.root / ".cache"
     left = [folder / f".page.html.{dead}.tmp" for folder in folders]
     kept = [folder / f".page.html.{os.getpid()}.tmp" for folder in folders]
     kept += [home.reports / ".mine.tmp", home.reports / "s" / f"page.{dead}.tmp", partial / "checkpoint.pt"]
@@ -36,6 +36,16 @@ def test_what_a_killed_process_left_goes_and_what_lives_stays(home, dead):
     assert [p for p in left if p.exists()] == []
     assert [p for p in kept if not p.exists()] == []
     assert [p.name for p in scratch.iterdir()] == [str(os.getpid())]
+
+
+def test_a_probe_of_a_killed_process_goes(home, monkeypatch, dead):
+    monkeypatch.setattr("os.getpid", lambda: dead)
+    monkeypatch.setattr("pathlib.Path.unlink", lambda path, missing_ok=False: None)  # killed before that
+    home.check_writable()
+    monkeypatch.undo()
+    assert len(list(home.root.rglob(".writable*"))) == 3
+    home.tidy()
+    assert list(home.root.rglob(".writable*")) == []
 
 
 def test_temporary_files_are_in_the_home_while_a_command_works_and_gone_after_it(home):

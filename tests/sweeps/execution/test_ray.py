@@ -20,11 +20,11 @@ from pipeline.runs.outcome import load_outcome
 from pipeline.stages.context import Context
 from pipeline.stages.graph import TRAIN, run_key
 from pipeline.store.home import Home
-from sweeps.driver import stored_summary
 from sweeps.execution import cluster as clusters
 from sweeps.execution.cluster import Cluster
 from sweeps.execution.jobs import EpochDone, Event, Job, JobDone, JobFailed, JobStopped
 from sweeps.execution.local import LocalExecutor
+from sweeps.stored import stored_summary
 from sweeps.study.ledger import load_study, study_names
 
 pytestmark = pytest.mark.filterwarnings("default")  # Ray's own

@@ -152,7 +152,7 @@ trash.os.__dict__.update(os.__dict__, rename=counted(os.rename))
 trash._delete = counted(trash._delete)
 trash.write_json = counted(trash.write_json)
 removal.forget = counted(removal.forget)
-removal.optuna.delete_study = counted(removal.optuna.delete_study)
+removal.erase_studies = counted(removal.erase_studies)
 api.remove(["first"], dry_run=False)
 """
 
@@ -226,6 +226,22 @@ def test_commands_that_make_results_are_at_work(kept, monkeypatch):
         api.run(quick_config(), home=kept)
     assert seen[0][0].startswith("run (process ")
     assert users(kept) == []
+
+
+def test_what_mlflow_was_copying_when_its_process_was_killed_goes_with_the_next_command(home):
+    torn = home.mlruns / "artifacts" / "cvae-pipe" / ".artifact.uploading.abc"
+    torn.parent.mkdir(parents=True)
+    torn.touch()
+    with api.working(home, "a sweep"):
+        assert torn.exists(), "nobody was killed: it may be somebody's"
+        [note] = (home.store.root / "locks").glob("in-use-*.json")
+        left = note.read_bytes()
+    note.write_bytes(left)  # as if it had been killed
+    with at_work(home, "another sweep"), api.working(home, "a third"):
+        assert torn.exists(), "it may be theirs"
+    with api.working(home, "a fourth"):
+        assert not torn.exists()
+        assert len(list(note.parent.glob("in-use-*.json"))) == 1
 
 
 def test_a_removal_that_was_cut_short_is_finished_before_results_are_made(kept, monkeypatch):

@@ -8,8 +8,8 @@ import pytest
 from pipeline.errors import ConfigError
 from pipeline.runs.comparison import compare_runs
 from sweeps.analysis.comparison import compare_studies
-from sweeps.driver import stored_summary
 from sweeps.reporting.verify import verify
+from sweeps.stored import stored_summary
 
 
 def test_two_studies_are_what_each_of_them_is(kept, command):

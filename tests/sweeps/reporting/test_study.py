@@ -23,7 +23,7 @@ from pipeline.stages.train import epoch_grid_path
 from sweeps.analysis.front import pareto_front
 from sweeps.analysis.summary import summarise
 from sweeps.analysis.trials import busy_seconds, trial_frame
-from sweeps.driver import rebuild_report
+from sweeps.rebuilding import rebuild_report
 from sweeps.reporting import large
 from sweeps.reporting.answer import beta_sentence
 from sweeps.reporting.study import sweep_report, write_sweep_report

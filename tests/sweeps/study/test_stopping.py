@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sweeps.study.config import rung_epochs
 from sweeps.study.hypervolume import hypervolume
-from sweeps.study.stopping import fronts, goes_on, greedy_order, rung_epochs
+from sweeps.study.stopping import fronts, goes_on, greedy_order
 
 GRID = [-0.25, 0.0, 0.25, 0.5, 0.75, 1.0]
 """Volumes of boxes between these are exact in floating point, so that ties are ties."""
