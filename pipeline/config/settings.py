@@ -130,17 +130,21 @@ def _types(section: str) -> dict[str, Any]:
     return typing.get_type_hints(SECTIONS[section])
 
 
+@cache
+def _keys(section: str) -> tuple[str, ...]:
+    return tuple(f.name for f in dataclasses.fields(SECTIONS[section])) if section in SECTIONS else ()
+
+
 def _split_name(name: str) -> tuple[str, str]:
     section, _, key = name.partition(".")
+    if key in _keys(section):
+        return section, key
     near = suggestion(name)
     hint = f"; did you mean {near}?" if near else ""
     if section not in SECTIONS or not key:
         sections = ", ".join(SECTIONS)
         raise ConfigError(f"unknown setting {name}; settings are section.key with section one of {sections}{hint}")
-    keys = [f.name for f in dataclasses.fields(SECTIONS[section])]
-    if key not in keys:
-        raise ConfigError(f"unknown setting {name}; {section} has {', '.join(keys)}{hint}")
-    return section, key
+    raise ConfigError(f"unknown setting {name}; {section} has {', '.join(_keys(section))}{hint}")
 
 
 ALSO_CALLED = {"lr": "train.learning_rate", "model": "model.kind", "limit": "data.train_limit"}
