@@ -85,8 +85,9 @@ def growth_rows(result: dict[str, Any]) -> list[tuple[str, str]]:
     rows = []
     for row in result["driver"]:
         first = next(r for r in result["driver"] if r["workers"] == row["workers"])
-        ratio = row["seconds_per_trial"] / first["seconds_per_trial"]
-        figure = f"{1000 * row['seconds_per_trial']:.0f} ({ratio:.2f} of the first; {row['megabytes']:.0f} MB)"
+        ratio = row["cpu_seconds_per_trial"] / first["cpu_seconds_per_trial"]
+        wall, cpu = (1000 * row[name] for name in ("seconds_per_trial", "cpu_seconds_per_trial"))
+        figure = f"{wall:.0f}, of CPU {cpu:.0f} ({ratio:.2f} of the first; {row['megabytes']:.0f} MB)"
         rows.append((f"{row['workers']} workers, {row['trials']} trials: ms of driver per trial", figure))
     for r in result["report"]:
         figure = f"{r['seconds']:.1f} s, {r['bytes'] / 2**20:.1f} MB, {r['bytes_beside'] / 2**20:.0f} MB beside it"

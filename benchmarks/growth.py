@@ -46,6 +46,24 @@ LATEST = 20
 """Trials, or a twentieth of all where that is more, that a figure is the mean over."""
 
 
+@dataclass(frozen=True)
+class Seconds:
+    """On the clock, and of this process on a processor: the latter is the same beside other work, or nearly."""
+
+    wall: float
+    cpu: float
+
+    @staticmethod
+    def now() -> "Seconds":
+        return Seconds(time.perf_counter(), time.process_time())
+
+    def __add__(self, other: "Seconds") -> "Seconds":
+        return Seconds(self.wall + other.wall, self.cpu + other.cpu)
+
+    def __sub__(self, other: "Seconds") -> "Seconds":
+        return Seconds(self.wall - other.wall, self.cpu - other.cpu)
+
+
 @dataclass
 class Simulated:
     """An executor of so many workers whose jobs are done as soon as they are asked for. Each job sends what it would
@@ -65,9 +83,9 @@ class Simulated:
         parts = json.loads(self._run["run.json"])["stages"]
         self._stages = [stage for stage in STAGES if stage.name in parts]
         self._parts = {stage.name: packed(store.path(stage.name, parts[stage.name])) for stage in self._stages}
-        self.clock: list[float] = []
-        """Seconds on the clock as each job was submitted, less those that making up its outcome has taken so far."""
-        self._making = 0.0
+        self.clock: list[Seconds] = []
+        """As each job was submitted, less what making up outcomes has taken so far."""
+        self._making = Seconds(0.0, 0.0)
 
     @property
     def free(self) -> int:
@@ -75,14 +93,14 @@ class Simulated:
 
     def submit(self, job: Job) -> None:
         self._waiting.append(job)
-        self.clock.append(time.perf_counter() - self._making)
+        self.clock.append(Seconds.now() - self._making)
 
     def events(self, timeout: float) -> list[Event]:
         """What the job says that was submitted first: at a rung what it is worth there, and then that it is over."""
         job = self._waiting[0]
-        began = time.perf_counter()
+        began = Seconds.now()
         metrics = self._metrics(job.config)
-        self._making += time.perf_counter() - began
+        self._making += Seconds.now() - began
         if job.rungs and job.id not in self._at_rung:
             return [
                 EpochDone(job.id, job.rungs[0], {}, {name: metrics[f"{self.split}/{name}"] for name in job.objectives})
@@ -105,14 +123,14 @@ class Simulated:
 
     def _sent(self, config: RunConfig, metrics: dict[str, float]) -> str:
         """The pattern's results under the keys of `config`, taken over by the store as those of another machine."""
-        began = time.perf_counter()
+        began = Seconds.now()
         stages = {stage.name: stage.key(config, self.split) for stage in self._stages}
         key = run_key(config, self.split)
         run = json.loads(self._run["run.json"]) | {"stages": stages, "metrics": metrics}
         files = {"run.json": json.dumps(run).encode(), "config.json": json.dumps(config.flat()).encode()}
         described = json.loads(self._run[MANIFEST]) | {"key": key, "files": {n: _fact(c) for n, c in files.items()}}
         files[MANIFEST] = json.dumps(described).encode()
-        self._making += time.perf_counter() - began
+        self._making += Seconds.now() - began
         for stage in self._stages:
             self.home.store.receive(stage.name, stages[stage.name], self._parts[stage.name])
         self.home.store.receive("run", key, files)
@@ -130,6 +148,7 @@ class Point:
     workers: int
     trials: int
     seconds_per_trial: float
+    cpu_seconds_per_trial: float
     megabytes: float
     """The most memory that the process has had so far."""
 
@@ -165,12 +184,13 @@ class Growth:
         finally:
             ledger.close()
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        return [Point(self.workers, size, self._seconds(size), memory) for size in sizes]
+        return [Point(self.workers, size, *self._seconds(size), memory) for size in sizes]
 
-    def _seconds(self, size: int) -> float:
+    def _seconds(self, size: int) -> tuple[float, float]:
         """Trials are submitted one after the other: between two submissions lies everything that one of them costs."""
         latest, clock = max(LATEST, size // 20), self._executor.clock
-        return (clock[size - 1] - clock[size - 1 - latest]) / latest
+        spent = clock[size - 1] - clock[size - 1 - latest]
+        return spent.wall / latest, spent.cpu / latest
 
 
 def measure(sizes: tuple[int, ...], report_sizes: tuple[int, ...], workers: tuple[int, ...] = (8,)) -> dict[str, Any]:
@@ -182,8 +202,8 @@ def measure(sizes: tuple[int, ...], report_sizes: tuple[int, ...], workers: tupl
             growth = Growth(Home(Path(folder), Path(folder) / "data"), count)
             for point in growth.to(sizes):
                 rows.append(vars(point))
-                ms = 1000 * point.seconds_per_trial
-                print(f"{count} workers, {point.trials} trials: {ms:.0f} ms of driver per trial", flush=True)
+                ms, cpu = 1000 * point.seconds_per_trial, 1000 * point.cpu_seconds_per_trial
+                print(f"{count} workers, {point.trials} trials: {ms:.0f} ms of driver per trial, {cpu:.0f} of them CPU")
     for size in report_sizes:
         with tempfile.TemporaryDirectory() as folder:
             growth = Growth(Home(Path(folder), Path(folder) / "data"), 1, "none")

@@ -26,9 +26,9 @@ from pipeline.stages.context import Context
 from pipeline.stages.judge import judge
 from pipeline.stages.prepare import prepare, result_facts
 from pipeline.store.home import Home
-from pipeline.tracking import TRACEBACK, RunSpec, TrackedRun, Tracker
+from pipeline.tracking import TRACEBACK, RunSpec, Tracker
 from sweeps.analysis.summary import Summary, SweepResult, summarise, write_best
-from sweeps.execution.jobs import EpochDone, Event, Executor, Job, JobDone, JobFailed, JobStopped
+from sweeps.execution.jobs import Ended, EpochDone, Event, Executor, Job, JobDone, JobStopped
 from sweeps.finals import retrain
 from sweeps.finished import LEFT, as_left, study_key
 from sweeps.judges import JudgesBeside, PanelBeside
@@ -84,10 +84,10 @@ class _Sweep:
                 running[self._submit(following)] = following
             self._hear_judges()
             for event in self.jobs.events():
-                trial = running[event.job]
-                if self._handle(event, trial):
+                ended = self._handle(event, running[event.job])
+                if ended is not None:
                     del running[event.job]
-                    results.add(self.ledger.trial(trial.number))
+                    results.add(ended)
 
     def _hear_judges(self) -> None:
         """Show how the judges are; once they are there, hold them against their gates, which ends a sweep in time."""
@@ -121,49 +121,54 @@ class _Sweep:
         self.on_update(self.view)
         return job.id
 
-    def _handle(self, event: Event, trial: FrozenTrial) -> bool:
-        """Write an event of a trial into the ledgers; whether the trial is over."""
-        view, run = self.view.trials[trial.number], self.jobs.runs[event.job]
+    def _handle(self, event: Event, trial: FrozenTrial) -> FrozenTrial | None:
+        """Write an event of a trial into the ledgers; the trial, if it is over."""
+        view = self.view.trials[trial.number]
         self.view.doing = ""
+        ended = None
         if isinstance(event, EpochDone):
             view.epoch = event.epoch
             if event.rung:
-                run.log_epoch(event.epoch, rung_metrics(self.config, list(event.rung.values())))
                 self.jobs.executor.answer(event.job, self.rungs.goes_on(trial, event.epoch, event.rung))
+                self._tell_rungs(event.job, trial)
         else:
-            self._finish_trial(event, trial, view, run)
+            self._tell_rungs(event.job, trial)  # those of before a driver was killed
+            ended = self._finish_trial(event, trial, view)
         self.on_update(self.view)
-        return not isinstance(event, EpochDone)
+        return ended
 
-    def _finish_trial(self, event: Event, trial: FrozenTrial, view: TrialView, run: TrackedRun) -> None:
+    def _tell_rungs(self, job: str, trial: FrozenTrial) -> None:
+        for epoch, worth in self.rungs.passed(trial).items():
+            self.jobs.add_to_curve(job, int(epoch), rung_metrics(self.config, worth))
+
+    def _finish_trial(self, event: Ended, trial: FrozenTrial, view: TrialView) -> FrozenTrial:
         """MLflow first, then Optuna: a crash between the two repeats the first, which adds nothing twice."""
-        if not isinstance(event, EpochDone) and event.cpu:
-            self.ledger.note(trial, cpu=event.cpu)
+        facts: dict[str, Any] = {"cpu": event.cpu} if event.cpu else {}
         if isinstance(event, JobDone):
             outcome = load_outcome(self.home, event.key)
-            self.jobs.record(run, outcome)
-            del self.jobs.runs[event.job]  # it is closed, and an interruption from here on must not close it again
-            self.ledger.note(trial, run_key=event.key, run_id=run.id, metrics=outcome.metrics)
+            with self.jobs.ending(event) as run:
+                self.jobs.record(run, outcome)
             view.state, view.values = "complete", values(self.config.objectives, outcome.metrics)
-            self.ledger.tell(trial, view.values)
-        elif isinstance(event, JobStopped):
+            facts |= {"run_key": event.key, "run_id": run.id, "metrics": outcome.metrics}
+            return self.ledger.tell(trial, view.values, **facts)
+        if isinstance(event, JobStopped):
             reason = self.config.stopped_at(view.epoch)
-            log_epoch_grids(run, epoch_grids(event.folder))
-            run.close("KILLED", reason)
-            del self.jobs.runs[event.job]
-            self.ledger.note(trial, run_id=run.id, reason=reason, missed=run.incomplete)
-            view.state, view.note = "pruned", reason
-            self.ledger.tell(trial, state=TrialState.PRUNED)
-        elif isinstance(event, JobFailed):
+            with self.jobs.ending(event) as run:
+                log_epoch_grids(run, epoch_grids(event.folder))
+                run.close("KILLED", reason)
+            view.state, view.note, state = "pruned", reason, TrialState.PRUNED
+        else:
             refuse_environment(event)
-            if event.details:
-                run.log_text(event.details, TRACEBACK)
-                self.ledger.note(trial, **{DETAILS: event.details})
-            run.close("FAILED", event.reason)
-            del self.jobs.runs[event.job]
-            self.ledger.note(trial, run_id=run.id, reason=event.reason, missed=run.incomplete, **{AGAIN: event.again})
-            view.state, view.note = "failed", event.reason
-            self.ledger.tell(trial, state=TrialState.FAIL)
+            reason = event.reason
+            with self.jobs.ending(event) as run:
+                if event.details:
+                    run.log_text(event.details, TRACEBACK)
+                    facts[DETAILS] = event.details
+                run.close("FAILED", reason)
+            view.state, view.note, state = "failed", reason, TrialState.FAIL
+            facts[AGAIN] = event.again
+        facts |= {"run_id": run.id, "reason": reason, "missed": run.incomplete}
+        return self.ledger.tell(trial, state=state, **facts)
 
     def heal(self) -> None:
         """Train anew what a complete trial lacks, its result removed or damaged: the same numbers, since they are a

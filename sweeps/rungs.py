@@ -29,8 +29,8 @@ class Rungs:
         self._ctx, self._ledger, self._config = ctx, ledger, ledger.config
         self._values = {t.number: dict(t.user_attrs.get(RUNGS, {})) for t in ledger.trials}
         """trial -> epoch -> objectives, as in the ledger."""
-        self._kept: dict[str, tuple[Fronts, int]] = {}
-        """Rung -> the fronts of trials 0 .. n there, and n."""
+        self._kept: dict[str, dict[int, Fronts]] = {}
+        """Rung -> n -> the fronts of trials 0 .. n there, for the latest n that were asked for."""
 
     @cached_property
     def _ranges(self) -> list[tuple[float, float]]:
@@ -45,21 +45,26 @@ class Rungs:
             self._ledger.note(trial, **{RUNGS: own})
         return self._elders(rung, n - self._config.window).keep(self._gains([own[rung]])[0], eta=self._config.eta)
 
+    def passed(self, trial: FrozenTrial) -> Mapping[str, list[float]]:
+        """What a trial was worth at each rung so far, by epoch."""
+        return self._values.get(trial.number, {})
+
     def _elders(self, rung: str, youngest: int) -> Fronts:
         """What trials 0 .. `youngest` were worth at a rung, in their fronts.
 
-        They are over, so that their values stay. What is kept lags by two windows: a trial that is slow asks of fewer
-        than one that overtook it.
+        They are over, so that their values stay. What the last two windows asked for is kept: the next asks for a bit
+        more, a trial that is slow for less than one that overtook it.
         """
-        kept, upto = self._kept.get(rung, (Fronts(), -1))
-        if upto > youngest:
-            kept, upto = Fronts(), -1
-        base = max(upto, youngest - 2 * self._config.window)
-        self._extend(kept, rung, range(upto + 1, base + 1))
-        self._kept[rung] = kept, base
-        found = kept.copy()
-        self._extend(found, rung, range(base + 1, youngest + 1))
-        return found
+        kept = self._kept.setdefault(rung, {})
+        if youngest not in kept:
+            base = max((n for n in kept if n < youngest), default=-1)
+            fronts = kept[base].copy() if base in kept else Fronts()
+            self._extend(fronts, rung, range(base + 1, youngest + 1))
+            kept[youngest] = fronts
+            for n in [n for n in kept if n < max(kept) - 2 * self._config.window]:
+                del kept[n]
+            return fronts
+        return kept[youngest]
 
     def _extend(self, fronts: Fronts, rung: str, trials: range) -> None:
         there = [m for m in trials if rung in self._values.get(m, {})]

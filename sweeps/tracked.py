@@ -4,7 +4,8 @@ What a sweep's trials, its finals and the cells of an ablation have in common.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Protocol
 
@@ -16,7 +17,7 @@ from pipeline.runs.stored import is_whole
 from pipeline.stages.context import Context
 from pipeline.stages.graph import run_key
 from pipeline.tracking import TRACEBACK, Status, TrackedRun, Tracker
-from sweeps.execution.jobs import EpochDone, Event, Executor, Job, JobDone, JobFailed
+from sweeps.execution.jobs import Ended, EpochDone, Event, Executor, Job, JobDone, JobFailed
 
 OnState = Callable[[str, str], None]
 
@@ -78,7 +79,8 @@ class TrackedJobs:
 
     def submit(self, job: Job, tags: Mapping[str, str], title: str = "") -> None:
         """Open the job's run, called `title` or else by the job's id, and give the job to a worker."""
-        self.runs[job.id] = self.open_run(job.config, job.split, title or job.id, tags)
+        self.runs[job.id] = self._opened(job.config, job.split, title or job.id, tags)
+        self.add_to_curve(job.id, 0, _numbers(tags))
         self.executor.submit(job)
 
     def open_run(
@@ -92,13 +94,24 @@ class TrackedJobs:
         ended: tuple[Status, str] | None = None,
     ) -> TrackedRun:
         """The run of a configuration under the parent; `started` and `ended` of one that is recorded afterwards."""
-        ctx = replace(self.ctx, config=config)
-        tags = {"study": self.study, **tags}
-        spec = run_spec(ctx, split, name=name, parent_id=self.parent.id, tags=tags)
-        run = self.tracker.open_run(replace(spec, started=started, ended=ended), reopen=self.again)
-        if "trial" in tags and not run.finished:
-            run.log_metrics({"trial": float(tags["trial"])})  # tags sort as text
+        run = self._opened(config, split, name, tags, started=started, ended=ended)
+        if not run.finished:
+            run.log_metrics(_numbers(tags))
         return run
+
+    def _opened(
+        self,
+        config: RunConfig,
+        split: str,
+        name: str,
+        tags: Mapping[str, str],
+        *,
+        started: float | None = None,
+        ended: tuple[Status, str] | None = None,
+    ) -> TrackedRun:
+        ctx = replace(self.ctx, config=config)
+        spec = run_spec(ctx, split, name=name, parent_id=self.parent.id, tags={"study": self.study, **tags})
+        return self.tracker.open_run(replace(spec, started=started, ended=ended), reopen=self.again)
 
     def events(self) -> list[Event]:
         """What happened within half a second; curves are written on the way. TimeUp after the deadline."""
@@ -111,14 +124,28 @@ class TrackedJobs:
             if self.runs[event.job].finished:
                 continue
             if isinstance(event, EpochDone):
-                self._epochs.setdefault(event.job, {})[event.epoch] = event.metrics
-                continue
-            self._write_curve(event.job)
-            if event.cpu:
-                self.runs[event.job].set_tags({"cpu": event.cpu})
+                self._epochs.setdefault(event.job, {}).setdefault(event.epoch, {}).update(event.metrics)
         if time.monotonic() - self._written > CURVE_SECONDS:
             self._write_curves()
         return happened
+
+    def add_to_curve(self, job: str, epoch: int, metrics: Mapping[str, float]) -> None:
+        """More of an epoch that a job tells of; it is written with the rest of its curves."""
+        if metrics and not self.runs[job].finished:
+            self._epochs.setdefault(job, {}).setdefault(epoch, {}).update(metrics)
+
+    @contextmanager
+    def ending(self, event: Ended) -> Iterator[TrackedRun]:
+        """The run of a job that is over, to be told the rest and closed: all of it is written at once, with what was
+        heard and not written yet. From then on the job is not open any more."""
+        run = self.runs[event.job]
+        with run.together():
+            if not run.finished:
+                self._write_curve(event.job)
+                if event.cpu:
+                    run.set_tags({"cpu": event.cpu})
+            yield run
+        del self.runs[event.job]  # an interruption from here on must not close it again
 
     def _write_curve(self, job: str) -> None:
         if epochs := self._epochs.pop(job, None):
@@ -157,15 +184,15 @@ class TrackedJobs:
                     on_state(event.job, f"epoch {event.epoch}")
                 elif isinstance(event, JobDone):
                     outcomes[event.job] = load_outcome(self.ctx.home, event.key)
-                    self.record(self.runs[event.job], outcomes[event.job])
-                    del self.runs[event.job]
+                    with self.ending(event) as run:
+                        self.record(run, outcomes[event.job])
                     on_state(event.job, "complete")
                 elif isinstance(event, JobFailed):
                     refuse_environment(event)
-                    if event.details:
-                        self.runs[event.job].log_text(event.details, TRACEBACK)
-                    self.runs[event.job].close("FAILED", event.reason)
-                    del self.runs[event.job]
+                    with self.ending(event) as run:
+                        if event.details:
+                            run.log_text(event.details, TRACEBACK)
+                        run.close("FAILED", event.reason)
                     raise StudyError(f"{event.job} failed: {event.reason}")
         return {name: outcomes[name] for name in configs}
 
@@ -175,3 +202,8 @@ class TrackedJobs:
         for run in self.runs.values():
             if not run.finished:
                 run.close("KILLED", reason)
+
+
+def _numbers(tags: Mapping[str, str]) -> dict[str, float]:
+    """What runs are sorted by: tags sort as text."""
+    return {"trial": float(tags["trial"])} if "trial" in tags else {}

@@ -166,11 +166,11 @@ def copy_of(warm_root: Path, root: Path) -> Home:
 
 
 def run_jobs(executor: LocalExecutor, jobs: Iterable[Job], on_event: Callable[[Event], None] = lambda e: None) -> dict:
-    """Every job's last event, by its id."""
+    """Every job's last event, by its id, in the order of the jobs."""
     waiting, ended = list(jobs), {}
-    expected = len(waiting)
+    asked = [job.id for job in waiting]
     deadline = time.monotonic() + 200
-    while len(ended) < expected:
+    while len(ended) < len(asked):
         assert time.monotonic() < deadline, "the executor is stuck"
         while waiting and executor.free:
             executor.submit(waiting.pop(0))
@@ -178,7 +178,7 @@ def run_jobs(executor: LocalExecutor, jobs: Iterable[Job], on_event: Callable[[E
             on_event(event)
             if not isinstance(event, EpochDone):
                 ended[event.job] = event
-    return ended
+    return {job: ended[job] for job in asked}
 
 
 def mlflow_contents(home: Home, experiment: str = "cvae-pipe") -> dict[str, Any]:

@@ -60,20 +60,21 @@ def run_spec(
 
 def log_outcome(tracked: TrackedRun, outcome: Outcome) -> None:
     """Everything a finished run shows in MLflow; replaying it adds nothing twice."""
-    records = map(EpochRecord.from_row, outcome.history)
-    tracked.log_epochs({record.epoch: record.metrics for record in records})
-    log_epoch_grids(tracked, outcome.epoch_grids)
-    tracked.log_metrics(outcome.metrics)
-    tracked.set_description(describe(outcome))
-    for kind, path in outcome.grids.items():
-        tracked.log_image(f"final/{kind}", shown_grid(path), step=0)
-    if outcome.per_class:
-        tracked.log_table("per_class.json", outcome.per_class["table"])
-        tracked.log_table("judge_gates.json", gate_columns(outcome))
-        tracked.set_tags({"judge_sha256": outcome.facts["judge_sha256"][:16]})
-    tracked.log_text(outcome.config.to_toml(), "config.toml")
-    tracked.log_text(history_csv(outcome.history), "history.csv")
-    tracked.log_text(environment_text(), "environment.txt")
+    with tracked.together():
+        records = map(EpochRecord.from_row, outcome.history)
+        tracked.log_epochs({record.epoch: record.metrics for record in records})
+        log_epoch_grids(tracked, outcome.epoch_grids)
+        tracked.log_metrics(outcome.metrics)
+        tracked.set_description(describe(outcome))
+        for kind, path in outcome.grids.items():
+            tracked.log_image(f"final/{kind}", shown_grid(path), step=0)
+        if outcome.per_class:
+            tracked.log_table("per_class.json", outcome.per_class["table"])
+            tracked.log_table("judge_gates.json", gate_columns(outcome))
+            tracked.set_tags({"judge_sha256": outcome.facts["judge_sha256"][:16]})
+        tracked.log_text(outcome.config.to_toml(), "config.toml")
+        tracked.log_text(history_csv(outcome.history), "history.csv")
+        tracked.log_text(environment_text(), "environment.txt")
 
 
 def gate_columns(outcome: Outcome) -> dict[str, list[Any]]:
@@ -83,8 +84,9 @@ def gate_columns(outcome: Outcome) -> dict[str, list[Any]]:
 
 
 def log_epoch_grids(tracked: TrackedRun, grids: dict[int, Path]) -> None:
-    for epoch, path in grids.items():
-        tracked.log_image("generated", shown_grid(path), step=epoch)
+    with tracked.together():
+        for epoch, path in grids.items():
+            tracked.log_image("generated", shown_grid(path), step=epoch)
 
 
 def history_csv(history: list[dict[str, float]]) -> str:

@@ -1,6 +1,7 @@
 """What a run is to the rest of the program, and what a tracker does with it. Knows no MLflow, no store, no files."""
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -93,6 +94,10 @@ class TrackedRun(Protocol):
     """Was whole when it was opened, e.g. FINISHED: there is nothing to log."""
     incomplete: bool
     """Something did not reach the store: `close("FINISHED")` will not be recorded as that."""
+
+    def together(self) -> AbstractContextManager[object]:
+        """What is logged inside is sent at the end, in as few requests as hold it; and then the run is closed, if it
+        was closed inside. Nothing of it is sent if the block is left by an exception. May be nested."""
 
     def log_epoch(self, step: int, metrics: Mapping[str, float]) -> None:
         """One point on each curve, in one request; a step a curve already has is left out."""

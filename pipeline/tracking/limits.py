@@ -4,7 +4,7 @@ MLflow's servers refuse a tag of more than 5,000 characters (8,000 in newer ones
 (6,000), and older ones lack whole calls. Sizes are learned from what is refused: a server does not say them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pipeline.tracking.database import mlflow_module
@@ -29,18 +29,25 @@ class Limits:
             self._warned = True
             self._on_warning(f"the tracking store cannot hold everything: {what}; results and reports have it all")
 
-    def log_tags(
-        self, client: Any, run_id: str, tags: Mapping[str, str], params: Mapping[str, Any] | None = None
+    def log(
+        self,
+        client: Any,
+        run_id: str,
+        tags: Mapping[str, str],
+        params: Mapping[str, Any] | None = None,
+        metrics: Sequence[Any] = (),
     ) -> None:
-        """Tags and parameters of a run, in one request where the store takes it."""
+        """Tags, parameters and MLflow's metrics of a run, in one request where the store takes it."""
         texts = {key: str(value) for key, value in (params or {}).items()}
         kept, cut = fitted(tags, self.tag_sizes[0]), fitted(texts, self.param_sizes[0])
         try:
-            _send(client, run_id, kept, cut)
+            _send(client, run_id, kept, cut, metrics)
         except mlflow_module().exceptions.MlflowException as error:
             longer = _long(kept, self.tag_sizes) + _long(cut, self.param_sizes)
             if error.error_code != "INVALID_PARAMETER_VALUE" or not longer:
                 raise
+            # Of the same time: those that arrived before what was refused are not there twice.
+            _send(client, run_id, {}, {}, metrics)
             kept, self.tag_sizes = self._ladder(lambda some: _send(client, run_id, some, {}), tags, self.tag_sizes)
             cut, self.param_sizes = self._ladder(lambda some: _send(client, run_id, {}, some), texts, self.param_sizes)
         for kind, before, after in (("tag", tags, kept), ("parameter", texts, cut)):
@@ -88,12 +95,15 @@ def _long(values: Mapping[str, str], sizes: tuple[int, ...]) -> list[str]:
     return [value for value in values.values() if len(sizes) > 1 and len(value) > sizes[1]]
 
 
-def _send(client: Any, run_id: str, tags: Mapping[str, str], params: Mapping[str, str]) -> None:
+def _send(
+    client: Any, run_id: str, tags: Mapping[str, str], params: Mapping[str, str], metrics: Sequence[Any] = ()
+) -> None:
     from mlflow.entities import Param, RunTag
 
-    if tags or params:
+    if tags or params or metrics:
         client.log_batch(
             run_id,
+            metrics=metrics,
             params=[Param(k, v) for k, v in params.items()],
             tags=[RunTag(k, v) for k, v in tags.items()],
             synchronous=True,

@@ -5,13 +5,16 @@ import math
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.tracking.contract import ServedModel, Status
 from pipeline.tracking.database import mlflow_module
-from pipeline.tracking.limits import fitted
+from pipeline.tracking.limits import TAG_SIZES, fitted
 from pipeline.tracking.link import AwayError, Link
 from pipeline.tracking.registry import register
 
@@ -26,12 +29,30 @@ REASON = "reason"
 """Tag that says why a run is FAILED or KILLED."""
 NOTE = "mlflow.note.content"
 """Tag that holds a run's description."""
-MOST_METRICS = 1000
-"""In one request: MLflow's own limit."""
+MOST_ENTRIES = 1000
+"""Numbers, tags and parameters in one request: MLflow's own limit."""
+TABLES_TAG = "mlflow.loggedArtifacts"
+"""Tag that names a run's tables: without it the interface does not look for them."""
 THUMBNAIL = 320
 """Pixels: the largest side of the copies of images that the interface shows beside each other."""
 ENDED = "\n\nended "
 """Begins the line of a description that says why the run is not FINISHED."""
+
+
+Point = tuple[str, int, float]
+"""A metric's key, step and value."""
+
+
+@dataclass
+class _Held:
+    """What is to be sent together."""
+
+    folder: Path
+    """Files, at their place among the run's artifacts."""
+    points: list[Point] = field(default_factory=list)
+    tags: dict[str, str] = field(default_factory=dict)
+    end: Callable[[], None] | None = None
+    """How the run is closed after it."""
 
 
 class MlflowRun:
@@ -46,32 +67,34 @@ class MlflowRun:
         self._logged_keys: set[str] = set(run.data.metrics) if run else set()
         self._curves: dict[str, dict[int, float]] = {}
         self._has_images = False
+        self._tables: list[dict[str, str]] = json.loads(run.data.tags.get(TABLES_TAG, "[]")) if run else []
         self._description = description
+        self._held: _Held | None = None
+        self._artifact_uri: str = run.info.artifact_uri if run else ""
+        self._repository: Any = None
         self._lost = run is None
 
     def log_epoch(self, step: int, metrics: Mapping[str, float]) -> None:
         self.log_epochs({step: metrics})
 
     def log_epochs(self, epochs: Mapping[int, Mapping[str, float]]) -> None:
-        self._send(
-            lambda: self._log(
-                [
-                    (key, step, value)
-                    for step, metrics in epochs.items()
-                    for key, value in metrics.items()
-                    if step not in self._curve(key)
-                ]
+        with self.together() as held:
+            self._send(
+                lambda: self._hold(
+                    held,
+                    [(k, n, v) for n, row in epochs.items() for k, v in row.items() if n not in self._curve(k)],
+                )
             )
-        )
 
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
-        def log() -> None:
+        def hold() -> None:
             # The interface's tables and its order show the value of a key's last step, so a final number of a key that
             # has a curve goes there; all others to step 0, from where they are drawn as bars and not as lines.
             at = [(key, max(self._curve(key), default=0), value) for key, value in metrics.items()]
-            self._log([(k, n, v) for k, n, v in at if not _same(_loggable(v), self._curve(k).get(n))])
+            self._hold(held, [(k, n, v) for k, n, v in at if not _same(_loggable(v), self._curve(k).get(n))])
 
-        self._send(log)
+        with self.together() as held:
+            self._send(hold)
 
     def log_image(self, key: str, image: 'UInt8[np.ndarray, "H W *C"]', step: int) -> None:
         from PIL import Image, ImageOps
@@ -83,36 +106,39 @@ class MlflowRun:
         # By a whole factor: the edges of small images' pixels stay sharp.
         small = ImageOps.scale(picture, max(1, THUMBNAIL // max(picture.size)), Image.Resampling.NEAREST)
         small.thumbnail((THUMBNAIL, THUMBNAIL))
-        with tempfile.TemporaryDirectory() as folder:
-            picture.save(Path(folder, f"{stem}.png"))
-            small.save(Path(folder, f"{stem}+compressed.webp"), lossless=True)
-            self._send(lambda: self._link.client.log_artifacts(self.id, folder, "images"))
-        if not self._has_images:  # without this tag the UI does not look for images
-            self._has_images = True
-            self.set_tags({"mlflow.loggedImages": "True"})
+        with self.together() as held:
+            folder = held.folder / "images"
+            folder.mkdir(exist_ok=True)
+            picture.save(folder / f"{stem}.png")
+            # The least effort: of pixels as plain as these, as small as the most would make it, in a tenth of the time.
+            small.save(folder / f"{stem}+compressed.webp", lossless=True, method=0, quality=0)
+            if not self._has_images:  # without this tag the UI does not look for images
+                self._has_images = True
+                self.set_tags({"mlflow.loggedImages": "True"})
 
     def log_table(self, name: str, columns: Mapping[str, Sequence[Any]]) -> None:
         # The file and the tag of MLflow's own log_table, which would append to a table of that name.
         rows = [[_json_value(v) for v in row] for row in zip(*columns.values(), strict=True)]
-        self.log_text(json.dumps({"columns": list(columns), "data": rows}, allow_nan=False), name)
-        self._send(lambda: self._announce_table(name))
-
-    def _announce_table(self, name: str) -> None:
-        tags = self._link.client.get_run(self.id).data.tags
-        tables = json.loads(tags.get("mlflow.loggedArtifacts", "[]"))
         entry = {"path": name, "type": "table"}
-        if entry not in tables:
-            self._log_tags({"mlflow.loggedArtifacts": json.dumps([*tables, entry])})
+        with self.together():
+            self.log_text(json.dumps({"columns": list(columns), "data": rows}, allow_nan=False), name)
+            if entry not in self._tables:
+                self._tables.append(entry)
+                self.set_tags({TABLES_TAG: json.dumps(self._tables)})
 
     def log_text(self, text: str, path: str) -> None:
-        self._send(lambda: self._link.client.log_text(self.id, text, path))
+        with self.together() as held:
+            file = held.folder / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
 
     def log_file(self, path: Path, folder: str = "") -> None:
         assert path.is_file(), path  # else the link would take it for an outage
         self._send(lambda: self._link.client.log_artifact(self.id, str(path), folder or None))
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
-        self._send(lambda: self._log_tags(tags))
+        with self.together() as held:
+            held.tags.update(tags)
 
     def set_description(self, markdown: str) -> None:
         self._description = markdown
@@ -125,35 +151,74 @@ class MlflowRun:
         except mlflow_module().exceptions.MlflowException as error:  # e.g. a server that has no registry
             self._link.on_warning(f"the model of run {self.id} could not be registered ({self._link.said(error)})")
 
+    @contextmanager
+    def together(self) -> Iterator[_Held]:
+        if self._held is not None:
+            yield self._held
+            return
+        with tempfile.TemporaryDirectory(prefix="cvae-pipe-") as folder:
+            self._held = held = _Held(Path(folder))
+            try:
+                yield held
+                self._flush(held)
+            except BaseException:
+                self._forget(held.points)
+                raise
+            finally:
+                self._held = None
+            if held.end:
+                held.end()
+
+    def _flush(self, held: _Held) -> None:
+        """Files first, then numbers and tags in one request: tags say which files there are."""
+        if any(held.folder.iterdir()):
+            self._send(lambda: self._artifacts().log_artifacts(str(held.folder)))
+        if (held.points or held.tags) and not self._send(lambda: self._log_batches(held.points, held.tags)):
+            self._forget(held.points)
+
     def close(self, status: Status, reason: str = "", *, ended: float | None = None) -> None:
         if self.finished:
             return
+        if self._held is None:
+            self._end(status, reason, ended)
+            return
+        # Of a size that any server takes: its own may not be known yet, and what is cut must not be the end.
+        self._held.tags |= self._end_tags(status, reason, min(self._link.limits.tag_sizes[0], TAG_SIZES[1]))
+        self._held.end = lambda: self._end(status, "", ended)
+
+    def _end(self, status: Status, reason: str, ended: float | None) -> None:
         if self.incomplete and status == "FINISHED":
             status, reason = "KILLED", "the tracking store missed a part of this run; repeat the command to replay it"
 
         def ends() -> None:
-            if reason:
-                end = f"{ENDED}{status}: {reason}"
-                note = fitted({NOTE: self._description}, self._link.limits.tag_sizes[0] - len(end))[NOTE]
-                self._log_tags({REASON: reason, NOTE: note + end})
+            self._log_tags(self._end_tags(status, reason, self._link.limits.tag_sizes[0]))
             self._link.client.set_terminated(self.id, status, None if ended is None else round(ended * 1000))
 
         self._send(ends)
 
-    def _send(self, operation: Callable[[], None]) -> None:
-        """Do it, or remember that it was not done."""
+    def _end_tags(self, status: Status, reason: str, size: int) -> dict[str, str]:
+        if not reason:
+            return {}
+        end = f"{ENDED}{status}: {reason}"
+        return {REASON: reason, NOTE: fitted({NOTE: self._description}, size - len(end))[NOTE] + end}
+
+    def _send(self, operation: Callable[[], None]) -> bool:
+        """Do it, or remember that it was not done; whether it was."""
         if self._lost:
             self.incomplete = True
-            return
+            return False
         try:
             self._link.call(operation)
         except AwayError:
             self.incomplete = True
+            return False
         except mlflow_module().exceptions.MlflowException:
             if not self._is_deleted():
                 raise
             self._lost = self.incomplete = True
             self._link.on_warning(f"run {self.id} was deleted from the tracking store; nothing more is logged to it")
+            return False
+        return True
 
     def _is_deleted(self) -> bool:
         exceptions = mlflow_module().exceptions
@@ -169,19 +234,51 @@ class MlflowRun:
             self._curves[key] = {m.step: m.value for m in sorted(history, key=lambda m: m.timestamp)}
         return self._curves[key]
 
-    def _log(self, points: Sequence[tuple[str, int, float]]) -> None:
-        """(key, step, value) each, in one request, or as few as hold them."""
-        from mlflow.entities import Metric
+    def _artifacts(self) -> Any:
+        """Where the run keeps its files. The client would ask for the run again to know."""
+        if self._repository is None:
+            from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-        now = time.time_ns() // 1_000_000
-        for start in range(0, len(points), MOST_METRICS):
-            batch = [Metric(key, _loggable(v), now, step) for key, step, v in points[start : start + MOST_METRICS]]
+            self._repository = get_artifact_repository(self._artifact_uri, tracking_uri=self._link.uri)
+        return self._repository
+
+    def _hold(self, held: _Held, points: Sequence[Point]) -> None:
+        held.points += points
+        for key, step, value in points:
+            self._curve(key)[step] = _loggable(value)
+
+    def _forget(self, points: Sequence[Point]) -> None:
+        """Take nothing for granted of these curves: they are read anew when they are needed."""
+        for key, _, _ in points:
+            self._curves.pop(key, None)
+            self._logged_keys.add(key)
+
+    def _log_batches(self, points: Sequence[Point], tags: Mapping[str, str]) -> None:
+        """In one request, or as few as hold them."""
+        metrics = _metrics(points)
+        last = max(0, len(metrics) - 1) // MOST_ENTRIES * MOST_ENTRIES
+        if len(metrics) - last + len(tags) > MOST_ENTRIES:
+            last = len(metrics)
+        for start in range(0, last, MOST_ENTRIES):
+            batch = metrics[start : start + MOST_ENTRIES]
             self._link.client.log_batch(self.id, metrics=batch, synchronous=True)
-            for metric in batch:
-                self._curve(metric.key)[metric.step] = metric.value
+        self._link.limits.log(self._link.client, self.id, tags, metrics=metrics[last:])
 
     def _log_tags(self, tags: Mapping[str, str]) -> None:
-        self._link.limits.log_tags(self._link.client, self.id, tags)
+        self._link.limits.log(self._link.client, self.id, tags)
+
+
+def _metrics(points: Sequence[Point]) -> list[Any]:
+    """MLflow's entities, as of now. Of two values at one step the interface shows the one of the later time: so the
+    final number of a curve is later than the point that it comes after."""
+    from mlflow.entities import Metric
+
+    now, before = time.time_ns() // 1_000_000, Counter[tuple[str, int]]()
+    metrics = []
+    for key, step, value in points:
+        metrics.append(Metric(key, _loggable(value), now + before[key, step], step))
+        before[key, step] += 1
+    return metrics
 
 
 def _loggable(value: float) -> float:

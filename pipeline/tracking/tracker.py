@@ -16,6 +16,7 @@ from pipeline.store.home import Home
 from pipeline.tracking.addresses import CREDENTIALS, checked_uri, embedded, is_server, scrubbed, shown, tracking_uri
 from pipeline.tracking.contract import TRACEBACK, DatasetInfo, RunSpec, RunsView
 from pipeline.tracking.database import database_lock, mlflow_module, opened
+from pipeline.tracking.limits import TAG_SIZES
 from pipeline.tracking.link import AwayError, Link, refused
 from pipeline.tracking.runs import ENDED, NOTE, REASON, RUN_KEY, MlflowRun
 from pipeline.tracking.views import TAG, children_filter, view_tags
@@ -92,10 +93,10 @@ class MlflowTracker:
         if run is not None and NOTE in run.data.tags:  # less why it ended the last time
             tags.setdefault(NOTE, run.data.tags[NOTE].partition(ENDED)[0])
         if run is None:
-            # The rest follows, as far as the store holds it.
-            few = {name: tags[name] for name in (RUN_KEY, "mlflow.parentRunId") if name in tags}
+            # Those that every store holds; the rest follows, as far as this one does.
+            short = {name: value for name, value in tags.items() if len(value) <= TAG_SIZES[-1]}
             began = None if spec.started is None else round(spec.started * 1000)
-            run = client.create_run(self.experiment_id, began, tags=few, run_name=spec.name)
+            run = client.create_run(self.experiment_id, began, tags=short, run_name=spec.name)
         else:
             client.update_run(run.info.run_id, status="RUNNING")
             if REASON in run.data.tags:
@@ -104,7 +105,8 @@ class MlflowTracker:
                 self._forget_traceback(run)
         # MLflow refuses to change a parameter: one that is there stays, e.g. the device the run was begun on.
         params = {k: v for k, v in spec.params.items() if k not in run.data.params}
-        self._link.limits.log_tags(client, run.info.run_id, tags, params)
+        lacking = {k: v for k, v in tags.items() if run.data.tags.get(k) != v}
+        self._link.limits.log(client, run.info.run_id, lacking, params)
         if spec.dataset and not (run.inputs and run.inputs.dataset_inputs):
             dataset = _dataset_input(spec.dataset)
             self._link.limits.attempt(
@@ -150,7 +152,7 @@ class MlflowTracker:
             if RUN_KEY in run.data.tags and (keys is None or run.data.tags[RUN_KEY] in keys)
         ]
         for run_id in left:
-            self._link.limits.log_tags(client, run_id, {REASON: reason})
+            self._link.limits.log(client, run_id, {REASON: reason})
             client.set_terminated(run_id, "KILLED")
         return left
 
@@ -163,7 +165,7 @@ class MlflowTracker:
             wanted = tags.get(run.data.tags.get(RUN_KEY, ""), {})
             changed = {name: value for name, value in wanted.items() if run.data.tags.get(name) != value}
             if changed:
-                self._link.limits.log_tags(client, run.info.run_id, changed)
+                self._link.limits.log(client, run.info.run_id, changed)
             for name in names:
                 if name in run.data.tags and name not in wanted:
                     client.delete_tag(run.info.run_id, name)

@@ -65,7 +65,8 @@ class JobFailed:
     cpu: str = field(default="", compare=False)
 
 
-Event = EpochDone | JobDone | JobStopped | JobFailed
+Ended = JobDone | JobStopped | JobFailed
+Event = EpochDone | Ended
 
 
 class Executor(Protocol):

@@ -1,6 +1,9 @@
 """The persistent study: every trial with its state, params, values, in SQLite. One driver at a time."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from copy import copy
+from datetime import datetime
 from typing import Any
 
 import optuna
@@ -12,7 +15,7 @@ from pipeline.store.home import Home
 from sweeps.study.config import DEFINITION, SAMPLER_BEFORE, SPEC, UNPACKING, StudyConfig, stored_config
 from sweeps.study.continuing import refusal
 from sweeps.study.locking import study_lock
-from sweeps.study.storage import open_study, quiet_optuna, readable, set_running, storage, writable
+from sweeps.study.storage import open_study, quiet_optuna, readable, set_running, storage, writable, write_facts
 
 RUNGS = "rungs"
 """What a trial is worth at each rung that it has passed: {epoch: values of the objectives, in their order}."""
@@ -43,6 +46,7 @@ class Ledger:
             under_way = [t for t in self.trials if t.state == TrialState.RUNNING]
             self.reopened = {t.number for t in under_way if t.user_attrs.get(REOPENED)}
             self._count = len(self.trials)
+            self._engine = storage(home).engine
         except BaseException:
             self.close()
             raise
@@ -86,23 +90,35 @@ class Ledger:
 
     def begin(self, params: Mapping[str, Any]) -> FrozenTrial:
         """Write down a new running trial, params and all, in one go: a crash leaves it whole or absent."""
-        self.study.add_trial(
-            optuna.trial.create_trial(
-                state=TrialState.RUNNING, params=dict(params), distributions=self.config.distributions
-            )
+        trial = optuna.trial.create_trial(
+            state=TrialState.RUNNING, params=dict(params), distributions=self.config.distributions
         )
+        trial._trial_id = self.study._storage.create_new_trial(self.study._study_id, template_trial=trial)
+        trial.number = self._count
         self._count += 1
-        return self.trial(self._count - 1)
+        return trial
 
-    def note(self, trial: FrozenTrial, **attributes: Any) -> None:
+    def note(self, trial: FrozenTrial, **facts: Any) -> None:
         """Keep facts beside a trial that is still running."""
-        live = optuna.trial.Trial(self.study, trial._trial_id)
-        for name, value in attributes.items():
-            live.set_user_attr(name, value)
+        if facts:
+            write_facts(self._engine, trial._trial_id, facts)
 
-    def tell(self, trial: FrozenTrial, values: list[float] | None = None, state: TrialState | None = None) -> None:
-        with quiet_optuna():
-            self.study.tell(trial.number, values, state=state)
+    def tell(
+        self, trial: FrozenTrial, values: Sequence[float] | None = None, state: TrialState | None = None, **facts: Any
+    ) -> FrozenTrial:
+        """Keep facts beside a trial, then end it, with its values or in a state; the trial with what it was told. One
+        of which a value is not a number has failed."""
+        if state is None:
+            usable = values is not None and not any(math.isnan(value) for value in values)
+            state = TrialState.COMPLETE if usable else TrialState.FAIL
+        self.note(trial, **facts)
+        ended = [*map(float, values or ())] if state == TrialState.COMPLETE else None
+        if not self.study._storage.set_trial_state_values(trial._trial_id, state, ended):
+            raise StudyError(f"trial {trial.number} of study {self.config.name} could not be ended in the ledger")
+        now = copy(trial)
+        now.state, now.values, now.user_attrs = state, ended, {**trial.user_attrs, **facts}
+        now.datetime_complete = datetime.now()
+        return now
 
 
 def may_go_through(trial: FrozenTrial) -> bool:

@@ -1,9 +1,13 @@
 """Optuna's database: where it is, how it is opened, and how Optuna is kept quiet."""
 
 import contextlib
+import json
 import logging
+import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import optuna
 import sqlalchemy
@@ -16,7 +20,6 @@ from sweeps.study.config import StudyConfig
 
 
 def open_study(home: Home, config: StudyConfig) -> optuna.Study:
-    # Optuna's first write creates the tables; two processes doing so at once would race.
     with home.store.lock("optuna-db"), quiet_optuna(), readable(home):
         held_in = storage(home)
         held = [s for s in optuna.study.get_all_study_summaries(held_in) if s.study_name == config.name]
@@ -32,10 +35,22 @@ def open_study(home: Home, config: StudyConfig) -> optuna.Study:
 
 
 def storage(home: Home) -> optuna.storages.RDBStorage:
-    home.mlruns.mkdir(parents=True, exist_ok=True)
-    return optuna.storages.RDBStorage(
-        f"sqlite:///{home.mlruns / 'optuna.db'}", engine_kwargs={"connect_args": {"timeout": 60}}
-    )
+    """The home's database, which is created if it is not there; it is never there by half: Optuna writes its tables
+    one by one, and who reads meanwhile, or is killed meanwhile, would leave them unusable."""
+    path = home.mlruns / "optuna.db"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with home.store.lock("optuna-new"):
+            if not path.exists():
+                aside = path.with_name(f"{path.name}.new")
+                aside.unlink(missing_ok=True)
+                _database(aside).engine.dispose()
+                os.replace(aside, path)
+    return _database(path)
+
+
+def _database(path: Path) -> optuna.storages.RDBStorage:
+    return optuna.storages.RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60}})
 
 
 REOPEN = (
@@ -54,6 +69,20 @@ def set_running(home: Home, trial_ids: Sequence[int], *, kept: str, mark: str) -
             for statement in map(sqlalchemy.text, REOPEN):
                 values = {"trial": trial, "kept": kept, "mark": mark}
                 connection.execute(statement, {name: values[name] for name in statement.compile().params})
+
+
+FACT = sqlalchemy.text(
+    "INSERT INTO trial_user_attributes (trial_id, key, value_json) "
+    "SELECT :trial, :key, :value FROM trials WHERE trial_id = :trial AND state = 'RUNNING' "
+    "ON CONFLICT (trial_id, key) DO UPDATE SET value_json = excluded.value_json"
+)
+
+
+def write_facts(engine: sqlalchemy.Engine, trial_id: int, facts: Mapping[str, Any]) -> None:
+    """Facts beside a running trial, all or none, in one transaction; Optuna would take one for each."""
+    rows = [{"trial": trial_id, "key": key, "value": json.dumps(value)} for key, value in facts.items()]
+    with engine.begin() as connection:
+        connection.execute(FACT, rows)
 
 
 @contextlib.contextmanager

@@ -259,7 +259,7 @@ class Small:
     def __init__(self, error) -> None:
         self.error, self.requests, self.held = error, 0, {}
 
-    def log_batch(self, run_id, params, tags, synchronous):
+    def log_batch(self, run_id, metrics, params, tags, synchronous):
         self.requests += 1
         if any(len(t.value) > 5000 for t in tags) or any(len(p.value) > 500 for p in params):
             raise self.error
@@ -272,15 +272,15 @@ def test_what_a_store_holds_is_learned_once_and_said_once():
     refusal = mlflow_module().exceptions.MlflowException("too long", error_code=mlflow_error("INVALID_PARAMETER_VALUE"))
     client, warned = Small(refusal), []
     limits = Limits(warned.append)
-    limits.log_tags(client, "r", {"note": "n" * 7000}, {"p": "x" * 3000})
+    limits.log(client, "r", {"note": "n" * 7000}, {"p": "x" * 3000})
     assert {key: len(value) for key, value in client.held.items()} == {"note": 5000, "p": 500}
     client.requests = 0
-    limits.log_tags(client, "r", {"note": "n" * 7000}, {"p": "x" * 3000})
+    limits.log(client, "r", {"note": "n" * 7000}, {"p": "x" * 3000})
     assert client.requests == 1
     assert len(warned) == 1
     assert "tag note of 7000 characters is shortened" in warned[0]
     with pytest.raises(type(refusal)):  # what no shortening helps is not ours to hide
-        limits.log_tags(Always(refusal), "r", {"note": "n"})
+        limits.log(Always(refusal), "r", {"note": "n"})
 
 
 class Always:

@@ -892,6 +892,63 @@ def test_a_final_number_ends_the_curve_of_its_key(tracker, client):
     assert client.get_run(run.id).data.metrics["val/neg_elbo"] == 48.0
 
 
+def test_what_belongs_together_is_one_request(tracker, client, monkeypatch):
+    run = tracker.open_run(SPEC)
+    requests = []
+    real = type(run._link.client).log_batch
+    monkeypatch.setattr(
+        type(run._link.client),
+        "log_batch",
+        lambda self, *arguments, **named: (requests.append(named), real(self, *arguments, **named)),
+    )
+    with run.together():
+        run.log_epochs({1: {"val/neg_elbo": 100.0}, 2: {"val/neg_elbo": 50.0}})
+        run.log_metrics({"val/neg_elbo": 48.0})
+        run.log_table("per_class.json", TABLE)
+        run.log_table("gates.json", TABLE)
+        run.log_image("generated", IMAGE, 1)
+        run.log_text("x = 1\n", "config.toml")
+        run.set_description("all of it")
+        run.close("KILLED", "stopped at epoch 2")
+        assert client.get_run(run.id).info.status == "RUNNING"  # not before the rest is there
+    assert [len(request["metrics"]) for request in requests] == [3]
+    kept = client.get_run(run.id)
+    assert kept.info.status == "KILLED"
+    assert kept.data.metrics["val/neg_elbo"] == 48.0
+    assert curve(client, run, "val/neg_elbo") == [(1, 100.0), (2, 50.0), (2, 48.0)]
+    assert [t["path"] for t in json.loads(kept.data.tags["mlflow.loggedArtifacts"])] == ["per_class.json", "gates.json"]
+    assert kept.data.tags["mlflow.note.content"] == "all of it\n\nended KILLED: stopped at epoch 2"
+    assert artifacts(client, run) == ["config.toml", "gates.json", "images", "per_class.json"]
+
+
+def test_what_is_left_by_an_exception_is_not_sent_and_can_be_said_again(tracker, client):
+    run = tracker.open_run(SPEC)
+
+    def say_half() -> None:
+        with run.together():
+            run.log_epoch(1, {"val/kl": 3.0})
+            run.set_tags({"half": "true"})
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        say_half()
+    assert "half" not in client.get_run(run.id).data.tags
+    with run.together():
+        run.log_epoch(1, {"val/kl": 3.0})
+    assert curve(client, run, "val/kl") == [(1, 3.0)]
+
+
+def test_more_than_one_request_holds_arrives_in_several(tracker, client, monkeypatch):
+    monkeypatch.setattr("pipeline.tracking.runs.MOST_ENTRIES", 10)
+    run = tracker.open_run(SPEC)
+    for steps in (range(1, 11), range(11, 36)):
+        with run.together():
+            run.log_epochs({step: {"val/kl": float(step)} for step in steps})
+            run.set_tags({"full": str(steps)})
+    assert len(client.get_metric_history(run.id, "val/kl")) == 35
+    assert client.get_run(run.id).data.tags["full"] == "range(11, 36)"
+
+
 def test_the_environment_text_names_versions():
     lines = environment_text().splitlines()
     assert lines[0] == f"python {sys.version.split()[0]}"

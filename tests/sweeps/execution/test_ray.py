@@ -19,6 +19,7 @@ from pipeline.runs.execute import execute, set_up_process
 from pipeline.runs.outcome import load_outcome
 from pipeline.stages.context import Context
 from pipeline.stages.graph import TRAIN, run_key
+from pipeline.stages.train import CHECKPOINT
 from pipeline.store.home import Home
 from sweeps.execution import cluster as clusters
 from sweeps.execution.cluster import Cluster
@@ -272,12 +273,15 @@ def test_a_job_whose_worker_or_node_is_killed_goes_on_from_its_checkpoint_elsewh
     executor = executor_of(home)
     extra = nodes.add(f"extra {what}") if what == "node" else None
     killed: list[str] = []
+    blamed: list[int] = []
     trained: dict[str, list[int]] = {}
 
     def kill_once(event: Event) -> None:
         _goes_on(executor, event)
         if isinstance(event, EpochDone):
             trained.setdefault(event.job, []).append(event.epoch)
+            if event.job in killed:
+                blamed.append(executor._restarts[event.job])
             if event.epoch == KILLED_AT and not killed:
                 [worker] = [w for w in executor._workers if event.job in w.jobs]
                 if what == "node":
@@ -294,6 +298,7 @@ def test_a_job_whose_worker_or_node_is_killed_goes_on_from_its_checkpoint_elsewh
     assert all(isinstance(event, JobDone) for event in ended.values())
     # Told anew from the first epoch, as any resumed training is; but trained again only after the rung at 20.
     assert trained[killed[0]].count(KILLED_AT) == 2
+    assert max(blamed) == (what == "worker")  # a node's death is not the job's fault
     assert [facts(load_outcome(home, e.key)) for e in ended.values()] == undisturbed(jobs, tmp_path / "one", warm_root)
 
 
@@ -303,15 +308,27 @@ def _is_of(node, worker) -> bool:
 
 @pytest.mark.soak
 def test_a_node_that_joins_is_used(executor_of, nodes, warm_root, tmp_path):
+    """One job more than there was room for; at a rung all of them wait for each other, so that each has a worker."""
     home = copy_of(warm_root, tmp_path / "home")
     executor = executor_of(home)
     before = executor.free
     joined = nodes.add("joined")
+    jobs = [Job(f"join {s}", quick_config(train__seed=s), "val", (1,), ("neg_elbo",)) for s in range(before + 1)]
+    at_rung: dict[str, str] = {}  # job -> node
+
+    def all_at_once(event: Event) -> None:
+        if isinstance(event, EpochDone) and event.rung:
+            [worker] = [w for w in executor._workers if event.job in w.jobs]
+            at_rung[event.job] = worker.machine.node
+            if len(at_rung) == len(jobs):
+                for job in at_rung:
+                    executor.answer(job, go_on=True)
+
     try:
-        jobs = [Job(f"join {s}", quick_config(train__seed=s, train__epochs=60), "val") for s in range(before + 1)]
-        ended = run_jobs(executor, jobs)
+        ended = run_jobs(executor, jobs, all_at_once)
         assert all(isinstance(event, JobDone) for event in ended.values())
-        assert joined.node_id in {worker.machine.node for worker in executor._workers}
+        assert len(set(at_rung.values())) == before + 1
+        assert joined.node_id in at_rung.values()
     finally:
         nodes.kill(joined)
 
@@ -386,12 +403,24 @@ def _command(home: Home, nodes: TwoNodes, *arguments: str, **environment: str) -
     )
 
 
+def _after(driver: subprocess.Popen, condition: Callable[[], bool], stop: signal.Signals) -> str:
+    """Wait for a condition, then stop the driver; what it said. One that ends before, or gets nowhere, says why."""
+    reached = wait_until(lambda: driver.poll() is not None or condition(), 280)
+    on_time = driver.poll() is None and reached
+    if driver.poll() is None:
+        os.killpg(driver.pid, stop if reached else signal.SIGKILL)
+    said, _ = driver.communicate(timeout=60)
+    assert on_time, said
+    return said
+
+
 def _values(home: Home, name: str):
     """What a study found, less what differs between any two times."""
     return stored_summary(home, name).frame.drop(columns=["seconds"])
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(1500)
 def test_a_sweep_whose_driver_is_killed_goes_on_on_other_nodes_to_the_values_of_one_worker(nodes, warm_root, tmp_path):
     home, other = copy_of(warm_root, tmp_path / "home"), copy_of(warm_root, tmp_path / "other")
     asked = [
@@ -407,33 +436,29 @@ def test_a_sweep_whose_driver_is_killed_goes_on_on_other_nodes_to_the_values_of_
     asked = ["sweep", *asked, "--judges", "1"]
     ray = ["--executor", "ray"]
     driver = _command(home, nodes, *asked, *ray, "--trials", "10")
-    assert wait_until(lambda: study_names(home) == ["s"] and len(load_study(home, "s").trials) >= 3, 120)
-    os.killpg(driver.pid, signal.SIGKILL)
-    driver.communicate()
+    _after(driver, lambda: study_names(home) == ["s"] and len(load_study(home, "s").trials) >= 3, signal.SIGKILL)
     begun = len(load_study(home, "s").trials)
     assert begun < 10
 
     interrupted = _command(home, nodes, *asked, *ray, "--trials", "10")
-    assert wait_until(lambda: len(load_study(home, "s").trials) > begun, 120)
-    os.killpg(interrupted.pid, signal.SIGINT)
-    said, _ = interrupted.communicate(timeout=60)
+    said = _after(interrupted, lambda: len(load_study(home, "s").trials) > begun, signal.SIGINT)
     assert interrupted.returncode == 130, said
 
     finished = _command(home, nodes, *asked, *ray, "--trials", "10")
-    said, _ = finished.communicate(timeout=250)
+    said, _ = finished.communicate(timeout=500)
     assert finished.returncode == 0, said
     assert "Ray: 2 nodes" in said
 
     joined = nodes.add("for more")
     try:
         longer = _command(home, nodes, *asked, *ray, "--trials", "14")
-        said, _ = longer.communicate(timeout=250)
+        said, _ = longer.communicate(timeout=500)
         assert longer.returncode == 0, said
         assert "Ray: 3 nodes" in said
     finally:
         nodes.kill(joined)
     local = _command(other, nodes, *asked, "--workers", "1", "--trials", "14")
-    said, _ = local.communicate(timeout=280)
+    said, _ = local.communicate(timeout=500)
     assert local.returncode == 0, said
     pd.testing.assert_frame_equal(_values(home, "s"), _values(other, "s"))
     runs = mlflow_client(home).search_runs(["1"], max_results=1000)

@@ -331,6 +331,47 @@ def test_a_fresh_database_may_be_opened_by_three_processes_at_once(home):
     assert all(len(load_study(home, name).trials) == 1 for name in study_names(home))
 
 
+def test_a_database_is_not_there_before_it_is_whole(home, monkeypatch):
+    """Who lists studies while the first one begins would otherwise meet half of its tables, and make the other half."""
+    seen: list[bool] = []
+
+    class Watched(optuna.storages.RDBStorage):
+        def __init__(self, *arguments, **options) -> None:
+            super().__init__(*arguments, **options)
+            seen.append((home.mlruns / "optuna.db").exists())
+
+    (home.mlruns / "optuna.db.new").parent.mkdir(parents=True, exist_ok=True)
+    (home.mlruns / "optuna.db.new").write_bytes(b"of a process that was killed")
+    monkeypatch.setattr(optuna.storages, "RDBStorage", Watched)
+    ledger = Ledger(home, ONE)
+    ledger.close()
+    assert seen[0] is False
+    assert study_names(home) == ["one"]
+    assert not (home.mlruns / "optuna.db.new").exists()
+
+
+def test_a_trial_is_ended_with_its_facts_once(home):
+    ledger = Ledger(home, TWO)
+    try:
+        trials = [ledger.begin({"beta": 1.0, "latent_dim": 4, "learning_rate": 1e-3}) for _ in range(3)]
+        told = ledger.tell(trials[0], [0.9, math.inf], run_key="abc", metrics={"val/kl": math.nan})
+        failed = ledger.tell(trials[1], [math.nan, 99.0], reason="no number")
+        for now in (told, failed):
+            kept = ledger.trial(now.number)
+            assert (kept.state, kept.values, kept.params) == (now.state, now.values, now.params)
+            assert kept.user_attrs.keys() == now.user_attrs.keys()
+        assert (told.state, told.values) == (TrialState.COMPLETE, [0.9, math.inf])
+        assert (failed.state, failed.values) == (TrialState.FAIL, None)
+        with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
+            ledger.tell(trials[0], [0.1, 120.0], run_key="another")
+        assert ledger.trial(0).user_attrs["run_key"] == "abc"
+        ledger.note(trials[2], rungs={"1": [0.5]})
+        ledger.note(trials[2], rungs={"1": [0.5], "3": [0.6]})
+        assert ledger.trial(2).user_attrs == {"rungs": {"1": [0.5], "3": [0.6]}}
+    finally:
+        ledger.close()
+
+
 def test_a_trial_is_written_whole_or_not_at_all(home):
     """Whatever statement the process dies at, the ledger holds every param of a trial or none of it."""
     from sqlalchemy import event
