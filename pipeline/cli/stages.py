@@ -30,11 +30,11 @@ def prepare(config: RunConfig, *, force: Force = False) -> None:
             f"{data.height} x {data.width} pixels{colour}, {data.classes} classes; "
             f"data SHA-256 {data.source_sha256[:16]}"
         )
-        counts = sum(images_of_classes(data).values())
-        few, many = int(counts.argmin()), int(counts.argmax())
-        if counts[many] > UNBALANCED * counts[few]:
-            names = [shortened(data.class_names[label]) for label in (few, many)]
-            say(f"classes of {counts[few]:,} images ({names[0]}) to {counts[many]:,} ({names[1]})")
+        splits = (counts.tolist() for counts in images_of_classes(data).values())
+        sizes = sorted(zip(map(sum, zip(*splits, strict=True)), data.class_names, strict=True))
+        (few, smallest), (many, largest) = sizes[0], sizes[-1]
+        if many > UNBALANCED * few:
+            say(f"classes of {few:,} images ({shortened(smallest)}) to {many:,} ({shortened(largest)})")
         suggest(f"cvae-pipe run {flags(config)}")
 
 

@@ -102,7 +102,7 @@ def _too_few(outcome: Outcome) -> Iterator[Phrase]:
 def _one_small_class(outcome: Outcome) -> Iterator[Phrase]:
     """One class that has far fewer images than others makes the scores of all as coarse as its own."""
     sizes, taken = outcome.facts.get("class_images"), f"{outcome.split}/coverage_images"
-    if not sizes or taken not in outcome.metrics:
+    if not sizes or outcome.per_class is None or taken not in outcome.metrics:
         return
     names, size = outcome.per_class["table"]["class"], int(outcome.metrics[taken])
     fewest = [min(of_class) for of_class in zip(*sizes.values(), strict=True)]

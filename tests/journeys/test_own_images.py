@@ -127,6 +127,12 @@ def mlflow_text(home, run, name: str) -> str:
     return tracking.mlflow_module().artifacts.load_text(f"{run.info.artifact_uri}/{name}")
 
 
+def test_what_is_prepared_says_how_unequal_its_classes_are(folder, home, command):
+    code, out, err = command("prepare", "--dataset", folder)
+    assert code == 0, err
+    assert "classes of 5 images (rare) to 60 (été 猫)" in out + err
+
+
 def test_a_configuration_names_its_images_by_content_and_its_command_by_path(folder, home):
     config = api.configure(str(folder), SETTINGS)
     with pytest.raises(ConfigError, match=r"data\.content"):
