@@ -90,7 +90,8 @@ def growth_rows(result: dict[str, Any]) -> list[tuple[str, str]]:
         figure = f"{wall:.0f}, of CPU {cpu:.0f} ({ratio:.2f} of the first; {row['megabytes']:.0f} MB)"
         rows.append((f"{row['workers']} workers, {row['trials']} trials: ms of driver per trial", figure))
     for r in result["report"]:
-        figure = f"{r['seconds']:.1f} s, {r['bytes'] / 2**20:.1f} MB, {r['bytes_beside'] / 2**20:.0f} MB beside it"
+        sizes = f"{r['bytes'] / 2**20:.1f} MB, {r['bytes_beside'] / 2**20:.0f} MB beside it"
+        figure = f"{r['seconds']:.1f} s ({r['cpu_seconds']:.1f} of CPU), {sizes}"
         rows.append((f"report of {r['trials']} trials", figure))
     return rows
 

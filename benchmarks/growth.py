@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from optuna.trial import FixedTrial
+
 from pipeline.config.reading import build_config
 from pipeline.config.settings import RunConfig
 from pipeline.runs.execute import execute, set_up_process
@@ -28,7 +30,8 @@ from sweeps.execution.jobs import EpochDone, Event, Job, JobDone, JobStopped
 from sweeps.judges import JudgesBeside
 from sweeps.study.config import StudyConfig
 from sweeps.study.ledger import Ledger
-from sweeps.study.objective import chosen
+from sweeps.study.objective import chosen, values
+from sweeps.study.samplers import sobol_point
 from sweeps.study.space import DEFAULT_SPACE
 from sweeps.tracked import TrackedJobs
 
@@ -186,6 +189,19 @@ class Growth:
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         return [Point(self.workers, size, *self._seconds(size), memory) for size in sizes]
 
+    def fill(self, trials: int) -> None:
+        """So many finished trials, points of a Sobol sequence, in ledger and store alone: what a report is made of."""
+        ledger = Ledger(self.home, self._config)
+        try:
+            for n in range(len(ledger), trials):
+                trial = ledger.begin(sobol_point(self._config.space, n, seed=0))
+                config = self._config.trial_config(n, FixedTrial(trial.params))
+                metrics = self._executor._metrics(config)
+                facts = {"run_key": self._executor._sent(config, metrics), "metrics": metrics}
+                ledger.tell(trial, values(self._config.objectives, metrics), **facts)
+        finally:
+            ledger.close()
+
     def _seconds(self, size: int) -> tuple[float, float]:
         """Trials are submitted one after the other: between two submissions lies everything that one of them costs."""
         latest, clock = max(LATEST, size // 20), self._executor.clock
@@ -207,12 +223,15 @@ def measure(sizes: tuple[int, ...], report_sizes: tuple[int, ...], workers: tupl
     for size in report_sizes:
         with tempfile.TemporaryDirectory() as folder:
             growth = Growth(Home(Path(folder), Path(folder) / "data"), 1, "none")
-            growth.to((size,))
-            began = time.perf_counter()
+            growth.fill(size)
+            began = Seconds.now()
             report = rebuild_report(growth.home, "growth").report
-            seconds = time.perf_counter() - began
+            spent = Seconds.now() - began
             beside = sum(path.stat().st_size for path in report.parent.rglob("*") if path.is_file())
             size_ = report.stat().st_size
-            reports.append({"trials": size, "seconds": seconds, "bytes": size_, "bytes_beside": beside - size_})
-            print(f"{size} trials: report in {seconds:.1f} s, {size_:,} bytes", flush=True)
+            row = {"trials": size, "seconds": spent.wall, "cpu_seconds": spent.cpu}
+            reports.append(row | {"bytes": size_, "bytes_beside": beside - size_})
+            print(
+                f"{size} trials: report in {spent.wall:.1f} s, {spent.cpu:.1f} of them CPU, {size_:,} bytes", flush=True
+            )
     return {"driver": rows, "report": reports}
