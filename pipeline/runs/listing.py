@@ -1,8 +1,10 @@
 """The runs of a home, newest first, and what the home holds besides. Reads the store; needs no torch."""
 
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -130,8 +132,15 @@ def set_aside(home: Home) -> list[str]:
 def disk_used(home: Home) -> dict[str, int]:
     """Bytes by place."""
     places = {"store": home.store.root, "mlruns": home.mlruns, "reports": home.reports}
-    return {name: sum(path.stat().st_size for path in _files(folder)) for name, folder in places.items()}
+    return {name: sum(_sizes(folder)) for name, folder in places.items()}
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.rglob("*") if path.is_file())
+def _sizes(folder: Path) -> Iterator[int]:
+    """Of every file below a folder that may be gone by now, as may be what is in it."""
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):
+                if entry.is_dir(follow_symlinks=False):
+                    yield from _sizes(Path(entry.path))
+                elif entry.is_file():
+                    yield entry.stat().st_size
