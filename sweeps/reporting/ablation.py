@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline import plots
-from pipeline.evaluation.catalog import METRICS
+from pipeline.evaluation.catalog import METRICS, directed
 from pipeline.evaluation.statistics import FEWEST_SEEDS
+from pipeline.reporting.about import data_words, day, duration, own_settings, ran_on
 from pipeline.reporting.blocks import Code, Figure, File, Report, Section, Table, Tile, Wall
 from pipeline.reporting.citation import Phrase, cited, cited_spread
 from pipeline.reporting.index import Card
@@ -39,13 +40,21 @@ def write_ablation(ablation: Ablation, home: Home) -> Path:
 def ablation_report(ablation: Ablation) -> Report:
     """The whole report of an ablation."""
     config = ablation.config
-    first = next(iter(ablation.outcomes.values()))
+    runs = list(ablation.outcomes.values())
+    first = runs[0]
     values = ", ".join(f"{v:g}" for v in config.values)
     return Report(
         title=f"Ablation of {config.key}",
         subtitle=(
             f"{config.base.model.title} on {config.base.data.name}, {config.base.train.epochs} epochs; "
-            f"{config.setting} in {values}, {config.seeds} training seeds each; every number is of the test split"
+            "every number is of the test split"
+        ),
+        about=(
+            ("varied", f"{config.setting} in {values}, {config.seeds} training seeds each"),
+            ("settings", own_settings(config.base, leave_out=[config.setting])),
+            ("data", data_words(first)),
+            ("finished", f"{day(max(o.finished for o in runs))}, {duration(sum(o.seconds for o in runs))} of training"),
+            *ran_on(runs),
         ),
         sections=(
             verdict_section(ablation),
@@ -73,7 +82,7 @@ def verdict_section(ablation: Ablation) -> Section:
     first = next(iter(ablation.trends.values()))
     ends = [(first.values[s.before], first.values[s.after]) for s in first.steps]
     rows = tuple(
-        (metric, trend.in_words, *(_step_cell(trend, i, groups) for i in range(len(ends))))
+        (directed(metric), trend.in_words, *(_step_cell(trend, i, groups) for i in range(len(ends))))
         for metric, trend in ablation.trends.items()
     )
     certain = (
@@ -110,14 +119,22 @@ def by_value(ablation: Ablation) -> dict[float, Sequence[Outcome]]:
 def metrics_section(ablation: Ablation) -> Section:
     """Each metric against the setting, as a figure and as a table."""
     config, shown = ablation.config, list(ablation.trends)
-    labels = [(m, f"{m.replace('_', ' ')}{f' ({METRICS[m].unit})' if METRICS[m].unit else ''}") for m in shown]
+    units = {m: f" ({METRICS[m].unit})" if METRICS[m].unit else "" for m in shown}
+    labels = [(m, f"{m.replace('_', ' ')}{units[m]} {METRICS[m].arrow}".rstrip()) for m in shown]
     figure = plots.ablation(ablation.frame, (config.key, config.key.replace("_", " "), config.log), labels)
     rows = [
         (f"{value:g}", *(cited_spread(group, f"{group[0].split}/{m}") for m in shown))
         for value, group in by_value(ablation).items()
     ]
-    caption = "a dot per seed; line and band: mean ± standard deviation over seeds"
-    table = Table((config.key, *shown), tuple(rows), caption=f"Mean ± standard deviation over {config.seeds} seeds.")
+    caption = (
+        "a dot per seed; line and band: mean ± standard deviation over seeds; ↑ higher and ↓ lower is better, without "
+        "an arrow neither is"
+    )
+    table = Table(
+        (config.key, *map(directed, shown)),
+        tuple(rows),
+        caption=f"Mean ± standard deviation over {config.seeds} seeds.",
+    )
     return Section("Each metric", (Figure("metrics", figure, f"Each metric against {config.key}", caption), table))
 
 

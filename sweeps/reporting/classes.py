@@ -54,6 +54,6 @@ def class_heat(name: str, outcomes: Mapping[str, Outcome], what: str) -> list[Bl
             f"classes-{name}",
             plots.class_heat(classes, list(tables), scores, what),
             f"Heat map of accuracy and coverage, class by {what}",
-            f"per cent on the {splits.pop()} split; dark is high, each map on a scale of its own",
+            f"per cent on the {splits.pop()} split; dark is high, which is better; each map on a scale of its own",
         )
     ]

@@ -20,7 +20,7 @@ def calibration_section(outcome: Outcome) -> Section:
                 rows.append((f"judge {name}", reached, bound, "passed" if passed else "missed"))
         blocks.append(
             Table(
-                ("gate", "reached", "bound", ""),
+                ("gate", "reached", "bound", "outcome"),
                 tuple(rows),
                 caption="Judges on real test images.",
                 highlight=frozenset(missed),
