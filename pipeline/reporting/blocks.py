@@ -246,7 +246,7 @@ class Report:
 
 _NUMBER = re.compile(
     r"[<>≈~±]?\s*[-+−]?(\d[\d,]*\.?\d*|\.\d+)(e[-+]?\d+)?"  # 1,234  .98  -3e-4
-    r"(\s*(%|±|\[|\(|/|–|\.\.).*|\s+(nats|ms|s|min|h|bytes|[kMG]i?B)(/\w+)?)?",  # an interval, a total, or a unit
+    r"(\s*(%|±|\[|\(|/|–|\.\.|\*).*|\s+(nats|ms|s|min|h|bytes|[kMG]i?B)(/\w+)?)?",  # an interval, a total, or a unit
     re.IGNORECASE,
 )
 

@@ -71,9 +71,6 @@ def ablation_report(ablation: Ablation) -> Report:
     )
 
 
-CERTAIN = {1: " ↑", -1: " ↓", 0: ""}
-
-
 def verdict_section(ablation: Ablation) -> Section:
     """The claims with their verdicts, and what each metric does, step by step."""
     key, seeds = ablation.config.key, ablation.config.seeds
@@ -86,8 +83,8 @@ def verdict_section(ablation: Ablation) -> Section:
         for metric, trend in ablation.trends.items()
     )
     certain = (
-        f"An arrow marks a difference that is certain: all {len(rows)} metrics and all pairs of values are asked about "
-        "at once, so that with 95 % none of the arrows is wrong (Tamhane's T2: Welch's t, Bonferroni). A verdict is "
+        f"A star marks a difference that is certain: all {len(rows)} metrics and all pairs of values are asked about "
+        "at once, so that with 95 % none of the stars is wrong (Tamhane's T2: Welch's t, Bonferroni). A verdict is "
         "the shape that the certain differences make."
         if seeds >= FEWEST_SEEDS
         else f"{seeds} seeds tell nothing of the spread over seeds: no difference is certain below {FEWEST_SEEDS}."
@@ -101,11 +98,11 @@ def verdict_section(ablation: Ablation) -> Section:
 
 
 def _step_cell(trend: Trend, step: int, groups: Mapping[float, Sequence[Outcome]]) -> str:
-    """The difference of a metric between two values of the setting."""
+    """The difference of a metric between two values of the setting, with a star where it is certain."""
     own = trend.steps[step]
     runs = [*groups[trend.values[own.before]], *groups[trend.values[own.after]]]
     found = cited(runs, f"{runs[0].split}/{trend.metric}", "second half minus first", form="+.3g")
-    return Phrase(found, CERTAIN[own.direction])
+    return Phrase(found, " *" if own.direction else "")
 
 
 def by_value(ablation: Ablation) -> dict[float, Sequence[Outcome]]:
@@ -122,19 +119,16 @@ def metrics_section(ablation: Ablation) -> Section:
     units = {m: f" ({METRICS[m].unit})" if METRICS[m].unit else "" for m in shown}
     labels = [(m, f"{m.replace('_', ' ')}{units[m]} {METRICS[m].arrow}".rstrip()) for m in shown]
     figure = plots.ablation(ablation.frame, (config.key, config.key.replace("_", " "), config.log), labels)
-    rows = [
-        (f"{value:g}", *(cited_spread(group, f"{group[0].split}/{m}") for m in shown))
-        for value, group in by_value(ablation).items()
-    ]
+    groups = by_value(ablation)
+    rows = tuple(
+        (directed(m), *(cited_spread(group, f"{group[0].split}/{m}") for group in groups.values())) for m in shown
+    )
     caption = (
         "a dot per seed; line and band: mean ± standard deviation over seeds; ↑ higher and ↓ lower is better, without "
         "an arrow neither is"
     )
-    table = Table(
-        (config.key, *map(directed, shown)),
-        tuple(rows),
-        caption=f"Mean ± standard deviation over {config.seeds} seeds.",
-    )
+    columns = ("metric", *(f"{config.key} {value:g}" for value in groups))
+    table = Table(columns, rows, caption=f"Mean ± standard deviation over {config.seeds} seeds.")
     return Section("Each metric", (Figure("metrics", figure, f"Each metric against {config.key}", caption), table))
 
 
