@@ -23,7 +23,7 @@ NAMED_CLASSES = 100
 """Of more classes names say nothing: the map shows how codes lie."""
 LEGEND_CLASSES = 20
 """Of more classes the names at the centres are the legend."""
-SPIRAL = 12_000
+SPIRAL = 6000
 """Places that are tried for a name: up to 330 pixels from its centre."""
 NAMED_DIMS = 24
 """More bars than this are numbered by rank: indices would overlap."""
@@ -171,14 +171,15 @@ def apart(
     """Middles of boxes of these sizes (width, height): each at its centre, or on a spiral around it at the first place
     that is free and within its bounds; the innermost first. Where there is no room left, at its centre."""
     steps = np.arange(SPIRAL)
-    spiral = 3 * np.sqrt(steps)[:, None] * np.column_stack([np.cos(2.4 * steps), np.sin(2.4 * steps)])  # golden angle
+    spiral = 4.25 * np.sqrt(steps)[:, None] * np.column_stack([np.cos(2.4 * steps), np.sin(2.4 * steps)])  # golden angle
     places = centres.clip(low, high)
     taken: list[int] = []
     for label in np.argsort(np.hypot(*(centres - np.median(centres, 0)).T), kind="stable"):
         tried = places[label] + spiral  # (S, 2)
         free = ((tried >= low[label]) & (tried <= high[label])).all(-1)
-        need = (sizes[taken] + sizes[label]) / 2  # distances from which two boxes are apart
-        free &= ~(np.abs(tried[:, None] - places[taken]) < need).all(-1).any(-1)
+        for other in taken:
+            need = (sizes[other] + sizes[label]) / 2  # distances from which two boxes are apart
+            free &= (np.abs(tried - places[other]) >= need).any(-1)
         if free.any():
             places[label] = tried[free.argmax()]
         taken.append(int(label))
