@@ -171,7 +171,9 @@ def apart(
     """Middles of boxes of these sizes (width, height): each at its centre, or on a spiral around it at the first place
     that is free and within its bounds; the innermost first. Where there is no room left, at its centre."""
     steps = np.arange(SPIRAL)
-    spiral = 4.25 * np.sqrt(steps)[:, None] * np.column_stack([np.cos(2.4 * steps), np.sin(2.4 * steps)])  # golden angle
+    spiral = (
+        4.25 * np.sqrt(steps)[:, None] * np.column_stack([np.cos(2.4 * steps), np.sin(2.4 * steps)])
+    )  # golden angle
     places = centres.clip(low, high)
     taken: list[int] = []
     for label in np.argsort(np.hypot(*(centres - np.median(centres, 0)).T), kind="stable"):
