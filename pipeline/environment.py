@@ -69,6 +69,11 @@ PACKAGES = (
 )
 
 
+def core_versions() -> str:
+    """What the numbers of a run hang on, in a few words."""
+    return f"Python {platform.python_version()}, torch {_version('torch') or 'missing'}"
+
+
 @cache
 def environment_text() -> str:
     """Python, platform and the versions of the packages that decide results, a line each, for `environment.txt`."""

@@ -16,6 +16,7 @@ from pipeline.config.reading import build_config
 from pipeline.config.sections import JUDGES
 from pipeline.experiments.baselines import baseline_table, baselines
 from pipeline.experiments.run import run
+from pipeline.reporting.about import about_run
 from pipeline.reporting.blocks import Code, Report, Section
 from pipeline.reporting.sections.calibration import calibration_section
 from pipeline.reporting.writing import write_report
@@ -83,6 +84,7 @@ def main(
             f"{base.data.name}, {base.train.epochs} epochs, hidden {base.model.hidden[0]}, latent "
             f"{base.model.latent_dim}, Adam {base.train.learning_rate:g}, batch {base.train.batch_size}; test split"
         ),
+        about=about_run(default),
         sections=(
             Section("The claim, answered", student(grid)),
             Section("The training curve", training_curve(default)),

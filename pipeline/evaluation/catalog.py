@@ -276,6 +276,12 @@ AT_A_GLANCE = ("neg_elbo", "bce", "distortion", "kl", "conditional_accuracy", "c
 """What two models are told apart by where there is room for a few: under a picture, over the seeds of the choice."""
 
 
+def directed(name: str) -> str:
+    """A metric's name, or key, with the arrow to its better side: neg_elbo ↓; where neither is better, the name."""
+    metric = METRICS.get(name.rpartition("/")[2])
+    return f"{name} {metric.arrow}" if metric and metric.arrow else name
+
+
 def in_order(metrics: dict[str, float]) -> dict[str, float]:
     """The same metrics in the order of this catalog."""
     names = list(METRICS)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import Any
 
@@ -33,17 +34,17 @@ def per_class_bars(
     values: Sequence[float],
     intervals: Sequence[tuple[float, float]],
     ceiling: float | None = None,
+    worst: AbstractSet[int] = frozenset(),
 ) -> Figure:
-    """Accuracy per class, 0 to 1, with its interval as an error bar; the worst class in orange.
+    """Accuracy per class, 0 to 1, with its interval as an error bar; the worst classes in orange.
 
     Dots rather than bars from zero, because the differences of interest are in the last per cents. `ceiling` is what
     the judge reads of real images.
     """
     figure, axes = subplots(1, 1, height=0.9 + 0.24 * max(len(labels), 2))
     ax = axes.flat[0]
-    worst = int(np.nanargmin(values)) if np.isfinite(values).any() else -1
     for row, (value, (low, high)) in enumerate(zip(values, intervals, strict=True)):
-        colour = ORANGE if row == worst and len(labels) > 1 else BLUE
+        colour = ORANGE if row in worst else BLUE
         ax.plot([low, high], [row, row], color=colour, lw=2.2, alpha=0.55, solid_capstyle="butt")
         ax.plot(value, row, "o", color=colour, ms=6)
     for row, value in enumerate(values):
@@ -55,14 +56,14 @@ def per_class_bars(
             transform=ax.get_yaxis_transform(),
             va="center",
             fontsize=8,
-            color=INK if row == worst else SOFT,
+            color=INK if row in worst else SOFT,
         )
     if ceiling is not None:
         ax.axvline(ceiling, color=INK, lw=1, ls="--", label=f"judge on real images: {ceiling:.3f}")
         figure.legend(loc="outside upper left")
     ax.set_yticks(range(len(labels)), [label_of(label, 28) for label in labels])
     ax.set_ylim(max(len(labels), 1) - 0.5, -0.5)
-    finish(ax, "share read as asked, 95 % interval", "class")
+    finish(ax, "conditional accuracy → (share read as asked), 95 % interval", "class")
     return figure
 
 

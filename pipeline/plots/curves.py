@@ -42,7 +42,8 @@ def _one_run(history: pd.DataFrame) -> Figure:
                 ax.plot(
                     rows["epoch"], rows[f"{split}/{quantity}"], style, color=colour, marker=marker, ms=3, label=split
                 )
-        finish(ax, "epoch", f"{quantities[quantity]}, nats per image")
+        lower = "" if quantity == "kl" else " ↓"
+        finish(ax, "epoch", f"{quantities[quantity]}, nats per image{lower}")
         whole_numbers(ax, most=4)
     if axes.flat[0].lines:
         axes.flat[0].legend(loc="upper right")
@@ -77,7 +78,7 @@ def _many_runs(frames: Mapping[str, pd.DataFrame], highlight: AbstractSet[str]) 
             ms=3,
             label=label_of(name, 28),
         )
-    finish(ax, "epoch", "val/neg_elbo, nats per image")
+    finish(ax, "epoch", "val/neg_elbo, nats per image ↓")
     if not curves:
         nothing(ax, "no epochs yet")
         return figure
@@ -120,7 +121,7 @@ def reference_curve(ours: Sequence[float], reference: Mapping[int, float], label
         ms=6,
         label=label_of(label, 60),
     )
-    finish(ax, "epoch", "training loss, nats per image")
+    finish(ax, "epoch", "training loss, nats per image ↓")
     whole_numbers(ax)
     ax.legend(loc="upper right")
     return figure

@@ -87,7 +87,7 @@ def rate_distortion(frame: pd.DataFrame, front: AbstractSet[int] = frozenset(), 
     named = _trials(ax, rows, "kl", distortion, front, chosen, norm)
     if len(rows):
         _iso_elbo(ax)
-    finish(ax, "rate: kl, nats per image", f"distortion{': bce' if distortion == 'bce' else ''}, nats per image")
+    finish(ax, "rate: kl, nats per image ↓", f"distortion{': bce' if distortion == 'bce' else ''}, nats per image ↓")
     _beta_bar(figure, norm, ax=panels)
     equal = Line2D([], [], color=SOFT, lw=0.8, ls=(0, (4, 3)), label="equal neg_elbo")
     figure.legend(
@@ -142,7 +142,7 @@ def hypervolumes_together(studies: Sequence[tuple[str, Sequence[int], Sequence[f
     for (name, numbers, volumes), colour in zip(studies, itertools.cycle(SERIES), strict=False):
         ax.step(numbers, volumes, where="post", color=colour, label=label_of(name, 30))
         ax.plot(numbers[-1:], volumes[-1:], "o", color=colour, ms=5, mec="white")
-    finish(ax, "trial", "hypervolume, share")
+    finish(ax, "trial", "hypervolume, share ↑")
     whole_numbers(ax)
     ax.legend(loc="lower right")
     return figure
@@ -156,7 +156,7 @@ def hypervolume_history(numbers: Sequence[int], volumes: Sequence[float], front:
     ax.step(numbers, volumes, where="post", color=BLUE)
     on = [(n, v) for n, v in zip(numbers, volumes, strict=True) if n in front]
     ax.plot(*zip(*on, strict=True), "o", color=ORANGE, mec="white", ms=6, label="trial of the front")
-    finish(ax, "trial", "hypervolume, share")
+    finish(ax, "trial", "hypervolume, share ↑")
     whole_numbers(ax)
     if on:
         ax.legend(loc="lower right")

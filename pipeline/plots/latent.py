@@ -11,14 +11,20 @@ from matplotlib.patches import Circle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
-from pipeline.plots.axes import finish, label_of, subplots
-from pipeline.plots.theme import BLUE, DPI, FAINT, INK, SERIES, WIDTH, themed
+from pipeline.plots.axes import finish, label_of, settle, subplots
+from pipeline.plots.theme import BLUE, DPI, FAINT, INK, SERIES, WIDTH, YELLOW, themed
 
+COLOURS = (*SERIES, INK, YELLOW)
+"""Seaborn's palette for the colour-blind, in which neighbours differ in lightness as well."""
 SHAPES = "os^Dv"
-"""With ten colours each enough for 50 classes."""
+"""Neighbouring classes differ in shape, too, where colours cannot be told. With the colours enough for 50."""
 HALO = [withStroke(linewidth=2.5, foreground="white")]
-NAMED_CLASSES = 50
-"""Of more classes colours and shapes say nothing: the map shows how codes lie, and no legend."""
+NAMED_CLASSES = 100
+"""Of more classes names say nothing: the map shows how codes lie."""
+LEGEND_CLASSES = 20
+"""Of more classes the names at the centres are the legend."""
+SPIRAL = 6000
+"""Places that are tried for a name: up to 330 pixels from its centre."""
 NAMED_DIMS = 24
 """More bars than this are numbered by rank: indices would overlap."""
 
@@ -84,7 +90,8 @@ def latent_map(
     axes: tuple[str, str],
     prior: bool,
 ) -> Figure:
-    """A point per image, coloured by class (and shaped, beyond ten), on axes of one scale.
+    """A point per image, coloured and shaped by class, on axes of one scale; a class's name stands at its centre, the
+    median of its points, or beside it with a line to it where centres lie close.
 
     `prior` adds the circles of one and two standard deviations of N(0, I).
     """
@@ -95,13 +102,13 @@ def latent_map(
     order = np.random.default_rng(0).permutation(len(points))  # no class lies on top of the others
     style: dict[str, Any] = {"s": 13, "lw": 0.25, "ec": "white", "alpha": 0.85, "zorder": 3}
     colours = np.array([_colour(label) for label in range(max(len(names), 1))])
-    for shape in range(-(-len(names) // 10)):
-        some = order[labels[order] // 10 == shape]
-        ax.scatter(points[some, 0], points[some, 1], c=colours[labels[some]], marker=SHAPES[shape % 5], **style)
-    named = names if len(names) <= NAMED_CLASSES else ()
+    shapes = np.array([_shape(label) for label in range(max(len(names), 1))])
+    for shape in dict.fromkeys(shapes):
+        some = order[shapes[labels[order]] == shape]
+        ax.scatter(points[some, 0], points[some, 1], c=colours[labels[some]], marker=shape, **style)
+    named = names if 1 < len(names) <= LEGEND_CLASSES else ()
     for label, name in enumerate(named):
-        style = {"s": 30, "color": _colour(label), "marker": SHAPES[label // 10 % 5]}
-        ax.scatter([], [], label=label_of(name, 10), **style)
+        ax.scatter([], [], s=30, color=_colour(label), marker=_shape(label), label=label_of(name, 10))
     ax.set_aspect("equal", adjustable="datalim")
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(6))
@@ -111,11 +118,74 @@ def latent_map(
         figure.legend(
             loc="outside upper center", ncols=columns, handletextpad=0.1, columnspacing=0.9, title="class",
         )  # fmt: skip
+    settle(figure)
+    if 1 < len(names) <= NAMED_CLASSES:
+        _name_centres(ax, points, labels, names)
     return figure
 
 
 def _colour(label: int) -> str:
-    return (*SERIES, INK, "#ece133")[label % 10]
+    return COLOURS[label % 10]
+
+
+def _shape(label: int) -> str:
+    """Of 50 classes in a row no two have both colour and shape in common."""
+    return SHAPES[(label + label // 10) % 5]
+
+
+def _name_centres(
+    ax: Axes, points: Float[np.ndarray, "N 2"], labels: Int[np.ndarray, " N"], names: Sequence[str]
+) -> None:
+    """Write each class's name at the median of its points, framed in its colour; a line where it had to give way."""
+    few = len(names) <= LEGEND_CLASSES
+    font, longest = (8.5, 10) if few else (6.5, 6)
+    there = [label for label in range(len(names)) if (labels == label).any()]
+    alike = _beginning(names) if max(map(len, names)) > longest else 0
+    shown = [label_of(names[label][alike:] or names[label], longest) for label in there]
+    centres = ax.transData.transform([np.median(points[labels == label], 0) for label in there])  # (K, 2), pixels
+    unit = DPI / 72
+    sizes = unit * np.array([[0.62 * font * len(name) + 6, font + 6] for name in shown])
+    low, high = ax.bbox.min + sizes / 2, ax.bbox.max - sizes / 2
+    for label, name, centre, place in zip(there, shown, centres, apart(centres, sizes, low, high), strict=True):
+        away = np.hypot(*(place - centre)) > 4 * unit
+        leader = {"arrowstyle": "-", "color": INK, "lw": 0.7 if few else 0.3, "shrinkA": 0, "shrinkB": 0}
+        frame = {"boxstyle": "round,pad=0.18", "fc": "white", "ec": _colour(label), "lw": 1.5, "alpha": 0.92}
+        ax.annotate(
+            name, ax.transData.inverted().transform(centre), tuple((place - centre) / unit),
+            textcoords="offset points", ha="center", va="center", fontsize=font, color=INK, zorder=7,
+            bbox=frame, arrowprops=leader if away else None,
+        )  # fmt: skip
+
+
+def _beginning(names: Sequence[str]) -> int:
+    """How many characters all names begin with: of "class 1", "class 2" the number is enough."""
+    return next((i for i, letters in enumerate(zip(*names, strict=False)) if len(set(letters)) > 1), 0)
+
+
+def apart(
+    centres: Float[np.ndarray, "K 2"],
+    sizes: Float[np.ndarray, "K 2"],
+    low: Float[np.ndarray, "K 2"],
+    high: Float[np.ndarray, "K 2"],
+) -> Float[np.ndarray, "K 2"]:
+    """Middles of boxes of these sizes (width, height): each at its centre, or on a spiral around it at the first place
+    that is free and within its bounds; the innermost first. Where there is no room left, at its centre."""
+    steps = np.arange(SPIRAL)
+    spiral = (
+        4.25 * np.sqrt(steps)[:, None] * np.column_stack([np.cos(2.4 * steps), np.sin(2.4 * steps)])
+    )  # golden angle
+    places = centres.clip(low, high)
+    taken: list[int] = []
+    for label in np.argsort(np.hypot(*(centres - np.median(centres, 0)).T), kind="stable"):
+        tried = places[label] + spiral  # (S, 2)
+        free = ((tried >= low[label]) & (tried <= high[label])).all(-1)
+        for other in taken:
+            need = (sizes[other] + sizes[label]) / 2  # distances from which two boxes are apart
+            free &= (np.abs(tried - places[other]) >= need).any(-1)
+        if free.any():
+            places[label] = tried[free.argmax()]
+        taken.append(int(label))
+    return places
 
 
 def _prior_circles(ax: Axes) -> None:

@@ -46,6 +46,16 @@ class Facts:
 
     kind: ClassVar[str] = "facts"
     pairs: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...] = ()
+    """What each is read against, in small print; none, or one for every pair."""
+
+    def __post_init__(self) -> None:
+        assert len(self.notes) in (0, len(self.pairs)), "a note for every fact, or none at all"
+
+    @property
+    def noted(self) -> tuple[tuple[str, str, str], ...]:
+        """Name, value and note."""
+        return tuple((*pair, note) for pair, note in zip(self.pairs, self.notes or [""] * len(self.pairs), strict=True))
 
 
 @dataclass(frozen=True)
@@ -213,6 +223,8 @@ class Report:
     title: str
     subtitle: str
     sections: tuple[Section, ...]
+    about: tuple[tuple[str, str], ...] = ()
+    """What was run, when, how long, on what: names and words under the title."""
 
     @property
     def figures(self) -> Iterator[Figure]:
@@ -234,7 +246,7 @@ class Report:
 
 _NUMBER = re.compile(
     r"[<>≈~±]?\s*[-+−]?(\d[\d,]*\.?\d*|\.\d+)(e[-+]?\d+)?"  # 1,234  .98  -3e-4
-    r"(\s*(%|±|\[|\(|/|–|\.\.).*|\s+(nats|ms|s|min|h|bytes|[kMG]i?B)(/\w+)?)?",  # an interval, a total, or a unit
+    r"(\s*(%|±|\[|\(|/|–|\.\.|\*).*|\s+(nats|ms|s|min|h|bytes|[kMG]i?B)(/\w+)?)?",  # an interval, a total, or a unit
     re.IGNORECASE,
 )
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from pipeline.evaluation.catalog import DISTORTION
 from pipeline.evaluation.thresholds import COLLAPSED_KL, FEWEST_IMAGES
-from pipeline.reporting.citation import Phrase, cited
+from pipeline.reporting.citation import Phrase, cited, cited_share
 from pipeline.runs.outcome import Outcome
 from pipeline.wording import shortened
 
@@ -128,16 +128,16 @@ def _of_samples(outcome: Outcome) -> Iterator[Phrase]:
     if outcome.metrics[accuracy] < MOSTLY_WRONG:
         yield Phrase(
             "Most samples are wrong: ",
-            cited(outcome, accuracy, form=".1%"),
+            cited_share(outcome, accuracy),
             " are read as their label",
             "; coverage and diversity count the wrong ones too." if measured else ".",
         )
     elif low > outcome.scores["judge_accuracy"]:
         yield Phrase(
             "Its samples are easier to read than real images (",
-            cited(outcome, accuracy, form=".1%"),
+            cited_share(outcome, accuracy),
             " against ",
-            cited(outcome, f"{outcome.split}/judge_accuracy", form=".1%"),
+            cited_share(outcome, f"{outcome.split}/judge_accuracy"),
             "): they are clearer than real ones, which is no more than as good.",
         )
 

@@ -138,6 +138,12 @@ def cited(
     return Number(derive(source, outcomes), source)
 
 
+def cited_share(of: Outcome | Sequence[Outcome], key: str, aggregate: str = "value") -> Number:
+    """A share in per cent with one decimal; with two where one would round it to 0 or 100 that it is not."""
+    found = cited(of, key, aggregate, form=".1%")
+    return cited(of, key, aggregate, form=".2%") if found in ("0.0%", "100.0%") and 0 < found.value < 1 else found
+
+
 def cited_spread(of: Sequence[Outcome], key: str) -> str:
     """mean ± standard deviation over runs, with the same number of decimals; of one run the number alone."""
     if len(of) == 1:

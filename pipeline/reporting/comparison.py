@@ -4,7 +4,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.evaluation.catalog import AT_A_GLANCE
+from pipeline.evaluation.catalog import AT_A_GLANCE, directed
+from pipeline.reporting.about import data_words, day, duration, ran_on
 from pipeline.reporting.blocks import Block, Report, Section, Table, Text, Tile, Wall
 from pipeline.reporting.citation import Number, Phrase, Source, cited
 from pipeline.reporting.index import Card
@@ -34,7 +35,12 @@ def comparison_report(comparison: Comparison, runs: Sequence[Outcome]) -> Report
     command = f"cvae-pipe compare {' '.join(run.key[:KEY_LENGTH] for run in runs)} --html"
     return Report(
         title=f"{len(runs)} runs compared",
-        subtitle=f"{', '.join(comparison.names)}; {first.config.data.name}, {first.split} split",
+        subtitle=f"{', '.join(comparison.names)}; every number is of the {first.split} split",
+        about=(
+            ("data", data_words(first)),
+            ("finished", "; ".join(f"{run.name} {day(run.finished)}, {duration(run.seconds)}" for run in runs)),
+            *ran_on(runs),
+        ),
         sections=(
             Section("What differs", _settings(runs)),
             Section("Images", images(runs, comparison)),
@@ -93,7 +99,12 @@ def images(runs: Sequence[Outcome], comparison: Comparison, titles: Sequence[str
 
 def pairs(comparison: Comparison, runs: Sequence[Outcome]) -> Table:
     """Every metric of every run, the others with their paired difference to the first."""
-    return Table(("metric", *comparison.names), tuple((row.key, *_cells(row, runs)) for row in comparison.rows))
+    rows = tuple((directed(row.key), *_cells(row, runs)) for row in comparison.rows)
+    caption = (
+        "↑ higher is better, ↓ lower is better. In brackets the difference to the first with its 95 % interval and "
+        "what it comes to."
+    )
+    return Table(("metric", *comparison.names), rows, caption=caption)
 
 
 def _cells(row: Row, runs: Sequence[Outcome]) -> list[str]:

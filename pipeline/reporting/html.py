@@ -79,7 +79,8 @@ def _breakable(name: str) -> Markup:
     word of the glossary leads to its entry."""
     if hasattr(name, "__html__"):
         return escape(name)
-    broken = Markup("<wbr>").join(re.split(r"(?<=[/_])(?=\w)", name))
+    whole = re.sub(r" (?=[↑↓]$)", "\u00a0", name)  # an arrow stays with its name
+    broken = Markup("<wbr>").join(re.split(r"(?<=[/_])(?=\w)", whole))
     word = entry_of(name)
     if not word:
         return broken

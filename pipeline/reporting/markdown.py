@@ -1,6 +1,7 @@
 """A report as markdown with images beside it."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from urllib.parse import quote
 
@@ -15,7 +16,8 @@ TILE_VALUES = 4
 
 def render_markdown(report: Report) -> str:
     """GitHub-flavoured markdown; pictures are relative links to images/<name>.png."""
-    parts = [f"# {escape_markdown(report.title)}", _paragraph(report.subtitle)]
+    about = _list([(name, value, "") for name, value in report.about])
+    parts = [f"# {escape_markdown(report.title)}", _paragraph(report.subtitle), about]
     for section in report.sections:
         if section.blocks:
             parts += [f"## {escape_markdown(section.title)}", *map(_markdown, section.blocks)]
@@ -35,8 +37,8 @@ def _markdown(block: Block) -> str:
     match block:
         case Text(text):
             return f"> **Beware.** {_paragraph(text)}" if block.caution else _paragraph(text)
-        case Facts(pairs):
-            return "\n".join(f"- **{escape_markdown(name)}**: {escape_markdown(value)}" for name, value in pairs)
+        case Facts():
+            return _list(block.noted)
         case Table():
             return _markdown_table(block)
         case Figure():
@@ -54,6 +56,14 @@ def _markdown(block: Block) -> str:
             return f"{escape_markdown(caption)}\n\n{' · '.join(links)}"
         case Wall():
             return _markdown_wall(block)
+
+
+def _list(facts: Iterable[tuple[str, str, str]]) -> str:
+    """A line for each name, value and note."""
+    return "\n".join(
+        f"- **{escape_markdown(name)}**: {escape_markdown(value)}{f' ({escape_markdown(note)})' * bool(note)}"
+        for name, value, note in facts
+    )
 
 
 def _paragraph(text: str) -> str:

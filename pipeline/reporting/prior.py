@@ -2,7 +2,7 @@
 
 from pipeline.evaluation.thresholds import cut
 from pipeline.reporting.blocks import Text
-from pipeline.reporting.citation import Phrase, cited
+from pipeline.reporting.citation import Phrase, cited, cited_share
 from pipeline.runs.outcome import Outcome
 
 
@@ -26,7 +26,10 @@ def _gap(outcome: Outcome) -> Phrase:
         return Phrase(
             "Under N(0, I) the same model has a neg_elbo of ", nats, " nats; under the fitted prior ", fewer, "."
         )
-    right, fitted = of("conditional_accuracy", ".1%"), of("conditional_accuracy_expost", ".1%")
+    right, fitted = (
+        cited_share(outcome, f"{outcome.split}/{name}")
+        for name in ("conditional_accuracy", "conditional_accuracy_expost")
+    )
     head = Phrase("Under N(0, I) the same model gets ", right, " of its images right, at ", nats, " nats: ")
     tail = Phrase(fitted, ", at ", fewer, " nats.")
     if metrics[f"{split}/conditional_accuracy_high"] < metrics[f"{split}/conditional_accuracy_low_expost"]:
@@ -34,7 +37,7 @@ def _gap(outcome: Outcome) -> Phrase:
     if metrics[f"{split}/conditional_accuracy_high_expost"] < metrics[f"{split}/conditional_accuracy_low"]:
         return Phrase(*head.parts, "more than sampling from where its codes are, which gets ", *tail.parts)
     return Phrase(
-        *head.parts, "as many as can be told apart from sampling from where its codes are, which gets ", *tail.parts
+        *head.parts, "no difference that can be told from sampling where its codes are, which gets ", *tail.parts
     )
 
 

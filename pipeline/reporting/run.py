@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pipeline.config.flags import flags
-from pipeline.config.settings import RunConfig
+from pipeline.reporting.about import about_run
 from pipeline.reporting.blocks import Code, Report
 from pipeline.reporting.index import Card
 from pipeline.reporting.sections.anomalies import anomalies_section
@@ -18,7 +18,6 @@ from pipeline.reporting.sections.reproduce import reproduce_section
 from pipeline.reporting.sections.result import result_section
 from pipeline.reporting.sections.training import training_section
 from pipeline.reporting.writing import write_report
-from pipeline.runs.names import differences, setting_words
 from pipeline.runs.outcome import Outcome
 from pipeline.runs.stored import finished_at
 from pipeline.store.files import write_atomically
@@ -27,13 +26,11 @@ from pipeline.store.home import Home
 
 def run_report(outcome: Outcome) -> Report:
     """The whole report of one run."""
-    config, images = outcome.config, outcome.facts["images"]
+    config = outcome.config
     return Report(
         title=outcome.name,
-        subtitle=(
-            f"{config.model.title} on {config.data.name}: {images['train']:,} training, {images['val']:,} validation "
-            f"and {images['test']:,} test images; {_set(config)}; every number is of the {outcome.split} split"
-        ),
+        subtitle=f"{config.model.title} on {config.data.name}; every number is of the {outcome.split} split",
+        about=about_run(outcome),
         sections=(
             result_section(outcome),
             images_section(outcome),
@@ -48,12 +45,6 @@ def run_report(outcome: Outcome) -> Report:
             reproduce_section(f"cvae-pipe run {flags(config)}", outcome, Code(config.to_toml(), "toml")),
         ),
     )
-
-
-def _set(config: RunConfig) -> str:
-    """Every setting that is not the data set's default."""
-    own = differences(config)
-    return f"set: {setting_words(own, most=len(own))}" if own else "all settings at their defaults"
 
 
 def write_run_report(outcome: Outcome, home: Home) -> Path:

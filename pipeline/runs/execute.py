@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from pipeline.environment import code_version
+from pipeline.environment import code_version, core_versions, cpu_model
 from pipeline.models.architecture import Architecture
 from pipeline.runs.names import name_for
 from pipeline.runs.outcome import Outcome, load_outcome
@@ -31,6 +31,11 @@ def set_up_process(threads: int) -> None:
     torch.set_flush_denormal(True)
 
 
+def machine(device: torch.device) -> str:
+    """What a run is computed on: the processor, and the GPU where there is one at work."""
+    return f"{torch.cuda.get_device_name(device)}, {cpu_model()}" if device.type == "cuda" else cpu_model()
+
+
 def execute(ctx: Context, split: str, on_epoch: OnEpoch = lambda record, model, folder: None) -> Outcome:
     """Train, evaluate and score on a split, reusing every stage that is there; the outcome is stored and returned."""
     config = ctx.config
@@ -39,7 +44,7 @@ def execute(ctx: Context, split: str, on_epoch: OnEpoch = lambda record, model, 
     trained = train(ctx, on_epoch)
     folders = {TRAIN.name: TRAIN.key(config)}
     metrics: dict[str, float] = {}
-    facts = result_facts(ctx) | {"code": code_version()}
+    facts = result_facts(ctx) | {"code": code_version(), "machine": machine(ctx.device), "versions": core_versions()}
     if split == "test":
         facts["opened"] = opened(ctx)
     for stage in parts_of_run(config, split):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.runs.names import differences, label_of, own_name
-from pipeline.runs.stored import stored_config
+from pipeline.runs.stored import seconds_taken, stored_config
 from pipeline.stages.graph import PREPARE
 from pipeline.store.files import read_json
 from pipeline.store.home import Home
@@ -61,23 +61,12 @@ def opened_runs(home: Home) -> list[ListedRun]:
                 differences(config),
                 scored,
                 read_json(folder / MANIFEST)["finished_at"],
-                _seconds(home, stored["stages"]),
+                seconds_taken(home, stored["stages"]),
                 label.tags,
                 label.note,
             )
         )
     return sorted(found, key=lambda run: run.finished, reverse=True)
-
-
-def _seconds(home: Home, stages: dict[str, str]) -> float:
-    """What the stages of a run took, by their manifests; those that are gone or damaged count nothing."""
-    total = 0.0
-    for stage, key in stages.items():
-        try:
-            total += float(read_json(home.store.path(stage, key) / MANIFEST)["seconds"])
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-    return round(total, 1)
 
 
 @dataclass(frozen=True)

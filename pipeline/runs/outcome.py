@@ -8,7 +8,7 @@ from pipeline.config.settings import RunConfig
 from pipeline.errors import DamageError
 from pipeline.evaluation.catalog import in_order
 from pipeline.runs.names import Label, label_of, own_name, run_name
-from pipeline.runs.stored import damage, find_run_key, recipe_keys, stored_config
+from pipeline.runs.stored import damage, find_run_key, finished_at, recipe_keys, seconds_taken, stored_config
 from pipeline.stages.graph import CALIBRATION, INSIDE, REAL_GRID
 from pipeline.store.files import read_json
 from pipeline.store.home import Home
@@ -43,6 +43,10 @@ class Outcome:
     label: Label = field(default_factory=Label)
     """What somebody called it."""
 
+    finished: str = ""
+    """UTC, ISO 8601."""
+    seconds: float = 0.0
+    """What its own stages took; data and judges, which it shares with others, not counted."""
     denoised: tuple[Path, ...] = ()
     """The folders of the recipe `denoise`: one for each level of noise that was asked for."""
     anomalies: tuple[Path, ...] = ()
@@ -118,6 +122,8 @@ def load_outcome(home: Home, key: str) -> Outcome:
         copies=_in(paths, "copying", "pairs.png"),
         made_as=own_name(home, key, config),
         label=label_of(home, key),
+        finished=finished_at(home, [key]),
+        seconds=seconds_taken(home, stored["stages"]),
         denoised=made_of["denoise"],
         anomalies=made_of["anomalies"],
     )

@@ -34,6 +34,17 @@ def finished_at(home: Home, keys: Iterable[str]) -> str:
     return max((str(read_json(path)["finished_at"]) for path in manifests if path.exists()), default="")
 
 
+def seconds_taken(home: Home, stages: dict[str, str]) -> float:
+    """What the stages of a run took, by their manifests; those that are gone or damaged count nothing."""
+    total = 0.0
+    for stage, key in stages.items():
+        try:
+            total += float(read_json(home.store.path(stage, key) / MANIFEST)["seconds"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return round(total, 1)
+
+
 def is_whole(home: Home, key: str) -> bool:
     """Whether a run is in the store with everything that it consists of, as it was written."""
     return home.store.has("run", key) and not damage(home, run_parts(home, key))

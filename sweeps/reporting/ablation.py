@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline import plots
-from pipeline.evaluation.catalog import METRICS
+from pipeline.evaluation.catalog import METRICS, directed
 from pipeline.evaluation.statistics import FEWEST_SEEDS
+from pipeline.reporting.about import data_words, day, duration, own_settings, ran_on
 from pipeline.reporting.blocks import Code, Figure, File, Report, Section, Table, Tile, Wall
 from pipeline.reporting.citation import Phrase, cited, cited_spread
 from pipeline.reporting.index import Card
@@ -39,13 +40,21 @@ def write_ablation(ablation: Ablation, home: Home) -> Path:
 def ablation_report(ablation: Ablation) -> Report:
     """The whole report of an ablation."""
     config = ablation.config
-    first = next(iter(ablation.outcomes.values()))
+    runs = list(ablation.outcomes.values())
+    first = runs[0]
     values = ", ".join(f"{v:g}" for v in config.values)
     return Report(
         title=f"Ablation of {config.key}",
         subtitle=(
             f"{config.base.model.title} on {config.base.data.name}, {config.base.train.epochs} epochs; "
-            f"{config.setting} in {values}, {config.seeds} training seeds each; every number is of the test split"
+            "every number is of the test split"
+        ),
+        about=(
+            ("varied", f"{config.setting} in {values}, {config.seeds} training seeds each"),
+            ("settings", own_settings(config.base, leave_out=[config.setting])),
+            ("data", data_words(first)),
+            ("finished", f"{day(max(o.finished for o in runs))}, {duration(sum(o.seconds for o in runs))} of training"),
+            *ran_on(runs),
         ),
         sections=(
             verdict_section(ablation),
@@ -62,9 +71,6 @@ def ablation_report(ablation: Ablation) -> Report:
     )
 
 
-CERTAIN = {1: " ↑", -1: " ↓", 0: ""}
-
-
 def verdict_section(ablation: Ablation) -> Section:
     """The claims with their verdicts, and what each metric does, step by step."""
     key, seeds = ablation.config.key, ablation.config.seeds
@@ -73,12 +79,12 @@ def verdict_section(ablation: Ablation) -> Section:
     first = next(iter(ablation.trends.values()))
     ends = [(first.values[s.before], first.values[s.after]) for s in first.steps]
     rows = tuple(
-        (metric, trend.in_words, *(_step_cell(trend, i, groups) for i in range(len(ends))))
+        (directed(metric), trend.in_words, *(_step_cell(trend, i, groups) for i in range(len(ends))))
         for metric, trend in ablation.trends.items()
     )
     certain = (
-        f"An arrow marks a difference that is certain: all {len(rows)} metrics and all pairs of values are asked about "
-        "at once, so that with 95 % none of the arrows is wrong (Tamhane's T2: Welch's t, Bonferroni). A verdict is "
+        f"A star marks a difference that is certain: all {len(rows)} metrics and all pairs of values are asked about "
+        "at once, so that with 95 % none of the stars is wrong (Tamhane's T2: Welch's t, Bonferroni). A verdict is "
         "the shape that the certain differences make."
         if seeds >= FEWEST_SEEDS
         else f"{seeds} seeds tell nothing of the spread over seeds: no difference is certain below {FEWEST_SEEDS}."
@@ -92,11 +98,11 @@ def verdict_section(ablation: Ablation) -> Section:
 
 
 def _step_cell(trend: Trend, step: int, groups: Mapping[float, Sequence[Outcome]]) -> str:
-    """The difference of a metric between two values of the setting."""
+    """The difference of a metric between two values of the setting, with a star where it is certain."""
     own = trend.steps[step]
     runs = [*groups[trend.values[own.before]], *groups[trend.values[own.after]]]
     found = cited(runs, f"{runs[0].split}/{trend.metric}", "second half minus first", form="+.3g")
-    return Phrase(found, CERTAIN[own.direction])
+    return Phrase(found, " *" if own.direction else "")
 
 
 def by_value(ablation: Ablation) -> dict[float, Sequence[Outcome]]:
@@ -110,14 +116,19 @@ def by_value(ablation: Ablation) -> dict[float, Sequence[Outcome]]:
 def metrics_section(ablation: Ablation) -> Section:
     """Each metric against the setting, as a figure and as a table."""
     config, shown = ablation.config, list(ablation.trends)
-    labels = [(m, f"{m.replace('_', ' ')}{f' ({METRICS[m].unit})' if METRICS[m].unit else ''}") for m in shown]
+    units = {m: f" ({METRICS[m].unit})" if METRICS[m].unit else "" for m in shown}
+    labels = [(m, f"{m.replace('_', ' ')}{units[m]} {METRICS[m].arrow}".rstrip()) for m in shown]
     figure = plots.ablation(ablation.frame, (config.key, config.key.replace("_", " "), config.log), labels)
-    rows = [
-        (f"{value:g}", *(cited_spread(group, f"{group[0].split}/{m}") for m in shown))
-        for value, group in by_value(ablation).items()
-    ]
-    caption = "a dot per seed; line and band: mean ± standard deviation over seeds"
-    table = Table((config.key, *shown), tuple(rows), caption=f"Mean ± standard deviation over {config.seeds} seeds.")
+    groups = by_value(ablation)
+    rows = tuple(
+        (directed(m), *(cited_spread(group, f"{group[0].split}/{m}") for group in groups.values())) for m in shown
+    )
+    caption = (
+        "a dot per seed; line and band: mean ± standard deviation over seeds; ↑ higher and ↓ lower is better, without "
+        "an arrow neither is"
+    )
+    columns = ("metric", *(f"{config.key} {value:g}" for value in groups))
+    table = Table(columns, rows, caption=f"Mean ± standard deviation over {config.seeds} seeds.")
     return Section("Each metric", (Figure("metrics", figure, f"Each metric against {config.key}", caption), table))
 
 

@@ -1,13 +1,15 @@
 """The answer of a study: the choice with its intervals, and one sentence on beta."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from pipeline.evaluation.catalog import directed
 from pipeline.evaluation.statistics import FEWEST_SEEDS, holm, rank_correlation
 from pipeline.reporting.blocks import Block, Facts, Table, Text
 from pipeline.reporting.cautions import cautions
-from pipeline.reporting.citation import Phrase, cited, cited_interval, cited_spread
+from pipeline.reporting.citation import Phrase, cited, cited_interval, cited_share, cited_spread
 from pipeline.reporting.prior import prior_lines
 from pipeline.runs.outcome import Outcome
 from pipeline.wording import listed
@@ -24,38 +26,63 @@ FEWEST = 4
 
 def answer(summary: Summary) -> tuple[Block, ...]:
     config = summary.config
-    counts = [(str(state), f"trials/{state}") for state in summary.frame["state"].unique()]
-    states = joined([Phrase(summary.cited(key, form="d"), f" {state}") for state, key in counts])
     if summary.chosen is None:
-        return (Text(Phrase("No trial is complete yet (", states or "none was begun", ").")),)
+        return (Text(Phrase("No trial is complete yet (", states(summary) or "none was begun", ").")),)
     row = summary.row(summary.chosen)
     params = joined([Phrase(f"{d.name} ", param_cell(config, row, d)) for d in config.space])
-    busy, total = (summary.cited(f"trials/{name}", form=".1f") for name in ("busy_minutes", "minutes"))
-    finals = summary.finals
-    facts = (
-        *(
-            (f"test/{o.name}", cited_spread(finals, f"test/{o.name}"))
-            if finals
-            else (f"val/{o.name}", metric_cell(row, o.name))
-            for o in config.objectives
-        ),
-        ("trials", states),
-        ("cost of the search", Phrase(busy, " min (", total, " min of trials)")),
-    )
     chosen = Phrase("Trial ", trial_link(summary.chosen), " is the choice: ", params, ".")
-    blocks: list[Block] = [Text(chosen, lead=True)]
+    blocks: list[Block] = [Text(Phrase(chosen, *_reaches(summary)), lead=True)]
     if summary.champion is not None:
         blocks += [Text(sentence, caution=True) for sentence in cautions(summary.champion)]
-    blocks.append(Facts(facts))
-    if summary.champion is not None:
-        blocks += prior_lines(summary.champion)
+    blocks.append(_objectives(summary, row))
     tendency = beta_sentence(summary)
     if tendency:
         blocks.append(Text(tendency))
-    if finals:
+    if summary.finals:
         blocks.append(finals_table(summary))
     blocks += how_chosen(summary)
+    if summary.champion is not None:
+        blocks += prior_lines(summary.champion)
     return tuple(blocks)
+
+
+def states(summary: Summary) -> str:
+    """How many trials there are of each state."""
+    counts = [(str(state), f"trials/{state}") for state in summary.frame["state"].unique()]
+    return joined([Phrase(summary.cited(key, form="d"), f" {state}") for state, key in counts])
+
+
+def _reaches(summary: Summary) -> tuple[str, ...]:
+    """What the choice scores on images that no search has seen; nothing before it was opened, or without labels."""
+    finals = summary.finals
+    if not finals:
+        return ()
+    accuracy, coverage = (finals[0].scored(name) for name in ("conditional_accuracy", "coverage_relative"))
+    if accuracy not in finals[0].metrics:
+        return ()
+    read = cited_share(finals, accuracy, "mean")
+    real = cited_share(finals[0], "test/judge_accuracy")
+    said = (" ", read, " of its images are read as the label that was asked for (real test images: ", real, ")")
+    if coverage not in finals[0].metrics:
+        return (*said, ".")
+    return (*said, "; they reach ", cited(finals, coverage, "mean", form=".0%"), " of the coverage of real images.")
+
+
+def _objectives(summary: Summary, row: Mapping[Any, Any]) -> Facts:
+    """The objectives of the choice: on test, over seeds, once it is trained again; else the trial's own."""
+    finals, objectives = summary.finals, summary.config.objectives
+    better = [f"{'higher' if o.maximise else 'lower'} is better" for o in objectives]
+    if not finals:
+        pairs = tuple((directed(f"val/{o.name}"), metric_cell(row, o.name)) for o in objectives)
+        return Facts(pairs, tuple(f"{way}; one training, on validation images" for way in better))
+    pairs = tuple((directed(f"test/{o.name}"), cited_spread(finals, f"test/{o.name}")) for o in objectives)
+    seeds = f"mean ± sd of {len(finals)} seeds" if len(finals) > 1 else "one training"
+    intervals = [cited_interval(finals, f"test/{o.name}") for o in objectives]
+    notes = (
+        Phrase(f"{way}; {seeds}", *(("; 95 % ", interval) if interval != "-" else ()))
+        for way, interval in zip(better, intervals, strict=True)
+    )
+    return Facts(pairs, tuple(notes))
 
 
 def joined(parts: list[Phrase], between: str = ", ") -> Phrase:
@@ -113,10 +140,11 @@ def _with_beta(outcomes: Sequence[Outcome], name: str) -> tuple[float, float]:
 def finals_table(summary: Summary) -> Table:
     finals = summary.finals
     seeds = tuple(f"seed {o.config.train.seed}" for o in finals)
+    scored = [o.name for o in summary.config.objectives]
+    keys = sorted(filter(is_headline, finals[0].metrics), key=lambda key: _place(key.partition("/")[2], scored))
     rows = tuple(
-        (key, cited_spread(finals, key), cited_interval(finals, key), *(cited(o, key) for o in finals))
-        for key in finals[0].metrics
-        if is_headline(key)
+        (directed(key), cited_spread(finals, key), cited_interval(finals, key), *(cited(o, key) for o in finals))
+        for key in keys
     )
     judges = finals[0].config.panel.judges
     read_by = f" and {judges} judges" if judges > 1 else ""
@@ -134,6 +162,13 @@ def finals_table(summary: Summary) -> Table:
             ".",
         ),
     )
+
+
+def _place(name: str, scored: Sequence[str]) -> tuple[int, bool]:
+    """Where a metric stands: the objectives first, then what is under the prior that is scored."""
+    fitted = any(objective.endswith("_expost") for objective in scored)
+    first = scored.index(name) if name in scored else len(scored)
+    return first, fitted and not name.endswith("_expost")
 
 
 def _opened(finals: Sequence[Outcome]) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """Why the chosen trial is the chosen one: rule, bounds, candidates, other rules, prices. A Summary -> blocks."""
 
+from pipeline.evaluation.catalog import directed
 from pipeline.reporting.blocks import Block, Table, Text
 from pipeline.reporting.citation import Phrase, cited_spread
 from sweeps.analysis.choice import MOST, WITHIN, Choice, Front
@@ -73,7 +74,7 @@ def candidates(summary: Summary, choice: Choice) -> tuple[Block, ...]:
         "shortfall in likelihood" if front is not None and front.preferred else "distance to the front's own best"
     )
     table = Table(
-        ("candidate", *(o.key for o in config.objectives), "score"),
+        ("candidate", *(directed(o.key) for o in config.objectives), "score ↓"),
         rows,
         caption=f"Mean ± sd over {summary.closing.final_seeds} seeds; score: {of_score} of the means, less is better.",
         highlight=frozenset(i for i, n in enumerate(choice.candidates) if n == summary.chosen),
@@ -85,6 +86,9 @@ def other_rules(front: Front) -> Phrase:
     """What the rules that do not choose would name, on the trials' own values."""
     default, *others = RULES
     named = front.named()
+    if len(set(named.values())) == 1:
+        every = trial_link(named[default])
+        return Phrase("On the trials' own values all rules name trial ", every, f": {', '.join(RULES)}.")
     clauses = [piece for rule in others for piece in ("; ", f"{rule}: trial ", trial_link(named[rule]))][1:]
     return Phrase(f"On the trials' own values, {default}: trial ", trial_link(named[default]), "; ", *clauses, ".")
 
@@ -116,7 +120,9 @@ def prices(summary: Summary) -> tuple[Block, ...]:
         "of the trial that sells more of it for the fewest nats, or saves the most nats for less of it, against the "
         "choice."
     )
-    return (Table(("", "is worth, by the ranges", "to have more, here", "to have less, here"), rows, caption=caption),)
+    return (
+        Table(("amount", "is worth, by the ranges", "to have more, here", "to have less, here"), rows, caption=caption),
+    )
 
 
 def in_words(summary: Summary) -> list[str]:

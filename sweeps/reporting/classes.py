@@ -62,6 +62,6 @@ def class_heat(name: str, outcomes: Mapping[str, Outcome], what: str) -> list[Bl
                 what,
             ),
             f"Heat map of accuracy and coverage, class by {what}",
-            f"{few}per cent on the {splits.pop()} split; dark is high, each map on a scale of its own",
+            f"{few}per cent on the {splits.pop()} split; dark is high, which is better; each map on a scale of its own",
         )
     ]

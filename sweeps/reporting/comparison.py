@@ -5,6 +5,8 @@ import time
 from pathlib import Path
 
 from pipeline import plots
+from pipeline.evaluation.catalog import directed
+from pipeline.reporting.about import data_words, day, ran_on
 from pipeline.reporting.blocks import Block, Figure, Report, Section, Table, Text
 from pipeline.reporting.citation import Phrase
 from pipeline.reporting.comparison import images, pairs
@@ -33,9 +35,12 @@ def study_comparison_report(comparison: StudyComparison) -> Report:
     command = f"cvae-pipe compare {' '.join(map(shlex.quote, comparison.names))} --html"
     return Report(
         title=f"Studies {' and '.join(comparison.names)}",
-        subtitle=(
-            f"{first.config.data.name}; fronts over {', '.join(o.name for o in comparison.objectives)} on "
-            f"validation images, choices on {first.split} images"
+        subtitle=f"fronts on validation images, choices on {first.split} images",
+        about=(
+            ("for", ", ".join(directed(o.name) for o in comparison.objectives)),
+            ("data", data_words(first)),
+            ("finished", "; ".join(f"{one.name} {_last(one)}" for one in comparison.reached)),
+            *ran_on([run for one in comparison.reached for run in one.summary.outcomes.values()]),
         ),
         sections=(
             Section("What they reached", (Text(answer(comparison), lead=True), reached(comparison))),
@@ -46,6 +51,11 @@ def study_comparison_report(comparison: StudyComparison) -> Report:
             reproduce_section(command, first),
         ),
     )
+
+
+def _last(one: Reach) -> str:
+    """When the last trial of a study was finished."""
+    return day(max((run.finished for run in one.summary.outcomes.values()), default=""))
 
 
 def answer(comparison: StudyComparison) -> str:
@@ -80,9 +90,9 @@ def reached(comparison: StudyComparison) -> Table:
         scores = (metric_cell(row, o.name) for o in comparison.objectives)
         counts = str(one.summary.finished), str(len(one.front))
         rows.append((one.name, *counts, _volume(one), f"trial {row['number']}", *scores))
-    names = (o.name for o in comparison.objectives)
+    names = (directed(o.name) for o in comparison.objectives)
     return Table(
-        ("study", "trials", "on the front", "hypervolume", "choice", *names),
+        ("study", "trials", "on the front", "hypervolume ↑", "choice", *names),
         tuple(rows),
         caption=(
             "Hypervolume: what the front dominates of the box from the worst to the best value that mean something, "

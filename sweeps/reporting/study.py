@@ -6,7 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.config.flags import flags
+from pipeline.evaluation.catalog import directed
+from pipeline.reporting.about import data_words, day, own_settings, ran_on
 from pipeline.reporting.blocks import Block, Code, Report, Section, Text
+from pipeline.reporting.citation import Phrase
 from pipeline.reporting.index import Card
 from pipeline.reporting.sections.calibration import calibration_section
 from pipeline.reporting.sections.copying import copying_section
@@ -16,7 +19,7 @@ from pipeline.reporting.writing import write_report
 from pipeline.runs.stored import finished_at
 from pipeline.store.home import Home
 from sweeps.analysis.summary import Summary
-from sweeps.reporting.answer import answer
+from sweeps.reporting.answer import answer, states
 from sweeps.reporting.classes import per_class
 from sweeps.reporting.trade_off import trade_off
 from sweeps.reporting.trials import all_trials, image_wall
@@ -47,14 +50,28 @@ def sweep_report(summary: Summary) -> Report:
         shown = summary.finals[0]
         sections += [copying_section(shown), inside_section(shown), calibration_section(shown)]
     sections += [Section("All trials", all_trials(summary)), _reproduce(summary)]
-    space = ", ".join(f"{d.name} {d.describe()}" for d in config.space)
     return Report(
         title=f"Sweep {config.name}",
-        subtitle=(
-            f"{config.base.model.title} on {config.base.data.name}, {config.base.train.epochs} epochs a trial; "
-            f"searched: {space}; objectives: {', '.join(o.name for o in config.objectives)} on validation images"
-        ),
+        subtitle=f"{config.base.model.title} on {config.base.data.name}, {config.base.train.epochs} epochs a trial",
+        about=about_study(summary),
         sections=tuple(sections),
+    )
+
+
+def about_study(summary: Summary) -> tuple[tuple[str, str], ...]:
+    """What was searched and for what, with which settings, when, how long, on what."""
+    config = summary.config
+    runs = [*summary.outcomes.values(), *summary.finals]
+    busy, total = (summary.cited(f"trials/{name}", form=".1f") for name in ("busy_minutes", "minutes"))
+    finished = f"{day(max(run.finished for run in runs))}; " if runs else ""
+    return (
+        ("searched", ", ".join(f"{d.name} {d.describe()}" for d in config.space) or "nothing"),
+        ("for", f"{', '.join(directed(o.name) for o in config.objectives)}, on validation images"),
+        ("settings", own_settings(config.base, leave_out=[d.setting for d in config.space])),
+        *((("data", data_words(runs[0])),) if runs else ()),
+        ("trials", states(summary) or "none"),
+        ("finished", Phrase(finished, busy, " min of search (", total, " min of trials, side by side)")),
+        *ran_on(runs),
     )
 
 

@@ -1,6 +1,7 @@
 """The trade-off that a study found: its front, and how that grew. A Summary -> blocks; nothing is measured."""
 
 from pipeline import plots
+from pipeline.evaluation.catalog import directed
 from pipeline.reporting.blocks import Block, Figure, Table
 from pipeline.reporting.citation import Phrase
 from sweeps.analysis.summary import Summary
@@ -16,7 +17,8 @@ def trade_off(summary: Summary) -> tuple[Block, ...]:
     blocks: list[Block] = [_front_table(summary)]
     if len(summary.config.objectives) > 1:
         caption = (
-            "every complete trial; those of the front carry their number, the star is the choice. "
+            "every complete trial, better towards the arrows; those of the front carry their number, the star is the "
+            "choice. "
             "Thin lines: 95 % intervals over images, where there are any"
         )
         figure = plots.pareto(
@@ -29,7 +31,8 @@ def trade_off(summary: Summary) -> tuple[Block, ...]:
 def _front_table(summary: Summary) -> Table:
     config = summary.config
     distortions = [name for name in ("bce", "distortion") if name in summary.frame]
-    columns = ("trial", *(d.name for d in config.space), *(o.name for o in config.objectives), "kl", *distortions)
+    measured = [directed(name) for name in (*(o.name for o in config.objectives), "kl", *distortions)]
+    columns = ("trial", *(d.name for d in config.space), *measured)
     rows = []
     shown = [n for n in summary.front if n in set(shown_trials(summary))]
     for number in shown:

@@ -1,5 +1,6 @@
 """Every trial of a study: the wall of their images, and the table."""
 
+from pipeline.evaluation.catalog import directed
 from pipeline.reporting.blocks import Block, File, Table, Tile, Wall
 from pipeline.reporting.pictures import WALL_CAPTION, grid_figure, real_tile, tile_figure
 from sweeps.analysis.summary import Summary
@@ -77,7 +78,7 @@ def all_trials(summary: Summary) -> tuple[Block, ...]:
         "trial",
         "state",
         *(d.name for d in config.space),
-        *(o.name for o in config.objectives),
+        *(directed(o.name) for o in config.objectives),
         "seconds",
         "why",
     )

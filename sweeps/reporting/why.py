@@ -41,7 +41,7 @@ def why(summary: Summary) -> tuple[Block, ...]:
             "slices",
             plots.parameter_slices(complete, params, objectives, front),
             "Each objective against each setting",
-            "every complete trial",
+            "every complete trial; ↑ higher and ↓ lower is better",
         )
     )
     x, y, *_ = [*(p for p in params if pd.api.types.is_numeric_dtype(complete[p[0]])), None, None]
@@ -73,7 +73,8 @@ def why(summary: Summary) -> tuple[Block, ...]:
                 "rate-distortion",
                 plots.rate_distortion(complete, front, summary.chosen),
                 "Rate against distortion of every trial",
-                f"kl (rate) against {distortion} on validation images; dashed: equal neg_elbo",
+                f"kl (rate) against {distortion} on validation images; dashed: equal neg_elbo, "
+                "their sum: the further to the lower left, the better",
             )
         )
     return tuple(blocks)
@@ -85,5 +86,5 @@ def curves(summary: Summary) -> tuple[Block, ...]:
     if not histories or likelihood_searched(summary.config):  # their nats are not of one quantity
         return ()
     front = {f"trial {n}" for n in summary.front}
-    caption = "neg_elbo on validation images by epoch; the front stands out"
+    caption = "neg_elbo on validation images by epoch, lower is better; the front stands out"
     return (Figure("curves", plots.loss_curves(histories, front), "Learning curves of the trials", caption),)

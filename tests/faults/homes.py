@@ -28,7 +28,7 @@ INSTEAD = (
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.\d+)?Z?"), "<instant>"),
     (re.compile(r"timestamp\+\d+"), "timestamp+<instant>"),
     (re.compile(r"startTime=\d+|%22startTime%22.*?%2C"), "<instant>"),
-    (re.compile(r"<dt>cost of the search</dt><dd>.*?</dd>|\*\*cost of the search\*\*.*"), "<duration>"),
+    (re.compile(r"<dt>finished</dt><dd>.*?</dd>|\*\*finished\*\*.*"), "<duration>"),
     (re.compile(r'<data value="[^"]*"[^>]*data-key="[^"]*/seconds"[^>]*>[^<]*</data>'), "<duration>"),
     (re.compile(r"data:text/plain[^\"']*"), "<trials.csv, compared beside>"),
     (re.compile(r"commit [0-9a-f]{12}( with changes)?"), "<code>"),

@@ -1,5 +1,6 @@
 """The section "Calibration": what the scores are read against, real images and the judges' gates."""
 
+from pipeline.evaluation.catalog import directed
 from pipeline.reporting.blocks import Section, Table, Text
 from pipeline.reporting.citation import Phrase, cited
 from pipeline.runs.outcome import Outcome
@@ -20,7 +21,7 @@ def calibration_section(outcome: Outcome) -> Section:
                 rows.append((f"judge {name}", reached, bound, "passed" if passed else "missed"))
         blocks.append(
             Table(
-                ("gate", "reached", "bound", ""),
+                ("gate", "reached", "bound", "outcome"),
                 tuple(rows),
                 caption="Judges on real test images.",
                 highlight=frozenset(missed),
@@ -46,7 +47,9 @@ def calibration_section(outcome: Outcome) -> Section:
         if f"{split}/coverage_images" in outcome.metrics:
             size = cited(outcome, f"{split}/coverage_images", form="d")
             caption = Phrase(caption, " Coverage and Vendi scores are of ", size, " images a class.")
-        blocks.append(Table(columns, tuple(cells), caption=caption, highlight=frozenset({len(cells) - 1})))
+        blocks.append(
+            Table(tuple(map(directed, columns)), tuple(cells), caption=caption, highlight=frozenset({len(cells) - 1}))
+        )
     ceilings = [
         (label, cited(outcome, f"{split}/{name}"))
         for label, name in (

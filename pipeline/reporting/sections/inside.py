@@ -189,7 +189,7 @@ def _map(outcome: Outcome, folder: Path, facts: dict[str, Any]) -> list[Block]:
             "latent-map",
             plots.latent_map(stored["points"], stored["labels"], facts["class_names"], axes=axes, prior=prior),
             "Map of the codes of real images, coloured by class",
-            f"{len(stored['labels']):,} {outcome.split} images: {what}{circles}{told}",
+            f"{len(stored['labels']):,} {outcome.split} images: {what}; names at the medians of classes{circles}{told}",
         )
     ]
 
@@ -200,15 +200,12 @@ def _per_cent(probability: float) -> str:
 
 def _most_wrong(outcome: Outcome, folder: Path, facts: dict[str, Any]) -> list[Block]:
     about, names = facts["most_wrong"], facts["class_names"]
-    head = Phrase(
-        "of ",
-        cited(outcome, "inside/most_wrong/generated", form=",.0f"),
-        " generated images judge A reads ",
-        cited(outcome, "inside/most_wrong/misread", form=",.0f"),
-        " as another class.",
-    )
+    generated = cited(outcome, "inside/most_wrong/generated", form=",.0f")
     if not about["asked"]:
-        return [Text(Phrase("No sample is wrong: ", head))]
+        return [Text(Phrase("No sample is wrong: judge A reads all ", generated, " generated images as their label."))]
+    misread = cited(outcome, "inside/most_wrong/misread", form=",.0f")
+    were = "image is" if misread.value == 1 else "images are"
+    head = Phrase(misread, " of ", generated, f" generated {were} read as another class than asked for (judge A).")
     read = [
         (names[asked], names[seen], probability)
         for asked, seen, probability in zip(about["asked"], about["read"], about["probability"], strict=True)
@@ -227,10 +224,9 @@ def _most_wrong(outcome: Outcome, folder: Path, facts: dict[str, Any]) -> list[B
             plots.captioned_images(images, below),
             f"Generated images that the judge takes for another class with most confidence: {told}",
             Phrase(
-                f"the {len(read)} most wrong samples: ",
                 head,
-                f" z is from {'the fitted prior' if outcome.fitted else 'N(0, I)'}. Shown are the ones it is surest "
-                "of, with its probability",
+                f" Shown {'is the one' if len(read) == 1 else f'are the {len(read)}'} that it is surest of, with its "
+                f"probability; z is from {'the fitted prior' if outcome.fitted else 'N(0, I)'}",
             ),
         )
     ]

@@ -16,7 +16,7 @@ def training_section(outcome: Outcome) -> Section:
                 "curves",
                 plots.loss_curves({outcome.name: outcome.history}),
                 "Loss of every epoch on training and validation images",
-                "nats per image by epoch, with sampled z",
+                "nats per image by epoch, with sampled z; lower is better, but for kl alone, the price of a low bce",
             ),
             Text(
                 Phrase(

@@ -16,7 +16,7 @@ from matplotlib.tri import LinearTriInterpolator
 from PIL import Image
 
 from pipeline import plots
-from pipeline.plots import axes, curves, fronts, search, theme
+from pipeline.plots import axes, curves, fronts, latent, search, theme
 
 HOSTILE = ["<script>alert('x')</script>", "$\\frac{$", "_hidden", "🚀 \U000f0000", "x" * 300, "a\nb\tc", "", "%s{}"]
 OBJECTIVES = [
@@ -323,6 +323,26 @@ def test_per_class_accuracy_is_drawn_for_every_number_of_classes():
         values = np.linspace(0.9, 1, len(labels))
         pixels(plots.per_class_bars(labels, values, [(v - 0.02, min(1, v + 0.01)) for v in values], ceiling=0.995))
     pixels(plots.per_class_bars(["0", "1"], [np.nan, np.nan], [(np.nan, np.nan)] * 2))
+
+
+@pytest.mark.parametrize("number", [2, 10, 26, 100])
+def test_names_on_the_latent_map_stand_apart_even_where_all_classes_have_one_centre(number):
+    centres = np.full((number, 2), 300.0)
+    sizes = np.column_stack([np.linspace(20, 55, number), np.full(number, 25.0)])
+    places = latent.apart(centres, sizes, sizes / 2, 600 - sizes / 2)
+    distance = np.abs(places[:, None] - places[None])
+    over = (distance < (sizes[:, None] + sizes[None]) / 2 - 1e-9).all(-1)
+    assert over.sum() == number, "each with itself alone"
+    assert (places - sizes / 2 >= 0).all()
+    assert (places + sizes / 2 <= 600).all()
+    far = np.array([[100.0, 100.0], [500.0, 500.0]])
+    np.testing.assert_array_equal(latent.apart(far, sizes[:2], sizes[:2] / 2, 600 - sizes[:2] / 2), far)
+
+
+def test_no_two_of_fifty_classes_look_alike_on_the_latent_map():
+    looks = [(latent._colour(label), latent._shape(label)) for label in range(50)]
+    assert len(set(looks)) == 50
+    assert all(one[1] != other[1] for one, other in pairwise(looks)), "neighbours differ without their colours, too"
 
 
 def test_confusion_matrices_are_drawn_for_empty_rows_and_many_classes():

@@ -13,8 +13,9 @@ from optuna.trial import TrialState, create_trial
 from PIL import Image
 
 from pipeline.errors import ReportError
+from pipeline.evaluation.catalog import METRICS, directed
 from pipeline.grids import read_grid
-from pipeline.reporting.blocks import Wall
+from pipeline.reporting.blocks import Table, Wall
 from pipeline.runs.execute import execute
 from pipeline.runs.outcome import Outcome
 from pipeline.stages.context import Context
@@ -148,8 +149,15 @@ def test_test_numbers_have_their_spread_over_seeds(ledger, warm_home):
     assert "The chosen configuration re-trained from 2 seeds" in text
     assert "fewer than 3 seeds have none" in text
     assert "the first of these was trained model number 1 that was opened on this test split" in text
-    assert re.search(r"\| test/neg_elbo \| [\d.]+ ± [\d.]+ \| - \| [\d.]+ \| [\d.]+ \|", text)
+    assert re.search(r"\| test/neg_elbo ↓ \| [\d.]+ ± [\d.]+ \| - \| [\d.]+ \| [\d.]+ \|", text)
     assert "5 complete, 1 pruned, 1 failed" in text
+    head = re.findall(r"^- \*\*(.+?)\*\*", text.partition("##")[0], re.MULTILINE)
+    assert head == ["searched", "for", "settings", "data", "trials", "finished", "ran on"]
+    assert "settings**: latent dim" not in text, "what is searched is no setting"
+    assert "The search saw training" in text
+    for block in sweep_report(summarise(warm_home, ledger.study, CONFIG)).blocks:
+        for column in block.columns if isinstance(block, Table) else ():
+            assert column == directed(column.split()[0]) or column.split()[0].rpartition("/")[2] not in METRICS
 
 
 def test_the_csv_is_beside_the_report_and_in_it(ledger, warm_home):
@@ -285,6 +293,16 @@ def test_in_a_browser_the_report_of_a_study_is_quiet_whole_and_fits(browser, led
     loaded = "[...document.images].every((image) => image.complete && image.naturalWidth > 0)"
     assert page.evaluate(f"Promise.all([...document.images].map((image) => image.decode())).then(() => {loaded})")
     assert page.evaluate("document.documentElement.scrollWidth") == width
+    if width == 1280:
+        cut = "[...document.querySelectorAll('.scroll')].filter((e) => e.scrollWidth > e.clientWidth).length"
+        assert page.evaluate(cut) == 0, "every table is as wide as the page"
+        page.locator("h2").first.scroll_into_view_if_needed()
+        assert page.locator(".lead").first.bounding_box()["y"] < 800, "the answer is on the first screen"
+        assert len(re.findall(rb"/Type\s*/Page\b(?!s)", page.pdf(format="A4"))) <= 8
+        page.emulate_media(media="print")
+        whole = "[...document.querySelectorAll('figure.plot, .short')].map((e) => getComputedStyle(e).breakInside)"
+        assert set(page.evaluate(whole)) == {"avoid"}, "no caption is parted from what it is of"
+        page.emulate_media(media="screen")
     assert page.inner_text("h1") == "Sweep kept <b>"
     assert page.locator(".tile.trial").count() == 7
     for link in page.locator("td a, .lead a").all():

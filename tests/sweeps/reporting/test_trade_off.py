@@ -2,6 +2,8 @@
 
 import io
 import itertools
+import platform
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -12,6 +14,8 @@ from helpers import chosen_on_values, quick_config
 from PIL import Image
 
 from pipeline.config.reading import build_config
+from pipeline.environment import cpu_model
+from pipeline.reporting.about import about_run
 from pipeline.reporting.blocks import Figure, File, Report, Section, Table, Text
 from pipeline.reporting.html import render_html
 from pipeline.reporting.sections.classes import classes_section
@@ -214,9 +218,36 @@ def test_the_worst_class_is_said_to_be_taken_for_what_the_judge_reads_most(outco
     table = {**outcome.per_class["table"], "class": names}
     table["conditional_accuracy"] = [0.9] * 4 + [0.6] + [0.9] * 5
     text = classes_section(replace(outcome, per_class={"table": table, "confusion": confusion.tolist()})).blocks[0]
-    assert text.text == "The worst class is e: 60.0% are read right; 30.0% are taken for c."
-    perfect = {"table": {**table, "conditional_accuracy": [1.0] * 10}, "confusion": (np.eye(10) * 100).tolist()}
-    assert classes_section(replace(outcome, per_class=perfect)).blocks[0].text.endswith("100.0% are read right.")
+    assert text.text == "Class e is read right least often: 60.0% are read right; 30.0% are taken for class c."
+
+
+TIES = (
+    ([1.0] * 10, "No class is worse than another: 100.0% of each of the 10 are read right.", set()),
+    ([0.9, 0.9, *[1.0] * 8], "Classes 0 and 1 are read right least often: 90.0% of each.", {0, 1}),
+    ([*[0.9998] * 5, *[1.0] * 5], "5 of 10 classes share the last place: 99.98% of each are read right.", set()),
+)
+
+
+def test_of_classes_that_tie_none_is_called_the_worst(outcome):
+    for accuracy, said, stands_out in TIES:
+        table = {**outcome.per_class["table"], "conditional_accuracy": accuracy}
+        section = classes_section(replace(outcome, per_class={**outcome.per_class, "table": table}))
+        assert section.blocks[0].text == said
+        assert not [b for b in section.blocks if isinstance(b, Figure) and b.name == "worst-class"]
+        [shown] = [b for b in section.blocks if isinstance(b, Table)]
+        assert shown.highlight == stands_out
+        assert ("stand" in shown.caption) is bool(stands_out)
+
+
+def test_the_head_of_a_report_says_what_was_run_when_and_on_what(outcome):
+    head = dict(about_run(outcome))
+    assert head["settings"].startswith("latent dim 4, hidden 64, epochs ")
+    assert head["settings"].endswith("all others the defaults of digits")
+    assert head["data"] == "digits: 1,078 training, 360 validation and 359 test images of 10 classes"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC, \d+ s of training and scoring", head["finished"])
+    assert head["ran on"].startswith(f"{cpu_model()}; Python {platform.python_version()}, torch ")
+    older = replace(outcome, finished="", facts={k: outcome.facts[k] for k in ("images", "classes")})
+    assert [name for name, _ in about_run(older)] == ["settings", "data", "finished"]
 
 
 def test_of_a_hundred_classes_the_worst_are_shown_and_all_are_in_a_file(outcome):
