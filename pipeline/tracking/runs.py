@@ -6,6 +6,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +14,13 @@ from pipeline.tracking.contract import ServedModel, Status
 from pipeline.tracking.database import mlflow_module
 from pipeline.tracking.limits import fitted
 from pipeline.tracking.link import AwayError, Link
-from pipeline.tracking.registry import register
+from pipeline.tracking.registry import FOLDER, package, register
+from pipeline.tracking.system import system_metrics
 
 if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import UInt8
+    from mlflow import MlflowClient
     from mlflow.entities import Run
 
 RUN_KEY = "run_key"
@@ -37,7 +40,16 @@ ENDED = "\n\nended "
 class MlflowRun:
     """A TrackedRun in MLflow."""
 
-    def __init__(self, link: Link, run: "Run | None", *, finished: bool = False, description: str = "") -> None:
+    def __init__(
+        self,
+        link: Link,
+        run: "Run | None",
+        *,
+        finished: bool = False,
+        description: str = "",
+        paused_ms: int | None = None,
+    ) -> None:
+        """`paused_ms`: when it ended the last time, less its pauses, of a run that goes on."""
         self.id: str = run.info.run_id if run else ""
         self.finished = finished
         self.incomplete = run is None
@@ -48,6 +60,7 @@ class MlflowRun:
         self._has_images = False
         self._description = description
         self._lost = run is None
+        self._paused_ms, self._opened_ms = paused_ms, _now_ms()
 
     def log_epoch(self, step: int, metrics: Mapping[str, float]) -> None:
         self.log_epochs({step: metrics})
@@ -125,6 +138,15 @@ class MlflowRun:
         except mlflow_module().exceptions.MlflowException as error:  # e.g. a server that has no registry
             self._link.on_warning(f"the model of run {self.id} could not be registered ({self._link.said(error)})")
 
+    def watched(self) -> AbstractContextManager[None]:
+        return system_metrics("" if self.finished else self.id, self._link.uri, self._link.on_warning)
+
+    def log_model(self, model: ServedModel) -> None:
+        assert model.weights.is_file(), model.weights  # else the link would take it for an outage
+        with tempfile.TemporaryDirectory() as folder:
+            package(model, Path(folder, FOLDER))
+            self._send(lambda: self._link.client.log_artifacts(self.id, str(Path(folder, FOLDER)), FOLDER))
+
     def close(self, status: Status, reason: str = "", *, ended: float | None = None) -> None:
         if self.finished:
             return
@@ -136,9 +158,15 @@ class MlflowRun:
                 end = f"{ENDED}{status}: {reason}"
                 note = fitted({NOTE: self._description}, self._link.limits.tag_sizes[0] - len(end))[NOTE]
                 self._log_tags({REASON: reason, NOTE: note + end})
-            self._link.client.set_terminated(self.id, status, None if ended is None else round(ended * 1000))
+            self._link.client.set_terminated(self.id, status, end_ms)
 
+        end_ms = round(ended * 1000) if ended is not None else self._end_ms()
         self._send(ends)
+
+    def _end_ms(self) -> int:
+        """Now, or of a run that was taken up again so much earlier that its pauses do not count."""
+        now = _now_ms()
+        return now if self._paused_ms is None else min(now, self._paused_ms + now - self._opened_ms)
 
     def _send(self, operation: Callable[[], None]) -> None:
         """Do it, or remember that it was not done."""
@@ -173,7 +201,7 @@ class MlflowRun:
         """(key, step, value) each, in one request, or as few as hold them."""
         from mlflow.entities import Metric
 
-        now = time.time_ns() // 1_000_000
+        now = _now_ms()
         for start in range(0, len(points), MOST_METRICS):
             batch = [Metric(key, _loggable(v), now, step) for key, step, v in points[start : start + MOST_METRICS]]
             self._link.client.log_batch(self.id, metrics=batch, synchronous=True)
@@ -182,6 +210,18 @@ class MlflowRun:
 
     def _log_tags(self, tags: Mapping[str, str]) -> None:
         self._link.limits.log_tags(self._link.client, self.id, tags)
+
+
+def last_heard_ms(client: "MlflowClient", run: "Run") -> int:
+    """When something was last told of a run that nobody closed: the newest point of one of its curves, else its start.
+    Milliseconds."""
+    curve = min((key for key in run.data.metrics if key.startswith("train/")), default="")
+    history = client.get_metric_history(run.info.run_id, curve) if curve else []
+    return max((point.timestamp for point in history), default=run.info.start_time)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _loggable(value: float) -> float:
