@@ -11,6 +11,7 @@ cheap; the libraries come with the first call.
 """
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -32,11 +33,12 @@ if TYPE_CHECKING:
     from pipeline.experiments.baselines import Baseline
     from pipeline.models.architecture import Architecture
     from pipeline.models.priors import Prior
+    from pipeline.reporting.notebook import Bar
     from pipeline.runs.generator import Generator
     from pipeline.runs.outcome import Outcome
     from pipeline.runs.planning import Plan
     from pipeline.stages.context import Context
-    from pipeline.tracking import MlflowTracker
+    from pipeline.tracking import MlflowTracker, Surrounding
     from sweeps.analysis.summary import Summary
     from sweeps.analysis.trends import Ablation
     from sweeps.execution.cluster import Cluster
@@ -65,6 +67,13 @@ Progress = Callable[[str, int, int, str], None]
 
 def _silent(*_: object) -> None:
     """Hears everything and says nothing."""
+
+
+def bar() -> "Bar":
+    """A progress bar for notebooks: `run(config, progress=bar())`; of a sweep `on_update=bar().trials`, too."""
+    from pipeline.reporting.notebook import Bar
+
+    return Bar()
 
 
 # ---- runs ----------------------------------------------------------------------------------------------------------
@@ -151,6 +160,12 @@ class Run:
         """What z is drawn from: the prior that the run is scored under."""
         return self.generator.prior
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: headlines, warnings, images."""
+        from pipeline.reporting.notebook import run_html
+
+        return run_html(self.outcome, self.report)
+
 
 def run(
     config: RunConfig,
@@ -169,6 +184,8 @@ def run(
     What is up to date is not done again; an interrupted call goes on when it is repeated. `force` does all but the
     data set's own stages anew. `name`, `tags` and `note` are what the run is called from now on, in MLflow, its report
     and in lists; they do not make it another run. ConfigError for a name that something else has.
+
+    Inside `with mlflow.start_run():` it is recorded as a child of that run, in its experiment, if both have one store.
     """
     from pipeline.experiments.finished import finished
     from pipeline.runs.names import checked_label
@@ -177,17 +194,31 @@ def run(
     label = checked_label(name, tags or {}, note)
     if label.name:
         _refuse_taken(home, label.name, config)
-    if not force and not label and (there := finished(home, config, experiment_name(experiment), say)):
+    inside = _surrounding(home, say)
+    if not (force or label or inside) and (there := finished(home, config, experiment_name(experiment), say)):
         return Run(there[0], home, there[1])
     with _busy(progress, LOADING):
         from pipeline.experiments import run as experiments
         from pipeline.stages.graph import STAGES
 
+    if inside and experiment in (None, inside.experiment):
+        experiment, parent = inside.experiment, inside.run_id
+    else:  # a parent in another experiment would have a child that no page shows
+        parent = None
     ctx = open_context(config, home, say=say, progress=progress)
     ctx.force.update(s.name for s in STAGES if force and not s.shared)
     with working(ctx.home, "run"):
-        result = experiments.run(ctx, lambda: connect(ctx.home, experiment, say=say), label)
+        result = experiments.run(ctx, lambda: connect(ctx.home, experiment, say=say), label, parent_id=parent)
     return Run(result.outcome, ctx.home, result.run_id)
+
+
+def _surrounding(home: Home, say: Say) -> "Surrounding | None":
+    """The caller's own MLflow run, if one is open."""
+    if "mlflow" not in sys.modules:
+        return None
+    from pipeline.tracking import surrounding_run
+
+    return surrounding_run(home, lambda text: say(f"warning: {text}"))
 
 
 def _refuse_taken(home: Home, name: str, config: RunConfig) -> None:
@@ -343,8 +374,8 @@ def package(run: Run, folder: Path | None = None) -> Path:
     exported/<run>/mlflow. It takes {label, n, seed, temperature} and gives the images of `samples`."""
     import shutil
 
+    from pipeline.experiments.record import served_model
     from pipeline.tracking.registry import package as package_model
-    from sweeps.stored import served_model
 
     _ = run.generator  # whole, or a DamageError
     if folder is None:
@@ -392,6 +423,12 @@ class Study:
         from sweeps.analysis.summary import SweepResult
 
         return SweepResult(self.summary, self.report, self.best, self.run_id).document()
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the choice, the front, images."""
+        from sweeps.reporting.notebook import study_html
+
+        return study_html(self.summary, self.report)
 
 
 def study(

@@ -36,8 +36,13 @@ def git_dirty() -> bool:
 
 def code_version() -> str:
     """The code at hand in words: the package's version, and its commit where there is a repository."""
-    version, commit = _version("cvae-pipe") or "not installed", git_commit()
+    version, commit = _version("cvae-pipe") or "not installed", git_commit() if _is_in_a_repository() else None
     return f"{version}, commit {commit[:12]}{' with changes' if git_dirty() else ''}" if commit else version
+
+
+def _is_in_a_repository() -> bool:
+    """Whether git keeps this very file: an installed copy may lie in an environment inside somebody's repository."""
+    return _git("-C", str(Path(__file__).parent), "ls-files", "--error-unmatch", Path(__file__).name) is not None
 
 
 @cache

@@ -7,27 +7,30 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from pipeline.evaluation.catalog import METRICS, of_likelihood, show, show_spread
-from pipeline.experiments.record import headline_rows, setting_label
+from pipeline.experiments.record import headline_rows, served_model, setting_label
 from pipeline.reporting.pictures import enlarged
 from pipeline.runs.outcome import Outcome
 from pipeline.store.store import KEY_LENGTH
 from pipeline.tracking import (
     HERE,
     TABLES,
+    TRAINING,
     RunsView,
+    TrackedRun,
     artifact_file_url,
     artifact_url,
     model_url,
     note_table,
     registered_name,
+    run_url,
     view_key,
     view_url,
 )
 from sweeps.analysis.summary import Summary
 from sweeps.reporting.cells import cells
-from sweeps.stored import served_model
 from sweeps.study.space import Searched
 from sweeps.tracked import TrackedJobs
 
@@ -69,9 +72,12 @@ def project(jobs: TrackedJobs, summary: Summary) -> None:
             picture = Path(folder, PICTURE)
             picture.write_bytes(enlarged(champion.picture, PICTURE_WIDTH))
             jobs.parent.log_file(picture)
-    jobs.parent.set_description(describe_study(summary, jobs.tracker.experiment_id, jobs.parent.id))
-    if champion is not None:
-        register_champion(jobs, summary, champion)
+    run = None if champion is None else champion_run(jobs, summary, champion)
+    jobs.parent.set_description(
+        describe_study(summary, jobs.tracker.experiment_id, jobs.parent.id, run.id if run else "")
+    )
+    if champion is not None and run is not None:
+        register_champion(jobs, summary, champion, run)
 
 
 def front_tags(summary: Summary) -> dict[str, dict[str, str]]:
@@ -102,10 +108,11 @@ def trials_view(summary: Summary, parent_id: str) -> RunsView:
         ascending=not first.maximise,
         pairs=(*pairs, ("val/kl", f"val/{of_likelihood('bce', config.base.model.likelihood)}")),
         tags=(FRONT, CHOSEN),
+        having="trial",  # re-trainings are of validation, too, and no trials
     )
 
 
-def describe_study(summary: Summary, experiment_id: str, run_id: str) -> str:
+def describe_study(summary: Summary, experiment_id: str, run_id: str, champion_id: str = "") -> str:
     """The parent run in markdown: the choice, its images and test scores, the front, where to look next."""
     config = summary.config
     assert summary.chosen is not None
@@ -117,6 +124,8 @@ def describe_study(summary: Summary, experiment_id: str, run_id: str) -> str:
         "scores per class": view_url(HERE, experiment_id, run_id, TABLES),
         "registered model": model_url(HERE, registered_name(config.name)),
     }
+    if champion_id:
+        links["champion's run"] = f"{run_url(HERE, experiment_id, champion_id)}?{urlencode(TRAINING)}"
     front = "front" if len(config.objectives) > 1 else "best trial"
     lines = [
         f"**{summary.finished} finished trials; the {summary.kind_of_choice} one is trial {summary.chosen}: "
@@ -148,17 +157,29 @@ def describe_study(summary: Summary, experiment_id: str, run_id: str) -> str:
     return "\n".join(lines)
 
 
-def register_champion(jobs: TrackedJobs, summary: Summary, champion: Outcome) -> None:
-    """The choice in the model registry."""
-    config = summary.config
+def champion_run(jobs: TrackedJobs, summary: Summary, champion: Outcome) -> TrackedRun:
+    """The tracked run of the choice, with everything that it has to show."""
     assert summary.chosen is not None
     if summary.finals:
         name, tags = final_title(champion.config.train.seed), {FINAL: "true"}
     else:
-        params = {d.name: summary.row(summary.chosen)[d.name] for d in config.space}
-        name, tags = trial_title(summary.chosen, params, config.space), {"trial": str(summary.chosen)}
+        name, tags = _title(summary), {"trial": str(summary.chosen)}
     run = jobs.open_run(champion.config, champion.split, name, tags)
     jobs.record(run, champion)  # after an outage it is not there yet
+    return run
+
+
+def _title(summary: Summary) -> str:
+    """The chosen trial's."""
+    assert summary.chosen is not None
+    params = {d.name: summary.row(summary.chosen)[d.name] for d in summary.config.space}
+    return trial_title(summary.chosen, params, summary.config.space)
+
+
+def register_champion(jobs: TrackedJobs, summary: Summary, champion: Outcome, run: TrackedRun) -> None:
+    """The choice, by its run, in the model registry."""
+    config = summary.config
+    name = final_title(champion.config.train.seed) if summary.finals else _title(summary)
     key = champion.scored("conditional_accuracy")
     scores = f"; {key} {show(champion.metrics[key])}" if key in champion.metrics else ""
     run.register_model(

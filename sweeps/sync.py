@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 
 from pipeline.config.settings import RunConfig
 from pipeline.errors import ConfigError, CvaePipeError, TrackingError
-from pipeline.experiments.record import INTERRUPTED, log_outcome, run_spec
+from pipeline.experiments.record import INTERRUPTED, record_alone, run_spec
 from pipeline.reporting.run import run_report_path, write_run_report
 from pipeline.runs.outcome import Outcome, load_outcome
 from pipeline.runs.stored import find_run_key, is_whole
@@ -209,8 +209,7 @@ class _Recorder:
             if not report.exists():
                 report = write_run_report(outcome, self.home)
             with uninterrupted():
-                log_outcome(run, outcome)
-                run.log_file(report)
+                record_alone(run, outcome, self.home, report)
                 run.close("FINISHED", ended=_finished_at(self.home, key))
         self._count(outcome.name, run)
 

@@ -308,10 +308,14 @@ def show_spread(mean: float, deviation: float | None) -> str:
     return f"{text} ± {deviation:.{decimals}f}"
 
 
+BAR = r"\|"
+"""A bar inside a cell of a markdown table."""
+
+
 def markdown_table() -> str:
-    """The catalog as a markdown table, the judges of a panel in one row."""
+    """The catalog as a markdown table, the judges of a panel in one row. p(x|c) keeps its bar: bare, it ends a cell."""
     rows = [
-        f"| `{m.name}` | {m.unit or '-'} | {m.better or '-'} | {m.meaning} |"
+        f"| `{m.name}` | {m.unit or '-'} | {m.better or '-'} | {m.meaning.replace('|', BAR)} |"
         for m in METRICS.values()
         if "_judge" not in m.name
     ]

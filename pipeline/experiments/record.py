@@ -1,6 +1,7 @@
 """What a tracker shows of a run: name, params, curves, grids, tables, status. A record replayed adds nothing twice."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,14 @@ from pipeline.evaluation.catalog import METRICS, headlines, show
 from pipeline.grids import shown_grid
 from pipeline.runs.names import name_for
 from pipeline.runs.outcome import Outcome
+from pipeline.runs.requests import class_names
 from pipeline.stages.context import Context
-from pipeline.stages.graph import run_key
+from pipeline.stages.graph import PRIOR, TRAIN, run_key
 from pipeline.stages.prepare import result_facts
+from pipeline.stages.prior import DENSITY
+from pipeline.store.home import Home
 from pipeline.store.store import KEY_LENGTH
-from pipeline.tracking import DatasetInfo, RunSpec, TrackedRun, note_table, uninterrupted
+from pipeline.tracking import DatasetInfo, RunSpec, ServedModel, TrackedRun, note_table, uninterrupted
 from pipeline.training.state import EpochRecord
 
 INTERRUPTED = "interrupted; repeat the command to go on"
@@ -75,6 +79,14 @@ def log_outcome(tracked: TrackedRun, outcome: Outcome) -> None:
         tracked.log_text(outcome.config.to_toml(), "config.toml")
         tracked.log_text(history_csv(outcome.history), "history.csv")
         tracked.log_text(environment_text(), "environment.txt")
+
+
+def record_alone(tracked: TrackedRun, outcome: Outcome, home: Home, report: Path) -> None:
+    """Everything that a run of its own shows: its numbers, its report, and its model, ready to be loaded."""
+    log_outcome(tracked, outcome)
+    tracked.log_file(report)
+    if outcome.config.model.kind != "ae":  # which has no prior to draw from
+        tracked.log_model(served_model(outcome, home))
 
 
 def gate_columns(outcome: Outcome) -> dict[str, list[Any]]:
@@ -162,3 +174,15 @@ def headline_rows(values: Mapping[str, str], split: str, what: str) -> tuple[tup
         for name, standard in found
     ]
     return ("metric", what, *(("under N(0, I)",) if both else ())), rows
+
+
+def served_model(outcome: Outcome, home: Home) -> ServedModel:
+    """The generator of a stored run, with the prior that is scored, for the registry."""
+    model = outcome.config.model
+    return ServedModel(
+        weights=home.store.path("train", TRAIN.key(outcome.config)) / "model.safetensors",
+        architecture={"classes": outcome.facts["classes"]} | asdict(model),
+        shape=tuple(outcome.facts["shape"]),
+        class_names=class_names(home, outcome),
+        prior=home.store.path("prior", PRIOR.key(outcome.config)) / DENSITY if outcome.fitted else None,
+    )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.experiments.record import INTERRUPTED, closing, describe, log_outcome, run_spec
+from pipeline.experiments.record import INTERRUPTED, closing, describe, record_alone, run_spec
 from pipeline.grids import shown_grid
 from pipeline.models.architecture import Architecture
 from pipeline.reporting.document import run_document
@@ -58,8 +58,11 @@ def _call(ctx: Context, label: Label) -> Label:
     return called
 
 
-def run(ctx: Context, connect: Callable[[], Tracker], label: Label | None = None) -> RunResult:
-    """All stages for one configuration, opened on test, recorded in MLflow, with a report; called what `label` says.
+def run(
+    ctx: Context, connect: Callable[[], Tracker], label: Label | None = None, *, parent_id: str | None = None
+) -> RunResult:
+    """All stages for one configuration, opened on test, recorded in MLflow, with a report; called what `label` says,
+    and a child of the tracked run `parent_id`.
 
     An interrupted run is closed as KILLED and goes on when the command is repeated; a finished one is not run again.
     """
@@ -67,7 +70,7 @@ def run(ctx: Context, connect: Callable[[], Tracker], label: Label | None = None
     tracker = connect()  # before the judges are trained, which takes minutes: a server that is away is known at once
     prerequisites(ctx, ("test",))
     called = _call(ctx, label or Label())
-    spec = run_spec(ctx, "test", tags=called.tags)
+    spec = run_spec(ctx, "test", parent_id=parent_id, tags=called.tags)
     try:
         with uninterrupted():
             tracked = tracker.open_run(spec)
@@ -84,7 +87,8 @@ def run(ctx: Context, connect: Callable[[], Tracker], label: Label | None = None
                     tracked.log_image("generated", shown_grid(grid), step=record.epoch)
 
     with closing(tracked):
-        outcome = execute(ctx, "test", on_epoch)
+        with tracked.watched():
+            outcome = execute(ctx, "test", on_epoch)
         report = run_report_path(outcome, ctx.home)
         if not (tracked.finished and report.exists()) or label:
             ctx.progress(WRITING, 0, 1, "")
@@ -92,8 +96,7 @@ def run(ctx: Context, connect: Callable[[], Tracker], label: Label | None = None
             ctx.progress(WRITING, 1, 1, "")
         if not tracked.finished:
             with uninterrupted():
-                log_outcome(tracked, outcome)
-                tracked.log_file(report)
+                record_alone(tracked, outcome, ctx.home, report)
         elif label:
             with uninterrupted():
                 tracked.set_tags({"mlflow.runName": outcome.name, **called.tags})

@@ -11,9 +11,10 @@ from pipeline.reporting.citation import Number, Phrase, Source, cited
 from pipeline.reporting.index import Card
 from pipeline.reporting.pictures import WALL_CAPTION, real_tile, tile_figure
 from pipeline.reporting.sections.reproduce import reproduce_section
-from pipeline.reporting.writing import write_report
+from pipeline.reporting.writing import NUMBERS, write_report
 from pipeline.runs.comparison import PAIRED, Comparison, Row
 from pipeline.runs.outcome import Outcome
+from pipeline.store.files import write_json
 from pipeline.store.home import Home
 from pipeline.store.store import KEY_LENGTH
 
@@ -26,6 +27,7 @@ def write_comparison(home: Home, comparison: Comparison, runs: Sequence[Outcome]
     date = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     card = Card("comparison", runs[0].config.data.name, date, runs[0].picture)
     _, html = write_report(comparison_report(comparison, runs), folder, card)
+    write_json(folder / NUMBERS, comparison.document())
     return html
 
 

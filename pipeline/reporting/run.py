@@ -5,6 +5,7 @@ from pathlib import Path
 from pipeline.config.flags import flags
 from pipeline.reporting.about import about_run
 from pipeline.reporting.blocks import Code, Report
+from pipeline.reporting.document import run_document
 from pipeline.reporting.index import Card
 from pipeline.reporting.sections.anomalies import anomalies_section
 from pipeline.reporting.sections.calibration import calibration_section
@@ -17,10 +18,10 @@ from pipeline.reporting.sections.numbers import numbers_section
 from pipeline.reporting.sections.reproduce import reproduce_section
 from pipeline.reporting.sections.result import result_section
 from pipeline.reporting.sections.training import training_section
-from pipeline.reporting.writing import write_report
+from pipeline.reporting.writing import NUMBERS, write_report
 from pipeline.runs.outcome import Outcome
 from pipeline.runs.stored import finished_at
-from pipeline.store.files import write_atomically
+from pipeline.store.files import write_atomically, write_json
 from pipeline.store.home import Home
 
 
@@ -48,11 +49,13 @@ def run_report(outcome: Outcome) -> Report:
 
 
 def write_run_report(outcome: Outcome, home: Home) -> Path:
-    """reports/<name>/: report.md, report.html, config.toml; the path of the html. From stored results only."""
+    """reports/<name>/: report.md, report.html, config.toml, metrics.json; the path of the html. From stored results."""
     folder = run_report_path(outcome, home).parent
     dataset, date = outcome.config.data.name, finished_at(home, [outcome.key])
     _, html = write_report(run_report(outcome), folder, Card("run", dataset, date, outcome.picture))
     write_atomically(folder / "config.toml", outcome.config.to_toml())
+    document = run_document(outcome, "", html)
+    write_json(folder / NUMBERS, {name: value for name, value in document.items() if name not in ("run_id", "report")})
     return html
 
 

@@ -9,6 +9,9 @@ from pipeline.reporting.index import Card, write_card, write_index
 from pipeline.reporting.markdown import render_markdown
 from pipeline.store.files import write_atomically
 
+NUMBERS = "metrics.json"
+"""Beside a report: what it is of and its numbers as one document, for programs."""
+
 
 def write_report(report: Report, folder: Path, card: Card | None = None) -> tuple[Path, Path]:
     """Write report.md, images/*.png, report.html and the files among the blocks, each atomically; the documents' paths.

@@ -64,6 +64,10 @@ class Generated:
         _, *shape = by_channel.shape
         return tile(by_channel.flatten(1), columns=columns, shape=(shape[0], shape[1], shape[2])).numpy()
 
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows."""
+        return _png(self.sheet(), None)
+
     def write(self, out: Path, form: Format, *, scale: int | None = None) -> list[Path]:
         """Write them; the files' paths. `scale` is the side of a pixel in a PNG; by default a sheet is enlarged to
         at most SHEET pixels, and single images are as they are."""

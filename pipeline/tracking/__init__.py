@@ -21,6 +21,7 @@ from pipeline.tracking.link import uninterrupted
 from pipeline.tracking.links import (
     HERE,
     TABLES,
+    TRAINING,
     artifact_file_url,
     artifact_url,
     comparison_url,
@@ -35,12 +36,14 @@ from pipeline.tracking.notes import note_table
 from pipeline.tracking.registry import registered_name
 from pipeline.tracking.runs import MlflowRun
 from pipeline.tracking.serving import ui_command, ui_environment
+from pipeline.tracking.surrounding import Surrounding, surrounding_run
 from pipeline.tracking.tracker import MlflowTracker
 
 __all__ = [
     "HERE",
     "TABLES",
     "TRACEBACK",
+    "TRAINING",
     "DatasetInfo",
     "MlflowRun",
     "MlflowTracker",
@@ -48,6 +51,7 @@ __all__ = [
     "RunsView",
     "ServedModel",
     "Status",
+    "Surrounding",
     "TrackedRun",
     "Tracker",
     "artifact_file_url",
@@ -59,6 +63,7 @@ __all__ = [
     "prepare_store",
     "registered_name",
     "run_url",
+    "surrounding_run",
     "tracking_uri",
     "ui_base",
     "ui_command",

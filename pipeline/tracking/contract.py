@@ -83,6 +83,8 @@ class RunsView:
     """Metrics against each other, as x and y."""
     tags: tuple[str, ...] = ()
     """Tags worth a column."""
+    having: str = ""
+    """Children that carry this tag alone."""
 
 
 class TrackedRun(Protocol):
@@ -127,8 +129,18 @@ class TrackedRun(Protocol):
     def register_model(self, name: str, model: ServedModel, *, tags: Mapping[str, str], description: str) -> None:
         """The run's model as a version of a registered model, and that version as its champion; once per run."""
 
+    def watched(self) -> AbstractContextManager[None]:
+        """While something is at work inside, the machine's load is told as well, where MLflow is asked for that."""
+
+    def log_model(self, model: ServedModel) -> None:
+        """The run's model among its artifacts, as it would be registered: `runs:/<id>/model`."""
+
     def close(self, status: Status, reason: str = "", *, ended: float | None = None) -> None:
-        """End the run, now or when it `ended` (Unix seconds); the reason becomes a tag, and the description's end."""
+        """End the run; the reason becomes a tag, and the description's end.
+
+        It ended when it `ended` (Unix seconds), else now; one that went on after a pause ends that much earlier, so
+        that its duration is working time.
+        """
 
 
 class Tracker(Protocol):

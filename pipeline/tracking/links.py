@@ -63,12 +63,15 @@ def view_url(base: str, experiment_id: str, parent_id: str, mode: str = CHARTS) 
     return f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs?{urlencode(query)}"
 
 
-def comparison_url(base: str, experiment_id: str, *, parent_id: str | None, metric: str, ascending: bool = True) -> str:
-    """Deep link to the charts of all children of a run (of all runs, if None), sorted by a metric."""
+def comparison_url(
+    base: str, experiment_id: str, *, parent_id: str | None, metric: str, ascending: bool = True, having: str = ""
+) -> str:
+    """Deep link to the charts of all children of a run (of all runs, if None), sorted by a metric; of those that carry
+    a tag, if one is given."""
     query = {
         "compareRunsMode": CHARTS,
         **TRAINING,
-        "searchFilter": children_filter(parent_id) if parent_id else "",
+        "searchFilter": children_filter(parent_id, having=having) if parent_id else "",
         "orderByKey": f"metrics.`{metric}`",
         "orderByAsc": str(ascending).lower(),
         "startTime": "ALL",
@@ -112,8 +115,12 @@ def _links(
         }
     parent = parents[0].info.run_id
     by = metric or "val/neg_elbo"
-    links = {"trials": comparison_url(base, where, parent_id=parent, metric=by, ascending=ascending)}
-    if TAG + view_key(parent) in found.tags:
+    has_view = TAG + view_key(parent) in found.tags  # as a sweep has, whose re-trainings and finals are no trials
+    trials = comparison_url(
+        base, where, parent_id=parent, metric=by, ascending=ascending, having="trial" if has_view else ""
+    )
+    links = {"trials": trials}
+    if has_view:
         links["view"] = view_url(base, where, parent)
         links["classes"] = view_url(base, where, parent, TABLES)
     links["study"] = f"{run_url(base, where, parent)}?{urlencode(TRAINING)}"

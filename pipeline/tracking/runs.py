@@ -7,7 +7,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +16,13 @@ from pipeline.tracking.contract import ServedModel, Status
 from pipeline.tracking.database import mlflow_module
 from pipeline.tracking.limits import TAG_SIZES, fitted
 from pipeline.tracking.link import AwayError, Link
-from pipeline.tracking.registry import register
+from pipeline.tracking.registry import FOLDER, package, register
+from pipeline.tracking.system import system_metrics
 
 if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import UInt8
+    from mlflow import MlflowClient
     from mlflow.entities import Run
 
 RUN_KEY = "run_key"
@@ -58,7 +60,16 @@ class _Held:
 class MlflowRun:
     """A TrackedRun in MLflow."""
 
-    def __init__(self, link: Link, run: "Run | None", *, finished: bool = False, description: str = "") -> None:
+    def __init__(
+        self,
+        link: Link,
+        run: "Run | None",
+        *,
+        finished: bool = False,
+        description: str = "",
+        paused_ms: int | None = None,
+    ) -> None:
+        """`paused_ms`: when it ended the last time, less its pauses, of a run that goes on."""
         self.id: str = run.info.run_id if run else ""
         self.finished = finished
         self.incomplete = run is None
@@ -73,6 +84,7 @@ class MlflowRun:
         self._artifact_uri: str = run.info.artifact_uri if run else ""
         self._repository: Any = None
         self._lost = run is None
+        self._paused_ms, self._opened_ms = paused_ms, _now_ms()
 
     def log_epoch(self, step: int, metrics: Mapping[str, float]) -> None:
         self.log_epochs({step: metrics})
@@ -176,6 +188,14 @@ class MlflowRun:
         if (held.points or held.tags) and not self._send(lambda: self._log_batches(held.points, held.tags)):
             self._forget(held.points)
 
+    def watched(self) -> AbstractContextManager[None]:
+        return system_metrics("" if self.finished else self.id, self._link.uri, self._link.on_warning)
+
+    def log_model(self, model: ServedModel) -> None:
+        assert model.weights.is_file(), model.weights  # else the link would take it for an outage
+        with self.together() as held:
+            package(model, held.folder / FOLDER)
+
     def close(self, status: Status, reason: str = "", *, ended: float | None = None) -> None:
         if self.finished:
             return
@@ -192,8 +212,9 @@ class MlflowRun:
 
         def ends() -> None:
             self._log_tags(self._end_tags(status, reason, self._link.limits.tag_sizes[0]))
-            self._link.client.set_terminated(self.id, status, None if ended is None else round(ended * 1000))
+            self._link.client.set_terminated(self.id, status, end_ms)
 
+        end_ms = round(ended * 1000) if ended is not None else self._end_ms()
         self._send(ends)
 
     def _end_tags(self, status: Status, reason: str, size: int) -> dict[str, str]:
@@ -201,6 +222,11 @@ class MlflowRun:
             return {}
         end = f"{ENDED}{status}: {reason}"
         return {REASON: reason, NOTE: fitted({NOTE: self._description}, size - len(end))[NOTE] + end}
+
+    def _end_ms(self) -> int:
+        """Now, or of a run that was taken up again so much earlier that its pauses do not count."""
+        now = _now_ms()
+        return now if self._paused_ms is None else min(now, self._paused_ms + now - self._opened_ms)
 
     def _send(self, operation: Callable[[], None]) -> bool:
         """Do it, or remember that it was not done; whether it was."""
@@ -273,12 +299,24 @@ def _metrics(points: Sequence[Point]) -> list[Any]:
     final number of a curve is later than the point that it comes after."""
     from mlflow.entities import Metric
 
-    now, before = time.time_ns() // 1_000_000, Counter[tuple[str, int]]()
+    now, before = _now_ms(), Counter[tuple[str, int]]()
     metrics = []
     for key, step, value in points:
         metrics.append(Metric(key, _loggable(value), now + before[key, step], step))
         before[key, step] += 1
     return metrics
+
+
+def last_heard_ms(client: "MlflowClient", run: "Run") -> int:
+    """When something was last told of a run that nobody closed: the newest point of one of its curves, else its start.
+    Milliseconds."""
+    curve = min((key for key in run.data.metrics if key.startswith("train/")), default="")
+    history = client.get_metric_history(run.info.run_id, curve) if curve else []
+    return max((point.timestamp for point in history), default=run.info.start_time)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _loggable(value: float) -> float:

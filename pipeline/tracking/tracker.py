@@ -18,7 +18,7 @@ from pipeline.tracking.contract import TRACEBACK, DatasetInfo, RunSpec, RunsView
 from pipeline.tracking.database import database_lock, mlflow_module, opened
 from pipeline.tracking.limits import TAG_SIZES
 from pipeline.tracking.link import AwayError, Link, refused
-from pipeline.tracking.runs import ENDED, NOTE, REASON, RUN_KEY, MlflowRun
+from pipeline.tracking.runs import ENDED, NOTE, REASON, RUN_KEY, MlflowRun, last_heard_ms
 from pipeline.tracking.views import TAG, children_filter, view_tags
 
 if TYPE_CHECKING:
@@ -97,7 +97,9 @@ class MlflowTracker:
             short = {name: value for name, value in tags.items() if len(value) <= TAG_SIZES[-1]}
             began = None if spec.started is None else round(spec.started * 1000)
             run = client.create_run(self.experiment_id, began, tags=short, run_name=spec.name)
+            paused = None
         else:
+            paused = run.info.end_time or last_heard_ms(client, run)
             client.update_run(run.info.run_id, status="RUNNING")
             if REASON in run.data.tags:
                 client.delete_tag(run.info.run_id, REASON)
@@ -112,7 +114,7 @@ class MlflowTracker:
             self._link.limits.attempt(
                 "data sets of runs", lambda: client.log_inputs(run.info.run_id, datasets=[dataset])
             )
-        return MlflowRun(self._link, run, description=tags.get(NOTE, ""))
+        return MlflowRun(self._link, run, description=tags.get(NOTE, ""), paused_ms=paused)
 
     def _forget_traceback(self, run: "Run") -> None:
         """A run that goes on has not failed; a store that deletes nothing keeps the file."""
@@ -147,14 +149,14 @@ class MlflowTracker:
         if parent_id is not None:
             query += f" and tags.`mlflow.parentRunId` = '{parent_id}'"
         left = [
-            run.info.run_id
+            run
             for run in client.search_runs([self.experiment_id], query, max_results=10_000)
             if RUN_KEY in run.data.tags and (keys is None or run.data.tags[RUN_KEY] in keys)
         ]
-        for run_id in left:
-            self._link.limits.log(client, run_id, {REASON: reason})
-            client.set_terminated(run_id, "KILLED")
-        return left
+        for run in left:
+            self._link.limits.log(client, run.info.run_id, {REASON: reason})
+            client.set_terminated(run.info.run_id, "KILLED", run.info.end_time or last_heard_ms(client, run))
+        return [run.info.run_id for run in left]
 
     def tag_children(self, parent_id: str, names: Collection[str], tags: Mapping[str, Mapping[str, str]]) -> None:
         self._send(lambda: self._tag_children(parent_id, names, tags))

@@ -58,7 +58,7 @@ def view_state(view: RunsView, shown: Sequence[str] = SECTIONS) -> dict[str, Any
         for kind, names in (("tags", view.tags), ("params", view.params), ("metrics", view.metrics))
     )
     return {
-        "searchFilter": children_filter(view.parent_id, view.split),
+        "searchFilter": children_filter(view.parent_id, view.split, view.having),
         "orderByKey": metrics[0],
         "orderByAsc": view.ascending,
         "startTime": "ALL",
@@ -86,10 +86,12 @@ def view_tags(view: RunsView, created_ms: int) -> Iterator[tuple[str, str]]:
         yield json.dumps(envelope), ", ".join(SECTIONS[n:])
 
 
-def children_filter(parent_id: str, split: str | None = None) -> str:
-    """MLflow's search for the children of a run, of one split if it is given."""
-    children = f"tags.`mlflow.parentRunId` = '{parent_id}'"
-    return f"{children} and tags.split = '{split}'" if split else children
+def children_filter(parent_id: str, split: str | None = None, having: str = "") -> str:
+    """MLflow's search for the children of a run: of one split, and those that carry a tag, if these are given."""
+    wanted = [f"tags.`mlflow.parentRunId` = '{parent_id}'"]
+    wanted += [f"tags.split = '{split}'"] if split else []
+    wanted += [f"tags.`{having}` LIKE '%'"] if having else []
+    return " and ".join(wanted)
 
 
 def _images() -> dict[str, Any]:

@@ -331,7 +331,8 @@ def _record(home: Home, tracker: MlflowTracker, aside: Path, name: str, pack_key
 
 def _register(home: Home, tracker: MlflowTracker, name: str, ids: dict[str, str], say: Callable[[str], None]) -> None:
     """The champion as a registered model, packaged by the code that is here."""
-    from sweeps.stored import served_model, stored_summary
+    from pipeline.experiments.record import served_model
+    from sweeps.stored import stored_summary
 
     champion = stored_summary(home, name).champion
     if champion is None or champion.picture is None:

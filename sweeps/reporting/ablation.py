@@ -13,7 +13,7 @@ from pipeline.reporting.index import Card
 from pipeline.reporting.pictures import WALL_CAPTION, real_tile, tile_figure
 from pipeline.reporting.sections.calibration import calibration_section
 from pipeline.reporting.sections.reproduce import reproduce_section
-from pipeline.reporting.writing import write_report
+from pipeline.reporting.writing import NUMBERS, write_report
 from pipeline.runs.outcome import Outcome
 from pipeline.runs.stored import finished_at
 from pipeline.store.files import write_json
@@ -30,6 +30,7 @@ def write_ablation(ablation: Ablation, home: Home) -> Path:
     folder = home.reports / ablation.config.name
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "ablation.json", ablation.document())
+    write_json(folder / NUMBERS, ablation.document())
     runs = list(ablation.outcomes.values())
     date = finished_at(home, [outcome.key for outcome in runs])
     card = Card("ablation", ablation.config.base.data.name, date, runs[0].picture)

@@ -12,7 +12,8 @@ from pipeline.reporting.citation import Phrase
 from pipeline.reporting.comparison import images, pairs
 from pipeline.reporting.index import Card
 from pipeline.reporting.sections.reproduce import reproduce_section
-from pipeline.reporting.writing import write_report
+from pipeline.reporting.writing import NUMBERS, write_report
+from pipeline.store.files import write_json
 from pipeline.store.home import Home
 from sweeps.analysis.comparison import Reach, StudyComparison
 from sweeps.reporting.answer import joined
@@ -26,6 +27,7 @@ def write_study_comparison(home: Home, comparison: StudyComparison) -> Path:
     date = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     card = Card("comparison", first.config.data.name, date, first.picture)
     _, html = write_report(study_comparison_report(comparison), folder, card)
+    write_json(folder / NUMBERS, comparison.document())
     return html
 
 

@@ -15,8 +15,9 @@ from pipeline.reporting.sections.calibration import calibration_section
 from pipeline.reporting.sections.copying import copying_section
 from pipeline.reporting.sections.inside import inside_section
 from pipeline.reporting.sections.reproduce import reproduce_section
-from pipeline.reporting.writing import write_report
+from pipeline.reporting.writing import NUMBERS, write_report
 from pipeline.runs.stored import finished_at
+from pipeline.store.files import write_json
 from pipeline.store.home import Home
 from sweeps.analysis.summary import Summary
 from sweeps.reporting.answer import answer, states
@@ -28,11 +29,12 @@ from sweeps.study.space import DEFAULT_SPACE
 
 
 def write_sweep_report(home: Home, summary: Summary, folder: Path) -> Path:
-    """report.md, report.html and trials.csv; the path of the html."""
+    """report.md, report.html, trials.csv and metrics.json; the path of the html."""
     shown = summary.champion
     date = finished_at(home, [outcome.key for outcome in (*summary.outcomes.values(), *summary.finals)])
     card = Card("study", summary.config.base.data.name, date, shown.picture if shown else None)
     _, html = write_report(sweep_report(summary), folder, card)
+    write_json(folder / NUMBERS, summary.document())
     return html
 
 

@@ -23,6 +23,9 @@ from sweeps.study.ledger import load_study, study_names
 from sweeps.study.reading import StoredStudy, stored_trial
 from sweeps.study.storage import quiet_optuna, readable, storage, writable
 
+METRIC_NAMES = "study:metric_names"
+"""Where Optuna keeps what the values of a study are called."""
+
 
 def study_document(home: Home, name: str) -> dict[str, Any]:
     """Everything that the ledger holds of a study."""
@@ -57,6 +60,7 @@ def same_study(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
         text = json.loads(json.dumps(document))
         for trial in text["trials"]:
             trial["user_attrs"].pop("run_id", None)
+        text["system_attrs"].pop(METRIC_NAMES, None)  # an older ledger has none; they are those of its objectives
         return text
 
     return bool(plain(one) == plain(other))

@@ -40,6 +40,7 @@ class Ledger:
             self.study = open_study(home, config)
             with writable(home):
                 self._check_spec()
+                self._name_objectives()
             if retry_failed:
                 self._reopen(home)
             # Also of a driver that was killed: whoever drives the study next takes them up.
@@ -66,6 +67,13 @@ class Ledger:
         changed = sorted(k for k in (spec.keys() | held.keys()) - RETIRED if spec.get(k) != held.get(k))
         if changed:
             raise StudyError(refusal(self.config.name, held, spec, changed, ""))
+
+    def _name_objectives(self) -> None:
+        """For whoever opens the study with Optuna: its plots and its dashboard say what each value is."""
+        names = [objective.name for objective in self.config.objectives]
+        if self.study.metric_names != names:
+            with quiet_optuna():
+                self.study.set_metric_names(names)
 
     def _reopen(self, home: Home) -> None:
         """Set failed trials running again, under their numbers: a driver takes up what it finds running."""

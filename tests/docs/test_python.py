@@ -26,4 +26,4 @@ def test_the_page_runs_from_top_to_bottom_and_prints_nothing(warm_root, tmp_path
     )
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert (root / "reports" / "quick" / "report.html").exists()
-    assert len(blocks) == 7
+    assert len(blocks) == 8

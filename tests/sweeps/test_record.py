@@ -1,13 +1,16 @@
 """What MLflow shows of a sweep: readable names, the front marked as it moves, a champion that generates our images."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 import time
+import urllib.parse
 from dataclasses import replace
 
 import numpy as np
+import optuna
 import pandas as pd
 import pytest
 from helpers import assert_same_contents, mlflow_client, mlflow_contents, quick_config
@@ -15,7 +18,7 @@ from helpers import assert_same_contents, mlflow_client, mlflow_contents, quick_
 from pipeline import tracking
 from pipeline.api import Run, samples
 from pipeline.config.sections import ModelConfig
-from pipeline.experiments.record import setting_label
+from pipeline.experiments.record import served_model, setting_label
 from pipeline.models.building import built
 from pipeline.stages.context import Context
 from pipeline.stages.train import train
@@ -24,7 +27,7 @@ from pipeline.tracking import MlflowTracker, registered_name
 from sweeps.driver import sweep
 from sweeps.execution.local import LocalExecutor
 from sweeps.record import project, trial_title
-from sweeps.stored import served_model
+from sweeps.reporting.notebook import study_html
 from sweeps.study.closing import Closing
 from sweeps.study.config import StudyConfig
 from sweeps.study.objective import chosen
@@ -77,6 +80,10 @@ def jobs_of(home: Home, on_warning=print) -> TrackedJobs:
 def runs_of(home: Home, query: str):
     client = mlflow_client(home)
     return client.search_runs([client.get_experiment_by_name("cvae-pipe").experiment_id], query)
+
+
+def links_of(home: Home) -> dict[str, str]:
+    return tracking.ui_links(home, "cvae-pipe", tracking.ui_base(home))
 
 
 def tagged(home: Home, tag: str) -> set[int]:
@@ -137,6 +144,8 @@ def test_the_parent_describes_the_choice_with_links_and_a_picture_that_exists(sw
     assert f"get-artifact?path=generated.png&run_uuid={parent.info.run_id}" in note
     assert f"runs/{parent.info.run_id}/artifacts/report.html" in note
     assert f"#/models/{NAME}" in note
+    [final] = runs_of(home, "tags.final = 'true'")
+    assert f"runs/{final.info.run_id}?" in note
     assert all(f"\n| {n}" in note or f"| **{n}**" in note for n in result.summary.front)
     assert {"generated.png", "report.html"} <= {f.path for f in client.list_artifacts(parent.info.run_id)}
 
@@ -149,6 +158,37 @@ def test_a_view_of_the_trials_is_saved_once(swept):
     tags = mlflow_client(home).get_experiment_by_name("cvae-pipe").tags
     assert [value for key, value in tags.items() if key.startswith("mlflow.sharedViewState.")] == [view]
     assert result.run_id in view
+    # Re-trainings are children on validation, too; they are no trials, and do not stand among them.
+    state = json.loads(json.loads(view)["state"])
+    shown = runs_of(home, state["searchFilter"])
+    assert {run.data.tags["trial"] for run in shown} == {"0", "1", "2"}
+    [trials] = [link for name, link in links_of(home).items() if name == "trials"]
+    assert "trial" in urllib.parse.unquote(trials).split("searchFilter=")[1].split("&")[0].split("LIKE")[0]
+
+
+def test_optuna_opens_the_ledger_with_names_and_keys(swept):
+    """What its own plots and its dashboard have to go by."""
+    home, result = swept
+    study = optuna.load_study(study_name=CONFIG.name, storage=f"sqlite:///{home.mlruns / 'optuna.db'}")
+    assert study.metric_names == [objective.name for objective in CONFIG.objectives]
+    for trial in study.trials:
+        assert trial.user_attrs["run_key"] == result.summary.outcomes[trial.number].key
+        run = mlflow_client(home).get_run(trial.user_attrs["run_id"])
+        assert run.data.tags["run_key"] == trial.user_attrs["run_key"][:16]
+        assert run.data.tags["trial"] == str(trial.number)
+    assert study.trials_dataframe().columns.str.startswith("values_").sum() == len(CONFIG.objectives)
+
+
+def test_a_reports_folder_has_its_numbers_for_programs(swept):
+    home, result = swept
+    found = json.loads((home.reports / CONFIG.name / "metrics.json").read_text())
+    assert found["chosen"]["trial"] == result.summary.chosen
+    assert found == json.loads(json.dumps(result.summary.document()))
+    html = study_html(result.summary, result.report)  # what a notebook shows
+    assert f"the balanced one is trial {result.summary.chosen}: beta " in html
+    assert html.count("<table>") == 2
+    assert all(f">{n}</td>" in html for n in result.summary.front)
+    assert "data:image/png;base64," in html
 
 
 # -------------------------------------------------------------------------------------------------- the champion

@@ -1,5 +1,6 @@
 """Runs in real SQLite stores, and through a real tracking server on loopback."""
 
+import importlib.util
 import json
 import math
 import os
@@ -32,6 +33,7 @@ from pipeline.tracking import (
     RunsView,
     comparison_url,
     run_url,
+    runs,
     serving,
     tracking_uri,
 )
@@ -328,6 +330,51 @@ def test_a_deleted_run_is_not_found_again(tracker, client):
     again = tracker.open_run(SPEC)
     assert again.id != run.id
     assert not again.finished
+
+
+def test_the_duration_of_a_run_is_working_time(tracker, client, monkeypatch):
+    """A pause between two invocations is none, nor is the time until somebody notices that a process was killed."""
+    run = tracker.open_run(SPEC)
+    run.close("KILLED", "interrupted")
+    first = client.get_run(run.id).info.end_time
+    later = runs._now_ms() + 3_600_000
+    monkeypatch.setattr(runs, "_now_ms", lambda: later)
+    again = tracker.open_run(SPEC)
+    monkeypatch.setattr(runs, "_now_ms", lambda: later + 5000)
+    again.close("FINISHED")
+    assert client.get_run(run.id).info.end_time == first + 5000
+    monkeypatch.undo()
+    killed = tracker.open_run(RunSpec("killed", "b" * 16, {}))
+    killed.log_epoch(1, {"train/loss": 1.0})
+    [heard] = client.get_metric_history(killed.id, "train/loss")
+    time.sleep(0.05)
+    assert tracker.mark_interrupted(keys=["b" * 16]) == [killed.id]
+    assert client.get_run(killed.id).info.end_time == heard.timestamp
+
+
+def test_the_load_of_the_machine_is_told_where_mlflow_is_asked_for_it(tracker, client, warned, monkeypatch):
+    run = tracker.open_run(SPEC)
+    with run.watched():
+        pass
+    assert client.get_run(run.id).data.metrics == {}
+    monkeypatch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "true")
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.1")
+    if importlib.util.find_spec("psutil") is None:
+        with run.watched():
+            pass
+        assert warned == [
+            "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING is set, but there is no psutil to read the machine's load with; "
+            "pip install psutil"
+        ]
+        return
+    deadline = time.monotonic() + 30
+    with run.watched():
+        while time.monotonic() < deadline and not client.get_run(run.id).data.metrics:
+            time.sleep(0.1)
+    assert "system/cpu_utilization_percentage" in client.get_run(run.id).data.metrics
+    again = tracker.open_run(SPEC)
+    again.close("FINISHED")
+    assert warned == []
 
 
 def test_a_failed_run_is_continued_with_its_parameters_and_without_its_reason(tracker, client):
@@ -969,3 +1016,20 @@ def test_the_commit_is_that_of_the_repository(tmp_path, monkeypatch):
     assert not surroundings.git_dirty.__wrapped__()
     (tmp_path / "pipeline.py").write_text("x = 2\n")
     assert surroundings.git_dirty.__wrapped__()
+
+
+def test_an_installed_package_is_not_of_the_commit_of_the_repository_it_is_used_in(tmp_path, monkeypatch):
+    """Say, in a virtual environment inside one, or beside one that is the current directory."""
+    repository, installed = tmp_path / "theirs", tmp_path / "theirs" / ".venv" / "pipeline.py"
+    installed.parent.mkdir(parents=True)
+    installed.write_text("x = 1\n")
+    (repository / ".gitignore").write_text(".venv\n")
+    git = ["git", "-C", str(repository), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "one"]):
+        subprocess.run([*git, *words], check=True)
+    monkeypatch.chdir(repository)
+    for file in (installed, tmp_path / "elsewhere.py"):
+        monkeypatch.setattr(surroundings, "__file__", str(file))
+        assert "commit" not in surroundings.code_version()
+    monkeypatch.setattr(surroundings, "__file__", str(repository / ".gitignore"))  # git keeps this one
+    assert "commit" in surroundings.code_version()
