@@ -10,6 +10,7 @@ from pipeline.reporting.citation import Number, Phrase, Source, cited
 from pipeline.reporting.index import Card
 from pipeline.reporting.pictures import WALL_CAPTION, real_tile, tile_figure
 from pipeline.reporting.sections.reproduce import reproduce_section
+from pipeline.reporting.side_by_side import reading_order
 from pipeline.reporting.writing import write_report
 from pipeline.runs.comparison import PAIRED, Comparison, Row
 from pipeline.runs.outcome import Outcome
@@ -92,8 +93,9 @@ def images(runs: Sequence[Outcome], comparison: Comparison, titles: Sequence[str
 
 
 def pairs(comparison: Comparison, runs: Sequence[Outcome]) -> Table:
-    """Every metric of every run, the others with their paired difference to the first."""
-    return Table(("metric", *comparison.names), tuple((row.key, *_cells(row, runs)) for row in comparison.rows))
+    """The metrics of every run, objectives first, the others with their paired difference to the first run."""
+    rows = ((row.key, *_cells(row, runs)) for row in reading_order(comparison))
+    return Table(("metric", *comparison.names), tuple(rows))
 
 
 def _cells(row: Row, runs: Sequence[Outcome]) -> list[str]:

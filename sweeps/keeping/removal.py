@@ -27,7 +27,7 @@ from pipeline.tracking.records import ablation_records, forget, records, single_
 from pipeline.tracking.rows import Recorded, artifact_folders, orphaned_artifacts
 from sweeps.finding import find
 from sweeps.keeping.holdings import RECORDS, Holding, Holdings
-from sweeps.study.ledger import UNPACKING, study_lock, study_names
+from sweeps.study.ledger import UNPACKING, recorded_studies, study_lock
 from sweeps.study.storage import quiet_optuna, readable, storage
 
 SHARED = frozenset({stage.name for stage in STAGES if stage.shared} | {judge_part(kind) for kind in "ab"})
@@ -113,7 +113,7 @@ def finish_pending(home: Home) -> int:
 def _finish(removal: Removal) -> None:
     facts, home = removal.facts, removal.home
     for name in facts["studies"]:
-        if name in study_names(home, all_=True):
+        if name in recorded_studies(home, all_=True):
             with quiet_optuna(), readable(home):
                 optuna.delete_study(study_name=name, storage=storage(home))
     if sqlite_file(home) is not None:
@@ -167,7 +167,9 @@ def plan_removal(home: Home, names: Sequence[str]) -> RemovalPlan:
     studies = tuple(holding.name for holding in going if holding.kind == "study")
     stays = {e for e in own & needed if _is_there(home, e)}
     holders = [str(holding) for holding in staying if holding.needs & stays]
-    notes = [f"{len(stays)} results stay, which {_some(holders)} need"] if stays else []
+    notes = (
+        [f"{len(stays)} result{'s stay' if len(stays) > 1 else ' stays'}, which {_some(holders)} need"] if stays else []
+    )
     notes += [
         f"{report} cites study {', '.join(gone)}, which `cvae-pipe verify` will not find any more"
         for report in staying
@@ -238,7 +240,7 @@ def plan_collection(home: Home, *, days: float = KEPT_DAYS) -> RemovalPlan:
     return RemovalPlan(
         home,
         _items(home, paths),
-        tuple(name for name in study_names(home, all_=True) if name.startswith(UNPACKING)),
+        tuple(name for name in recorded_studies(home, all_=True) if name.startswith(UNPACKING)),
         tuple(trashed),
         notes=tuple(notes),
     )

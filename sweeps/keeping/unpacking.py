@@ -31,7 +31,7 @@ from sweeps.keeping.holdings import NOT_STAGES, RECORDS, Holdings
 from sweeps.keeping.packing import CHUNK, FORMAT, PACK, RUNS, STUDY, opened_key
 from sweeps.study.config import checked_name
 from sweeps.study.exchange import restore_study, same_study, study_document
-from sweeps.study.ledger import study_lock, study_names
+from sweeps.study.ledger import recorded_studies, study_lock
 
 MOST_FILES = 200_000
 MOST_GB = 20.0
@@ -80,7 +80,7 @@ def unpack(
         head = _head(archive, members, path)
         name = checked_name(head["study"])
         document = _json(archive, members[STUDY], path)
-        if name in study_names(home):
+        if name in recorded_studies(home):
             if same_study(study_document(home, name), document):
                 return Unpacked(name, 0, 0, _report(home, name), was_here=True)
             raise PackError(

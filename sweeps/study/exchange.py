@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from pipeline.errors import StudyError
 from pipeline.store.home import Home
-from sweeps.study.ledger import UNPACKING, load_study, study_names
+from sweeps.study.ledger import UNPACKING, load_study, recorded_studies
 from sweeps.study.storage import quiet_optuna, readable, storage, writable
 
 
@@ -58,7 +58,7 @@ def same_study(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 def restore_study(home: Home, name: str, document: Mapping[str, Any]) -> None:
     """Write a study into the ledger: it is there, whole, or not at all. StudyError for a document that is none, or if
     there is a study of that name."""
-    if name in study_names(home):
+    if name in recorded_studies(home):
         raise StudyError(f"there is a study {name} here already")
     try:
         directions = [StudyDirection[direction] for direction in document["directions"]]

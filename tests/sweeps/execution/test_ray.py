@@ -25,7 +25,7 @@ from sweeps.execution import cluster as clusters
 from sweeps.execution.cluster import Cluster
 from sweeps.execution.jobs import EpochDone, Event, Job, JobDone, JobFailed, JobStopped
 from sweeps.execution.local import LocalExecutor
-from sweeps.study.ledger import load_study, study_names
+from sweeps.study.ledger import load_study, recorded_studies
 
 pytestmark = pytest.mark.filterwarnings("default")  # Ray's own
 
@@ -407,7 +407,7 @@ def test_a_sweep_whose_driver_is_killed_goes_on_on_other_nodes_to_the_values_of_
     asked = ["sweep", *asked, "--judges", "1"]
     ray = ["--executor", "ray"]
     driver = _command(home, nodes, *asked, *ray, "--trials", "10")
-    assert wait_until(lambda: study_names(home) == ["s"] and len(load_study(home, "s").trials) >= 3, 120)
+    assert wait_until(lambda: recorded_studies(home) == ["s"] and len(load_study(home, "s").trials) >= 3, 120)
     os.killpg(driver.pid, signal.SIGKILL)
     driver.communicate()
     begun = len(load_study(home, "s").trials)
