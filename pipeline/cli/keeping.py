@@ -137,10 +137,14 @@ def _show(plan: "RemovalPlan", *, done: bool, json_: bool, command: str) -> None
     if plan.empty:
         found("nothing to remove")
     elif done:
-        found(f"removed: {len(plan.items)} files and folders, {plan.bytes / MEGA:,.1f} MB")
+        found(f"removed: {_many(plan)}, {plan.bytes / MEGA:,.1f} MB")
     else:
-        found(f"would remove {len(plan.items)} files and folders, {plan.bytes / MEGA:,.1f} MB; nothing is touched yet")
+        found(f"would remove {_many(plan)}, {plan.bytes / MEGA:,.1f} MB; nothing is touched yet")
         suggest(f"cvae-pipe {command} --yes")
+
+
+def _many(plan: "RemovalPlan") -> str:
+    return "1 file or folder" if len(plan.items) == 1 else f"{len(plan.items)} files and folders"
 
 
 def _lines(plan: "RemovalPlan") -> list[str]:
