@@ -25,9 +25,10 @@ from pipeline.store.home import Home
 from pipeline.store.store import MANIFEST
 from pipeline.store.transfer import packed
 from pipeline.tracking import MlflowTracker
-from sweeps.driver import _Sweep, first_view, parent_spec, rebuild_report
+from sweeps.driver import _Sweep, first_view, parent_spec
 from sweeps.execution.jobs import EpochDone, Event, Job, JobDone, JobStopped
 from sweeps.judges import JudgesBeside
+from sweeps.rebuilding import rebuild_report
 from sweeps.study.config import StudyConfig
 from sweeps.study.ledger import Ledger
 from sweeps.study.objective import chosen, values
@@ -197,7 +198,7 @@ class Growth:
                 trial = ledger.begin(sobol_point(self._config.space, n, seed=0))
                 config = self._config.trial_config(n, FixedTrial(trial.params))
                 metrics = self._executor._metrics(config)
-                facts = {"run_key": self._executor._sent(config, metrics), "metrics": metrics}
+                facts: dict[str, Any] = {"run_key": self._executor._sent(config, metrics), "metrics": metrics}
                 ledger.tell(trial, values(self._config.objectives, metrics), **facts)
         finally:
             ledger.close()

@@ -1,10 +1,12 @@
-"""Writes docs/SETTINGS.md and docs/GLOSSARY.md from the code: `make rooms` runs it, a test holds them to it."""
+"""Writes docs/SETTINGS.md, docs/GLOSSARY.md and the table of docs/PYTHON.md from the code: `make rooms` runs it, a test
+holds them to it."""
 
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pipeline.cli import answers
 from pipeline.config.documented import documented, section_sentence, shown
 from pipeline.config.settings import SECTIONS, RunConfig, setting_type
 from pipeline.errors import ConfigError
@@ -25,8 +27,18 @@ it says nothing, the setting is no part of any result: how things run, or a boun
 """
 
 
+ENVELOPE = "<!-- envelope -->", "<!-- /envelope -->"
+
+
+def with_envelope(text: str) -> str:
+    """docs/PYTHON.md with the table of what every JSON document has."""
+    begins, ends = ENVELOPE
+    before, _, rest = text.partition(begins)
+    return f"{before}{begins}\n{answers.markdown_table()}\n{ends}{rest.partition(ends)[2]}"
+
+
 def page() -> str:
-    """The whole document."""
+    """The whole document of the settings."""
     parts = [HEAD]
     for section in SECTIONS:
         parts += [f"## [{section}]\n", f"{section_sentence(section)}\n"]
@@ -79,3 +91,5 @@ def others(config: RunConfig, name: str) -> Iterator[RunConfig]:
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
     PAGE.with_name("GLOSSARY.md").write_text(markdown(), encoding="utf-8")
+    python = PAGE.with_name("PYTHON.md")
+    python.write_text(with_envelope(python.read_text(encoding="utf-8")), encoding="utf-8")

@@ -140,7 +140,7 @@ class Run:
         """Plain values, as `--json` prints them."""
         from pipeline.reporting.document import run_document
 
-        return run_document(self.outcome, self.run_id, self.report)
+        return run_document(self.home, self.outcome, self.run_id, self.report)
 
     @cached_property
     def generator(self) -> "Generator":
@@ -301,22 +301,26 @@ def baselines(
     say: Say = _silent,
     progress: Progress = _silent,
 ) -> "list[Baseline]":
-    """ae, vae and cvae trained under one configuration, and the MLP classifier beside them; a row each."""
+    """ae, vae and cvae trained under one configuration, and the MLP classifier; a row each, and a report."""
     from pipeline.experiments.baselines import baselines as train_all
+    from pipeline.experiments.baselines_report import write_baselines
 
     ctx = open_context(config, home, say=say, progress=progress)
     with working(ctx.home, "baselines"):
-        return train_all(ctx, lambda: connect(ctx.home, experiment, say=say))
+        rows = train_all(ctx, lambda: connect(ctx.home, experiment, say=say))
+        write_baselines(ctx.home, rows)
+    return rows
 
 
-def load_run(name: str = "best", *, home: Home | None = None) -> Run:
+def load_run(name: str = "best", *, home: Home | None = None, say: Say = _silent) -> Run:
     """A finished run by its name or key, the beginning of one, its report's folder, @last or @best; of a study, its
-    choice; "best" is that of the latest study or, in a home without, the run that was finished last. ConfigError with
-    the candidates otherwise."""
+    choice; "best" is that of the latest study, chosen on validation, or, in a home without, the run that was finished
+    last. "@best" looks at the test scores of all runs: fit to look at, not to quote. Which run such a word means is
+    said. ConfigError with the candidates otherwise."""
     from sweeps.finding import find_run_key
 
     home = home or Home.from_environment()
-    key = find_run_key(home, name)  # before what follows loads
+    key = find_run_key(home, name, say)  # before what follows loads
     from pipeline.runs.outcome import load_outcome
 
     return Run(load_outcome(home, key), home)
@@ -421,8 +425,9 @@ class Study:
     def document(self) -> dict[str, Any]:
         """Plain values, as `--json` prints them."""
         from sweeps.analysis.summary import SweepResult
+        from sweeps.reporting.documents import study_document
 
-        return SweepResult(self.summary, self.report, self.best, self.run_id).document()
+        return study_document(SweepResult(self.summary, self.report, self.best, self.run_id))
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the choice, the front, images."""
@@ -803,11 +808,12 @@ def home_status(home: Home | None = None) -> dict[str, Any]:
     """What is in a home, newest first: studies, ablations, runs; what is unfinished and what goes on with it, who is at
     work, damage, how often test was opened, bytes by place."""
     from pipeline.runs import listing
+    from pipeline.runs.stored import known_runs
     from pipeline.store.use import users
     from sweeps.listing import ablations, studies
 
     home = home or Home.from_environment()
-    unreadable, found, left = [], [], []
+    unreadable, found, left, known = [], [], [], known_runs(home)
     try:
         found = studies(home)
     except StudyError as error:
@@ -820,13 +826,13 @@ def home_status(home: Home | None = None) -> dict[str, Any]:
         "home": str(home.root),
         "studies": found,
         "ablations": ablations(home),
-        "runs": listing.opened_runs(home),
+        "runs": listing.opened_runs(home, known),
         "unfinished_runs": left,
         "at_work": users(home),
         "unreadable": unreadable,
         "set_aside": listing.set_aside(home),
         "damaged_at": str(home.store.root / "damaged"),
-        "opened": listing.times_opened(home),
+        "opened": listing.times_opened(home, known),
         "bytes": listing.disk_used(home),
     }
 

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.config.digests import digest
-from pipeline.config.settings import keyed
 from pipeline.errors import StudyError
 from pipeline.experiments.record import INTERRUPTED, closing, data_info
 from pipeline.experiments.run import prerequisites
@@ -26,7 +24,7 @@ from sweeps.analysis.trends import Ablation, named_metrics, trends
 from sweeps.execution.jobs import Executor
 from sweeps.judges import PanelBeside
 from sweeps.reporting.ablation import write_ablation
-from sweeps.study.ablation import AblationConfig, keep_definition
+from sweeps.study.ablation import AblationConfig, ablation_key, ablation_params, keep_definition
 from sweeps.tracked import TrackedJobs
 
 
@@ -90,15 +88,12 @@ def open_parent(
     ctx: Context, config: AblationConfig, tracker: Tracker, *, reopen: bool = True, started: float | None = None
 ) -> TrackedRun:
     """The grid itself as a run: the parent of its cells."""
-    values = ", ".join(f"{v:g}" for v in config.values)
-    params = {**config.base.flat(), config.setting: values, "seeds": config.seeds}
-    computed = {name: value for name, value in keyed(params).items() if not name.startswith("runtime.")}
     tags = {"kind": "study", "study": config.name, "dataset": config.base.data.name, "model": config.base.model.kind}
     return tracker.open_run(
         RunSpec(
             name=config.name,
-            key=digest("ablation", config.name, config.setting, computed)[:16],
-            params=params,
+            key=ablation_key(config),
+            params=ablation_params(config),
             tags=tags,
             dataset=data_info(ctx.config, result_facts(ctx)),
             started=started,

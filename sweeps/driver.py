@@ -30,7 +30,7 @@ from pipeline.tracking import TRACEBACK, RunSpec, Tracker
 from sweeps.analysis.summary import Summary, SweepResult, summarise, write_best
 from sweeps.execution.jobs import Ended, EpochDone, Event, Executor, Job, JobDone, JobStopped
 from sweeps.finals import retrain
-from sweeps.finished import LEFT, as_left, study_key
+from sweeps.finished import LEFT, as_left
 from sweeps.judges import JudgesBeside, PanelBeside
 from sweeps.progress import OnUpdate, SweepView, TrialView
 from sweeps.record import project, trial_title
@@ -38,7 +38,7 @@ from sweeps.replay import record_trial, rung_metrics
 from sweeps.reporting.study import write_sweep_report
 from sweeps.rungs import Rungs
 from sweeps.study.closing import Closing
-from sweeps.study.config import StudyConfig, check_amounts
+from sweeps.study.config import StudyConfig, check_amounts, study_key
 from sweeps.study.ledger import AGAIN, DETAILS, FINISHED, RUNGS, Ledger, may_go_through
 from sweeps.study.objective import values
 from sweeps.study.proposals import Proposals

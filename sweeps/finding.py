@@ -6,7 +6,7 @@ also best.
 
 import difflib
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +20,9 @@ from pipeline.store.home import Home
 from pipeline.store.store import MANIFEST
 
 BEST = "@best"
-"""Of the runs on the data of the newest, the one that a sweep's rule would choose."""
+"""Of all runs on the data of the newest, the one that a sweep's rule would choose, here by test scores."""
 CHOSEN = "best"
-"""The choice of the latest study that has one; in a home without, the run that was finished last."""
+"""The choice of the latest study that has one, made on validation; in a home without, the run finished last."""
 KINDS = ("study", "ablation", "run")
 PAGE = "report.html"
 
@@ -70,16 +70,20 @@ def find(home: Home, text: str, kinds: Sequence[str] = KINDS) -> Found:
     raise ConfigError(f"{name!r} fits {len(begun) + len(others)} {what}; write more of one of {', '.join(told)}{more}")
 
 
-def find_run_key(home: Home, text: str) -> str:
+def find_run_key(home: Home, text: str, say: Callable[[str], None] = lambda text: None) -> str:
     """The key of the run that a text means; a study's exact name, or its report, means its choice, and best that of the
-    latest study."""
+    latest study. Which run best and @best mean, and by what, is said."""
     name = name_in(home, text)
     if name == BEST:
-        return best_run(home).key
+        best = best_run(home)
+        say(f"{BEST} is {best.name}: the best of all runs on {best.config.data.name} by test scores, not one to quote")
+        return best.key
     runs = known_runs(home)
     called = any(run.is_called(name) for run in runs)
     if name == CHOSEN and not called and name not in study_names(home):
-        return _latest_choice(home)
+        key, why = _latest_choice(home)
+        say(f"{CHOSEN} is {Known(home, key).name}: {why}")
+        return key
     if called or name == LAST:
         from pipeline.runs import stored
 
@@ -122,9 +126,9 @@ def study_names(home: Home) -> list[str]:
         with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
             return [str(name) for (name,) in connection.execute(query)]
     except sqlite3.Error:  # another version of Optuna's, or damaged: its own reader says what is wrong
-        from sweeps.study.ledger import study_names as read_by_optuna
+        from sweeps.study.ledger import recorded_studies
 
-        return read_by_optuna(home)
+        return recorded_studies(home)
 
 
 def ablation_names(home: Home) -> list[str]:
@@ -137,9 +141,9 @@ def ablation_names(home: Home) -> list[str]:
 def _read_thoroughly(home: Home) -> None:
     """StudyError where Optuna itself cannot read the database: it may hold what was meant."""
     if (home.mlruns / "optuna.db").exists():
-        from sweeps.study.ledger import study_names as read_by_optuna
+        from sweeps.study.ledger import recorded_studies
 
-        read_by_optuna(home)
+        recorded_studies(home)
 
 
 def named_things(home: Home, kinds: Iterable[str]) -> list[Found]:
@@ -221,14 +225,14 @@ def best_run(home: Home) -> Known:
     return whole[front.pick(front.numbers, table)][0]
 
 
-def _latest_choice(home: Home) -> str:
-    """The key of the run that CHOSEN means."""
+def _latest_choice(home: Home) -> tuple[str, str]:
+    """The key of the run that CHOSEN means, and why it is that one."""
     for study in study_names(home):
         with suppress(ConfigError):  # no complete trial
-            return _choice(home, study)
+            return _choice(home, study), f"the choice of {study}, the latest study, on validation images"
     from pipeline.runs import stored
 
-    return stored.find_run_key(home, LAST)
+    return stored.find_run_key(home, LAST), "the newest run, there being no study"
 
 
 def _choice(home: Home, study: str) -> str:

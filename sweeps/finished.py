@@ -7,7 +7,6 @@ from typing import Any
 
 from optuna.trial import TrialState
 
-from pipeline.config.digests import digest
 from pipeline.errors import CvaePipeError
 from pipeline.runs.stored import is_whole
 from pipeline.store.files import sha256
@@ -15,16 +14,11 @@ from pipeline.store.home import Home
 from pipeline.tracking.looking import all_finished, finished_run
 from sweeps.analysis.summary import Summary, SweepResult, summarise
 from sweeps.study.closing import Closing, recorded_closing
-from sweeps.study.config import StudyConfig, stored_config
-from sweeps.study.ledger import FINISHED, load_study, study_names
+from sweeps.study.config import StudyConfig, stored_config, study_key
+from sweeps.study.ledger import FINISHED, load_study, recorded_studies
 
 LEFT = "left"
 """Of a study: how it was when its report was written."""
-
-
-def study_key(name: str) -> str:
-    """What the study's own run in the tracker is found by."""
-    return digest("study", name)[:16]
 
 
 def as_left(summary: Summary, result: SweepResult) -> dict[str, Any]:
@@ -35,7 +29,7 @@ def as_left(summary: Summary, result: SweepResult) -> dict[str, Any]:
 def finished(home: Home, config: StudyConfig, *, trials: int, closing: Closing, experiment: str) -> SweepResult | None:
     """The study, if `trials` are finished, the choice is made and opened as `closing` asks, and it is reported and
     recorded; else None."""
-    if config.name not in study_names(home):
+    if config.name not in recorded_studies(home):
         return None
     study = load_study(home, config.name)
     held, all_trials = study.user_attrs.get(LEFT), study.get_trials(deepcopy=False)

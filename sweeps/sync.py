@@ -36,7 +36,7 @@ from sweeps.replay import record_trial
 from sweeps.reporting.ablation import write_ablation
 from sweeps.study.ablation import AblationConfig, stored_ablations
 from sweeps.study.config import stored_config as stored_study
-from sweeps.study.ledger import Ledger, load_study, study_names
+from sweeps.study.ledger import Ledger, load_study, recorded_studies
 from sweeps.tracked import TrackedJobs
 
 UNFINISHED = "recorded afterwards, before it was finished; repeat the sweep to go on"
@@ -71,7 +71,7 @@ def sync(
     `again` goes over what it has as finished, too: what is missing of that is added, nothing twice. ConfigError for a
     name there is none of; TrackingError if the tracker stops answering, and a repeated call goes on.
     """
-    studies, ablations = study_names(home), stored_ablations(home)
+    studies, ablations = recorded_studies(home), stored_ablations(home)
     grouped = [name for name in (*studies, *ablations) if not names or name in names]
     single = _single_runs(home, studies, ablations) if not names else _named_runs(home, names, (*studies, *ablations))
     done = Synced()

@@ -1,18 +1,22 @@
 """Commands that use a trained model: generate images, export it, serve it."""
 
 import json
+import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipeline.cli import completion
-from pipeline.cli.options import Json, examples, whole_numbers
-from pipeline.cli.session import print_json, refusals_in_one_line, say, short, suggest
+from pipeline.cli.answers import print_json
+from pipeline.cli.help import examples
+from pipeline.cli.options import Json, whole_numbers
+from pipeline.cli.session import found, refusals_in_one_line, say, short, suggest
 from pipeline.errors import ConfigError
 from pipeline.store.home import Home
 
 if TYPE_CHECKING:
+    from pipeline.api import Run
     from pipeline.runs.generated import Generated
     from pipeline.runs.generator import Generator
 
@@ -20,7 +24,8 @@ RunName = Annotated[
     str,
     typer.Option(
         "--run",
-        help="A run's name or key, a study (its choice), or best: the choice of the latest study, else the newest run.",
+        help="A run's name or key, a study (its choice), or best: the choice of the latest study, made on validation, "
+        "else the newest run. @best is another: the best of all runs by test scores.",
         autocompletion=completion.comparable,
     ),
 ]
@@ -114,14 +119,14 @@ def generate(
         form = format_of(out) if out else "png"
         check_request(1, n=n or 1, seed=seed, temperature=temperature, steps=steps)
         check_prior(prior)
-        found = api.load_run(run, home=home)
-        if found.config.model.kind == "cvae":  # before torch is loaded
-            label_indices(class_names(home, found.outcome), [*(label or ()), *filter(None, (from_, to))])
+        source = api.load_run(run, home=home, say=say)
+        if source.config.model.kind == "cvae":  # before torch is loaded
+            label_indices(class_names(home, source.outcome), [*(label or ()), *filter(None, (from_, to))])
         from pipeline.runs.execute import set_up_process
         from pipeline.runs.generator import load_generator
 
         set_up_process(1)
-        generator = load_generator(home, found.outcome, prior=prior)
+        generator = load_generator(home, source.outcome, prior=prior)
         if asked == ["--from"]:
             assert from_ is not None
             assert to is not None
@@ -142,14 +147,15 @@ def generate(
         else:
             labels = _asked_labels(generator, label)
             made = generator.of_labels(labels, n or ROW, seed=seed, temperature=temperature)
-        path = Path(out) if out else home.root / "generated" / f"{found.name}-{made.facts['form']}.png"
+        path = Path(out) if out else home.root / "generated" / f"{source.name}-{made.facts['form']}.png"
         files = made.write(path, form, scale=scale)
     if json_:
-        print_json(made.facts | {"images": len(made.images), "rows": list(made.rows), "files": [str(f) for f in files]})
+        facts = made.facts | {"images": len(made.images), "rows": list(made.rows), "files": [str(f) for f in files]}
+        print_json(_of_run(source, {"images": str(path)}) | facts)
         return
     _show(made, generator)
-    say(f"images: {files[0] if len(files) == 1 else f'{len(files)} files in {path}'}")
-    suggest(f"cvae-pipe export --run {run} --onnx", "cvae-pipe serve")
+    found(f"images: {short(files[0]) if len(files) == 1 else f'{len(files)} files in {short(path)}'}")
+    suggest(f"cvae-pipe export --run {shlex.quote(run)} --onnx", f"cvae-pipe serve --run {shlex.quote(run)}")
 
 
 @examples(
@@ -173,13 +179,14 @@ def export(
     if not (onnx or safetensors):
         raise ConfigError("export needs a format: --onnx, --safetensors, or both")
     with refusals_in_one_line():
-        found = api.load_run(run)
-        files = api.export(found, out, onnx=onnx, safetensors=safetensors, say=say)
+        source = api.load_run(run, say=say)
+        files = api.export(source, out, onnx=onnx, safetensors=safetensors, say=say)
     if json_:
-        print_json({"run": found.name, "files": [str(path) for path in files]})
+        own = {"run": source.name, "files": [str(path) for path in files]}
+        print_json(_of_run(source, {path.name: str(path) for path in files}) | own)
         return
     for path in files:
-        say(f"written: {path}")
+        found(f"written: {short(path)}")
     say("docs/MODELS.md says how each is used")
 
 
@@ -191,22 +198,38 @@ def serve(
         typer.Option(metavar="URI", help="Another model of MLflow's instead: a models:/ address or a folder."),
     ] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 5056,
+    json_: Json = False,
 ) -> None:
     """Put a trained model behind MLflow's scoring server: {label, n, seed, temperature} in, images out."""
     from pipeline import api
-    from pipeline.tracking.serving import check_port, serve_model
+    from pipeline.tracking.serving import LOOPBACK, check_port, here, serve_model
 
     home = Home.from_environment()
     with refusals_in_one_line():
         check_port(port, "serve")
         home.check_writable()
-        label = "0"
+        label, document = "0", {}
         if model is None:
-            found = api.load_run(run, home=home)
-            model = str(api.package(found))
-            label = json.dumps(found.generator.class_names[-1], ensure_ascii=False)
-            say(f"model: {found.name}, packaged in {short(Path(model))}")
+            source = api.load_run(run, home=home, say=say)
+            document = _of_run(source, {})
+            model = str(api.package(source))
+            label = json.dumps(source.generator.class_names[-1], ensure_ascii=False)
+            say(f"model: {source.name}, packaged in {short(Path(model))}")
+        if json_:  # before it serves, which has no end
+            print_json(document | {"model": model, "url": f"{here(LOOPBACK, port)}/invocations"})
         raise typer.Exit(serve_model(home, model, port=port, label=label, say=say))
+
+
+def _of_run(run: "Run", paths: dict[str, str]) -> dict[str, Any]:
+    """What the JSON document says of the run whose model is used."""
+    from pipeline.reporting.document import about
+
+    return {
+        "name": run.name,
+        "key": run.outcome.key[:16],
+        **about(run.home, [run.outcome]),
+        "paths": paths,
+    }
 
 
 def _check_forms(

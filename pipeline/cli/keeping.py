@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.options import Json, examples
-from pipeline.cli.session import print_json, refusals_in_one_line, say, short, suggest
+from pipeline.cli.answers import print_json
+from pipeline.cli.help import examples
+from pipeline.cli.options import Json
+from pipeline.cli.session import found, refusals_in_one_line, say, short, suggest
 
 if TYPE_CHECKING:
     from sweeps.keeping.removal import RemovalPlan
@@ -63,15 +65,16 @@ def doctor(
     """
     from pipeline import api
 
-    found = api.doctor(thoroughly=thorough)
+    diagnosis = api.doctor(thoroughly=thorough)
+    code = 0 if diagnosis.well else 1
     if json_:
-        print_json(found.document())
+        print_json(diagnosis.document() | {"exit_code": code})
     else:
-        for finding in found.findings:
+        for finding in diagnosis.findings:
             print(f"{SIGNS[finding.state]:<7} {finding.check}: {finding.said}")
             if finding.mend:
                 print(f"{'':<7} -> {finding.mend}")
-    raise typer.Exit(0 if found.well else 1)
+    raise typer.Exit(code)
 
 
 @examples("cvae-pipe pack demo demo.zip", "cvae-pipe pack mnist mnist.zip --no-data --json")
@@ -87,9 +90,11 @@ def pack(
     with refusals_in_one_line():
         packed = api.pack(study, out, data=data)
     if json_:
-        print_json(packed.document())
+        print_json(packed.document() | {"name": study, "paths": {"pack": str(packed.path)}})
         return
-    say(f"packed: {packed.results} results, {packed.runs} runs of MLflow, {packed.bytes / MEGA:,.1f} MB: {packed.path}")
+    found(
+        f"packed: {packed.results} results, {packed.runs} runs of MLflow, {packed.bytes / MEGA:,.1f} MB: {packed.path}"
+    )
     suggest(f"cvae-pipe unpack {shlex.quote(str(packed.path))}  (in another home)")
 
 
@@ -103,17 +108,18 @@ def unpack(
     from pipeline import api
 
     with refusals_in_one_line():
-        found = api.unpack(path, most_gb=most_gb, say=say)
+        taken = api.unpack(path, most_gb=most_gb, say=say)
     if json_:
-        print_json(found.document())
+        paths = {"report": str(taken.report)} if taken.report else {}
+        print_json(taken.document() | {"name": taken.study, "paths": paths})
         return
-    if found.was_here:
-        say(f"study {found.study} is here already; nothing was done")
+    if taken.was_here:
+        found(f"study {taken.study} is here already; nothing was done")
     else:
-        say(f"unpacked study {found.study}: {found.results} results, {found.runs} runs of MLflow")
-    if found.report:
-        say(f"report: {found.report}")
-        suggest(f"cvae-pipe verify {shlex.quote(short(Path(found.report).parent))}")
+        found(f"unpacked study {taken.study}: {taken.results} results, {taken.runs} runs of MLflow")
+    if taken.report:
+        found(f"report: {taken.report}")
+        suggest(f"cvae-pipe verify {shlex.quote(short(Path(taken.report).parent))}")
 
 
 def _show(plan: "RemovalPlan", *, done: bool, json_: bool, command: str) -> None:
@@ -129,12 +135,16 @@ def _show(plan: "RemovalPlan", *, done: bool, json_: bool, command: str) -> None
     for note in plan.notes:
         print(note)
     if plan.empty:
-        say("nothing to remove")
+        found("nothing to remove")
     elif done:
-        say(f"removed: {len(plan.items)} files and folders, {plan.bytes / MEGA:,.1f} MB")
+        found(f"removed: {_many(plan)}, {plan.bytes / MEGA:,.1f} MB")
     else:
-        say(f"would remove {len(plan.items)} files and folders, {plan.bytes / MEGA:,.1f} MB; nothing is touched yet")
+        found(f"would remove {_many(plan)}, {plan.bytes / MEGA:,.1f} MB; nothing is touched yet")
         suggest(f"cvae-pipe {command} --yes")
+
+
+def _many(plan: "RemovalPlan") -> str:
+    return "1 file or folder" if len(plan.items) == 1 else f"{len(plan.items)} files and folders"
 
 
 def _lines(plan: "RemovalPlan") -> list[str]:

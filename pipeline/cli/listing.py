@@ -1,12 +1,13 @@
 """The command that lists what is in a home: runs, studies, ablations, each with what differs and what it scored."""
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.options import Json, examples
+from pipeline.cli.answers import print_json
+from pipeline.cli.help import examples
+from pipeline.cli.options import Json
 from pipeline.cli.session import refusals_in_one_line, say
 from pipeline.cli.status import columns, when
 from pipeline.errors import ConfigError
@@ -49,7 +50,7 @@ def ls(
     if tag:
         found["runs"] = [run for run in found["runs"] if all(_has(run.tags, entry) for entry in tag)]
     if json_:
-        print(json.dumps({"home": str(home.root)} | {k: [asdict(row) for row in rows] for k, rows in found.items()}))
+        print_json({k: [asdict(row) for row in rows] for k, rows in found.items()})
         return
     for name, rows in found.items():
         shown = rows if all_ else rows[:SHOWN]
@@ -95,12 +96,12 @@ def run_lines(runs: "list[ListedRun]") -> list[str]:
         )
         for run in runs
     ]
-    lines = columns(titles, rows)
-    for place, run in reversed(list(enumerate(runs, start=2))):
+    notes = []
+    for run in runs:
         tags = [f"{name}={value}" for name, value in run.tags.items()]
         said = [setting_words(run.differs, most=6) or "defaults", *tags, *([f'"{run.note}"'] if run.note else ())]
-        lines.insert(place, f"    {run.key[:8]}  {'; '.join(said)}")
-    return lines
+        notes.append(f"{run.key[:8]}  {'; '.join(said)}")
+    return columns(titles, rows, notes)
 
 
 SHORT = dict(zip(("accuracy", "coverage", "neg_elbo"), OBJECTIVES, strict=True))
@@ -114,11 +115,11 @@ def study_lines(studies: "list[ListedStudy]") -> list[str]:
     rows = [
         (s.name, s.dataset, ", ".join(f"{n} {state}" for state, n in s.states.items()), when(s.last)) for s in studies
     ]
-    lines = columns(titles, rows)
-    for place, study in reversed(list(enumerate(studies, start=2))):
+    notes = []
+    for study in studies:
         best = ", ".join(f"{name} {show(value)}" for name, value in study.best.items())
-        lines.insert(place, f"    searches {', '.join(study.space)}{f'; best so far: {best}' if best else ''}")
-    return lines
+        notes.append(f"searches {', '.join(study.space)}{f'; best so far: {best}' if best else ''}")
+    return columns(titles, rows, notes)
 
 
 def ablation_lines(ablations: "list[ListedAblation]") -> list[str]:

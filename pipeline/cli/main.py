@@ -22,10 +22,13 @@ from pipeline.cli import (
     sweeps,
     ui,
 )
+from pipeline.cli.answers import error_document, print_json
+from pipeline.cli.help import Command, Group
 from pipeline.cli.interruptions import hearing_interruptions, ignore_interruptions, interruptions_first
-from pipeline.cli.options import Command
-from pipeline.cli.session import print_json, refusals_in_one_line, say
-from pipeline.errors import CvaePipeError
+from pipeline.cli.session import complain, refusals_in_one_line
+from pipeline.cli.terminal.encoding import show_lookalikes
+from pipeline.cli.terminal.volume import Volume, set_volume
+from pipeline.errors import ConfigError, CvaePipeError
 
 INTERRUPTED = 130
 """Exit code of an interruption: 128 + SIGINT, as shells have it."""
@@ -47,7 +50,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    cls=Group,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Start with `cvae-pipe run --dataset digits`, which needs no download.",
 )
@@ -66,6 +69,8 @@ def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_say_versions, is_eager=True, help="Say what runs here, and exit.")
     ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Results and errors alone.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say everything.")] = False,
 ) -> None:
     """Every command is one of its own."""
 
@@ -76,30 +81,53 @@ for command in COMMANDS:
 
 def main() -> None:
     """A user's mistake is one line and the error's exit code, 2, an interruption 130, a bug of ours a traceback."""
+    show_lookalikes(sys.stdout, sys.stderr)
     with hearing_interruptions():
-        code = _run()
+        try:
+            code = _run()
+        finally:
+            set_volume(Volume.USUAL)
         if code == INTERRUPTED:
             ignore_interruptions()  # the next is of somebody who has not seen yet that it ends
-            say("interrupted; what is finished is kept, and the same command goes on from there")
+            complain("interrupted; what is finished is kept, and the same command goes on from there")
     sys.exit(code)
 
 
 def _run() -> int | None:
     """The command, to its end; its exit code."""
     try:
+        volume, words = heard(sys.argv[1:])
+        set_volume(volume)
         with interruptions_first(), refusals_in_one_line():
-            return app(prog_name="cvae-pipe", standalone_mode=False)
+            return app(args=words, prog_name="cvae-pipe", standalone_mode=False)
     except CvaePipeError as error:
-        say(f"error: {error}")
-        if "--json" in sys.argv:  # who reads stdout as a document gets one
-            print_json({"kind": "error", "error": str(error), "exit_code": error.exit_code})
-        return error.exit_code
+        return _refused(str(error), error.exit_code)
     except typer.TyperException as error:  # an unknown flag, a value of the wrong type
         if message := error.format_message():  # none where the help was shown, for want of arguments
-            say(f"error: {message.rstrip('.')}; --help lists what is allowed")
+            return _refused(f"{message.rstrip('.')}; --help lists what is allowed", 2)
         return 2
     except KeyboardInterrupt:  # before Typer looked, or after
         return INTERRUPTED
     except BrokenPipeError:  # who read our output has seen enough, e.g. head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CLOSED_PIPE
+
+
+LOUD = {"-q": Volume.QUIET, "--quiet": Volume.QUIET, "-v": Volume.VERBOSE, "--verbose": Volume.VERBOSE}
+
+
+def heard(words: list[str]) -> tuple[Volume, list[str]]:
+    """How much to say, wherever among the words that stands, and the words without it; ConfigError for both."""
+    until = words.index("--") if "--" in words else len(words)
+    asked = {LOUD[word] for word in words[:until] if word in LOUD}
+    if len(asked) > 1:
+        raise ConfigError("--quiet and --verbose are opposites; give one of them")
+    return asked.pop() if asked else Volume.USUAL, [w for i, w in enumerate(words) if i >= until or w not in LOUD]
+
+
+def _refused(message: str, exit_code: int) -> int:
+    """A mistake in one line, and as a document for who reads stdout as one; the exit code."""
+    complain(f"error: {message}")
+    if "--json" in sys.argv:
+        print_json(error_document(message, exit_code))
+    return exit_code

@@ -6,8 +6,6 @@ place instead.
 
 import functools
 import inspect
-import re
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
-from typer.core import TyperCommand
 
 from pipeline.cli import completion
 from pipeline.config.flags import DAILY, OPTIONS, OTHER, Flag
@@ -217,38 +214,3 @@ def _table(tables: dict[str, Any], name: str) -> dict[str, Any]:
     if not isinstance(table, dict):
         raise ConfigError(f"{name} is {table!r}; it must be a table: [{name}]")
     return table
-
-
-def examples(*lines: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Command lines that stand at the end of a command's --help; a long one goes on after a backslash, so that what is
-    copied from a narrow terminal is the command still."""
-
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        command.examples = lines  # type: ignore[attr-defined]
-        return command
-
-    return decorate
-
-
-class Command(TyperCommand):
-    """A command whose help ends with its examples: as they are, since what is wrapped, or padded, cannot be pasted."""
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:  # Typer's own contexts: click's, or its copy of it
-        super().format_help(ctx, formatter)
-        width = max(40, shutil.get_terminal_size().columns - 2)
-        print("Examples:\n")
-        for line in getattr(self.callback, "examples", ()):
-            print("\n".join(f"  {part}" for part in continued(line, width)))
-        print()
-
-
-def continued(line: str, width: int) -> list[str]:
-    """A command in lines of at most that many characters, where its words allow it; all but the last with a backslash
-    at their end."""
-    lines, room = [""], width - 2
-    for word in re.findall(r"(?:'[^']*'|\S)+", line):
-        if lines[-1] and len(lines[-1]) + 1 + len(word) > room:
-            lines.append(f"    {word}")
-        else:
-            lines[-1] = f"{lines[-1]} {word}".lstrip() if not lines[-1].startswith("    ") else f"{lines[-1]} {word}"
-    return [f"{part} \\" for part in lines[:-1]] + lines[-1:]

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from pipeline.cli.session import print_json
+from pipeline.cli.answers import print_json
 
 if TYPE_CHECKING:
     from pipeline.runs.planning import Plan

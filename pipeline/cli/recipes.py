@@ -6,8 +6,10 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.cli import completion
-from pipeline.cli.options import Experiment, Force, Json, Settings, configured, examples, whole_numbers
-from pipeline.cli.session import print_json, say, session, suggest
+from pipeline.cli.answers import print_json
+from pipeline.cli.help import examples
+from pipeline.cli.options import Experiment, Force, Json, Settings, configured, whole_numbers
+from pipeline.cli.session import found, quoted, say, session, short, suggest
 from pipeline.config.sections import NOISE_LEVELS
 from pipeline.config.settings import RunConfig
 from pipeline.errors import ConfigError
@@ -21,7 +23,8 @@ OfRun = Annotated[
     str | None,
     typer.Option(
         "--run",
-        help="The configuration of a finished run, of a study's choice, or of best; instead of the settings.",
+        help="The configuration of a finished run, of a study's choice, or of best (the latest study's choice), "
+        "instead of the settings.",
         autocompletion=completion.comparable,
     ),
 ]
@@ -102,21 +105,21 @@ def _of_run(config: RunConfig, given: Settings, run: str | None) -> RunConfig:
     from sweeps.finding import find_run_key
 
     home = Home.from_environment()
-    return stored_config(home.store.path("run", find_run_key(home, run))).with_settings(recipes)
+    return stored_config(home.store.path("run", find_run_key(home, run, say))).with_settings(recipes)
 
 
 def _show(done: Any, json_: bool, facts: dict[str, Any], section: Any) -> None:
-    from pipeline.cli.terminal.tables import show_table
+    from pipeline.cli.terminal.tables import print_table, print_text
     from pipeline.reporting.blocks import Table, Text
 
     if json_:
-        print_json({"name": done.name, "report": str(done.report), **facts})
+        print_json(done.document() | {"kind": "", **facts})
         return
     for block in section.blocks:
         if isinstance(block, Table):
-            show_table(block)
+            print_table(block)
     for block in section.blocks:
         if isinstance(block, Text):
-            say(str(block.text))
-    say(f"report: {done.report}")
-    suggest(f"cvae-pipe verify {Path(done.report).parent}")
+            print_text(str(block.text))
+    found(f"report: {short(done.report)}")
+    suggest(f"cvae-pipe verify {quoted(Path(done.report).parent)}")

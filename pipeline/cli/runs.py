@@ -1,14 +1,17 @@
 """Commands of whole runs: run, baselines, compare."""
 
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.cli import completion
-from pipeline.cli.options import Audit, DryRun, Experiment, Force, Json, configured, examples
+from pipeline.cli.answers import print_json
+from pipeline.cli.help import examples
+from pipeline.cli.options import Audit, DryRun, Experiment, Force, Json, configured
 from pipeline.cli.plans import show_plan
-from pipeline.cli.session import print_json, refusals_in_one_line, say, session, short, suggest, ui_of
+from pipeline.cli.session import found, quoted, refusals_in_one_line, say, session, short, suggest, ui_of
 from pipeline.config.settings import RunConfig
 from pipeline.errors import ConfigError
 from pipeline.runs.names import parse_tags
@@ -64,15 +67,15 @@ def run(
             print_json(result.document())
             return
         from pipeline.cli.terminal.preview import show_preview
-        from pipeline.cli.terminal.tables import print_metrics
+        from pipeline.cli.terminal.tables import print_metrics, print_text, wide
         from pipeline.reporting.brief import brief
 
         show_preview(result.outcome)
-        for line in brief(result.outcome):
-            print(line)
+        for line in brief(result.outcome, wide()):
+            print_text(line)
         if all_:
             print_metrics(result.metrics)
-        say(f"report: {short(result.report)}")
+        found(f"report: {short(result.report)}")
         suggest(ui_of(experiment), *_next(result))
 
 
@@ -82,11 +85,11 @@ def _next(result: "Run") -> list[str]:
 
     others = [run for run in known_runs(result.home) if run.split == "test" and run.key != result.outcome.key]
     others = [run for run in others if run.config.data.anywhere == result.config.data.anywhere]
-    found = []
+    commands = []
     if others:
         other = max(others, key=lambda run: run.finished)
-        found.append(f"cvae-pipe compare {shlex.quote(other.name)} {shlex.quote(result.name)}")
-    return [*found, f"cvae-pipe sweep --dataset {shlex.quote(result.config.data.dataset)} --trials 40"]
+        commands.append(f"cvae-pipe compare {shlex.quote(other.name)} {shlex.quote(result.name)}")
+    return [*commands, f"cvae-pipe sweep --dataset {shlex.quote(result.config.data.dataset)} --trials 40"]
 
 
 @examples("cvae-pipe baselines", "cvae-pipe baselines --dataset digits --json")
@@ -100,15 +103,20 @@ def baselines(
     if dry_run:
         show_plan(*api.plan_baselines(config), json_=json_)
         return
-    from pipeline.cli.terminal.tables import show_table
+    from pipeline.cli.terminal.tables import print_table
     from pipeline.experiments.baselines import baseline_table
+    from pipeline.experiments.baselines_report import baselines_document, baselines_path
 
+    home = Home.from_environment()
     with session() as progress:
         rows = api.baselines(config, experiment=experiment, say=progress.say, progress=progress.update)
     if json_:
-        print_json({"baselines": [row.document() for row in rows]})
+        print_json(baselines_document(home, rows))
         return
-    show_table(baseline_table(rows))
+    page = baselines_path(home, rows)
+    print_table(baseline_table(rows))
+    found(f"report: {short(page)}")
+    suggest(f"cvae-pipe verify {quoted(page.parent)}", ui_of(experiment))
 
 
 @examples(
@@ -121,7 +129,8 @@ def compare(
     runs: Annotated[
         list[str],
         typer.Argument(
-            help="Runs: names, beginnings, keys, folders of reports, @last, @best; or studies.",
+            help="Runs: names, beginnings, keys, folders of reports, @last, @best (of all runs by test scores), best "
+            "(the choice of the latest study); or studies.",
             autocompletion=completion.comparable,
         ),
     ],
@@ -141,11 +150,8 @@ def compare(
         with refusals_in_one_line():
             _compare_studies(home, named, markdown_=markdown_, html=html, json_=json_)
         return
-    keys = [find_run_key(home, name) for name in runs]  # known at once; what follows loads for seconds
-    if twice := [name for name, key in zip(runs, keys, strict=True) if keys.count(key) > 1]:
-        say(f"note: {' and '.join(twice)} are one run, held against itself")
-    from pipeline.cli.terminal.tables import show_comparison
-    from pipeline.runs.comparison import compare_runs, markdown
+    keys = [find_run_key(home, name, say) for name in runs]  # known at once; what follows loads for seconds
+    from pipeline.runs.comparison import compare_runs
     from pipeline.runs.outcome import load_outcome
 
     with refusals_in_one_line():
@@ -157,18 +163,23 @@ def compare(
 
             path = write_comparison(home, comparison, outcomes)
         if json_:
-            print_json(comparison.document() | ({"report": str(path)} if path else {}))
-        elif markdown_:
+            from pipeline.reporting.document import comparison_document
+
+            print_json(comparison_document(home, outcomes, comparison, path))
+            return
+        if markdown_:
+            from pipeline.reporting.side_by_side import markdown
+
             print(markdown(comparison))
         else:
+            from pipeline.cli.terminal.tables import show_comparison
+
             show_comparison(comparison)
         if path:
-            say(f"report: {path}")
+            _tell(path, markdown_)
 
 
 def _compare_studies(home: Home, names: list[str], *, markdown_: bool, html: bool, json_: bool) -> None:
-    from pipeline.cli.terminal.tables import show_comparison, show_table
-    from pipeline.runs.comparison import markdown
     from sweeps.analysis.comparison import compare_studies
 
     comparison = compare_studies(home, names)
@@ -178,15 +189,26 @@ def _compare_studies(home: Home, names: list[str], *, markdown_: bool, html: boo
 
         path = write_study_comparison(home, comparison)
     if json_:
-        print_json(comparison.document() | ({"report": str(path)} if path else {}))
-    elif markdown_:
+        from sweeps.reporting.documents import study_comparison_document
+
+        print_json(study_comparison_document(home, comparison, path))
+        return
+    if markdown_:
+        from pipeline.reporting.side_by_side import markdown
+
         print(markdown(comparison.pairs))
     else:
+        from pipeline.cli.terminal.tables import print_table, print_text, show_comparison
         from sweeps.reporting.comparison import answer, differences, reached
 
-        print(answer(comparison))
-        show_table(reached(comparison))
-        show_table(differences(comparison))
-        show_comparison(comparison.pairs)
+        print_text(answer(comparison))
+        print_table(reached(comparison))
+        print_table(differences(comparison))
+        show_comparison(comparison.pairs, settings=False)
     if path:
-        say(f"report: {path}")
+        _tell(path, markdown_)
+
+
+def _tell(path: Path, markdown_: bool) -> None:
+    """Where the report is: on stdout, unless that is a markdown document."""
+    (say if markdown_ else found)(f"report: {short(path)}")

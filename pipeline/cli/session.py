@@ -1,14 +1,14 @@
-"""What every command opens and how it speaks: the home, a context whose progress goes to stderr, results on stdout."""
+"""What every command opens and how it speaks: results on stdout; progress, hints and errors on stderr."""
 
 import errno
-import json
 import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from pipeline.cli.terminal.volume import quiet
 from pipeline.config.settings import RunConfig
 from pipeline.errors import CvaePipeError
 from pipeline.store.home import Home
@@ -62,25 +62,19 @@ def refusals_in_one_line() -> Iterator[None]:
         raise CvaePipeError("there is not enough memory; with more of it the same command goes on") from error
 
 
-def show_metrics(metrics: dict[str, float], paths: dict[str, str], *, json_: bool = False) -> None:
-    """Numbers and the paths of what shows them, as one JSON document or for people."""
-    if json_:
-        print_json({"metrics": metrics, **paths})
-        return
-    from pipeline.cli.terminal import tables
-
-    tables.show_metrics(metrics)
-    for name, path in paths.items():
-        say(f"{name}: {path}")
-
-
-def print_json(document: dict[str, Any]) -> None:
-    """One document on stdout."""
-    print(json.dumps(document, indent=1))
+def found(text: str) -> None:
+    """A line of what a command is for: on stdout."""
+    print(text)
 
 
 def say(text: str) -> None:
-    """A line on stderr."""
+    """A line on stderr of how it went and what comes next; not where only results and errors are wanted."""
+    if not quiet():
+        print(text, file=sys.stderr)
+
+
+def complain(text: str) -> None:
+    """A line on stderr that is never left out."""
     print(text, file=sys.stderr)
 
 

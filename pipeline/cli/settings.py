@@ -4,8 +4,9 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli.options import Json, Settings, configured, examples
-from pipeline.cli.session import print_json
+from pipeline.cli.answers import print_json
+from pipeline.cli.help import examples
+from pipeline.cli.options import Json, Settings, configured
 from pipeline.config.settings import RunConfig
 
 

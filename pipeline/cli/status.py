@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.options import Json, examples
-from pipeline.cli.session import print_json, refusals_in_one_line, say
+from pipeline.cli.answers import print_json
+from pipeline.cli.help import examples
+from pipeline.cli.options import Json
+from pipeline.cli.session import refusals_in_one_line, say
 from pipeline.runs.listing import OBJECTIVES
 from pipeline.store.home import Home
 
@@ -73,18 +75,24 @@ def _runs(runs: "list[ListedRun]") -> list[str]:
         (run.name, *(show(run.metrics[o]) if o in run.metrics else "-" for o in OBJECTIVES), when(run.finished))
         for run in runs
     ]
-    lines = columns(titles, rows)
-    for place, run in reversed(list(enumerate(runs, start=2))):
-        settings = [f"{name.partition('.')[2]} {_short(value)}" for name, value in run.differs.items()]
-        lines.insert(place, f"    {', '.join(settings) or 'defaults'}")
-    return lines
+    settings = ([f"{name.partition('.')[2]} {_short(value)}" for name, value in run.differs.items()] for run in runs)
+    return columns(titles, rows, [", ".join(own) or "defaults" for own in settings])
 
 
-def columns(titles: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Lines of columns as wide as they need to be; none without rows."""
-    widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
-    lines = ["  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in (titles, *rows)]
-    return lines if rows else []
+def columns(titles: tuple[str, ...], rows: Sequence[tuple[str, ...]], notes: Sequence[str] = ()) -> list[str]:
+    """Lines of columns as wide as they need to be, a note below each row; none without rows. Where a terminal is too
+    narrow for them the first column has a line of its own, and the others follow by name."""
+    from pipeline.cli.terminal.tables import in_columns, wide, wrapped
+
+    if not rows:
+        return []
+    head, *lines = in_columns([titles, *rows])
+    if max(map(len, (head, *lines))) > wide():
+        head = titles[0]
+        beside = ("; ".join(f"{t} {cell}" for t, cell in zip(titles[1:], row[1:], strict=True)) for row in rows)
+        lines = ["\n".join([row[0], *wrapped(f"    {text}")]) for row, text in zip(rows, beside, strict=True)]
+    below = (["\n".join(wrapped(f"    {note}"))] for note in notes) if notes else ([] for _ in rows)
+    return [head, *(part for line, note in zip(lines, below, strict=True) for part in (line, *note))]
 
 
 def when(iso: str) -> str:

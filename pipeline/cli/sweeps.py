@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.cli import completion
+from pipeline.cli.answers import print_json
+from pipeline.cli.help import examples
 from pipeline.cli.options import (
     Audit,
     CpusPerTrial,
@@ -21,13 +23,13 @@ from pipeline.cli.options import (
     Workers,
     cluster_of,
     configured,
-    examples,
 )
 from pipeline.cli.plans import show_plan
-from pipeline.cli.session import print_json, quoted, say, session, suggest, ui_of
+from pipeline.cli.session import found, quoted, say, session, short, suggest, ui_of
 from pipeline.config.sections import JUDGES
 from pipeline.config.settings import RunConfig
 from pipeline.errors import ConfigError
+from pipeline.store.home import Home
 
 if TYPE_CHECKING:
     from sweeps.study.config import StudyConfig
@@ -167,7 +169,7 @@ def sweep(
     from pipeline.cli.terminal.sweep import SweepDisplay
 
     with session() as progress, SweepDisplay(study) as display:
-        found = api.sweep(
+        result = api.sweep(
             study,
             trials=trials,
             workers=workers,
@@ -182,14 +184,14 @@ def sweep(
             **closing,
         )
     if json_:
-        print_json(found.document())
+        print_json(result.document())
         return
-    display.summary(found.summary)
-    if found.summary.finished < trials:
-        say(f"{found.summary.finished} of {trials} trials are finished; the same command goes on")
-    say(f"report: {found.report}")
-    more = f"cvae-pipe sweep --name {shlex.quote(study.name)} --trials {2 * max(trials, found.summary.finished)}"
-    suggest(*([f"cvae-pipe run --config {quoted(found.best)}"] if found.best else ()), ui_of(experiment), more)
+    display.summary(result.summary)
+    if result.summary.finished < trials:
+        say(f"{result.summary.finished} of {trials} trials are finished; the same command goes on")
+    found(f"report: {short(result.report)}")
+    more = f"cvae-pipe sweep --name {shlex.quote(study.name)} --trials {2 * max(trials, result.summary.finished)}"
+    suggest(*([f"cvae-pipe run --config {quoted(result.best)}"] if result.best else ()), ui_of(experiment), more)
 
 
 def _instead(name: str, trials: int) -> str:
@@ -252,6 +254,7 @@ def ablate(
     audit: Audit = None,
     experiment: Experiment = None,
     dry_run: DryRun = False,
+    all_: Annotated[bool, typer.Option("--all", help="Print the means of every metric.")] = False,
     json_: Json = False,
 ) -> None:
     """Vary one setting over values and training seeds; say what it does, and how sure that is."""
@@ -280,9 +283,14 @@ def ablate(
             on_state=display.update,
         )
     if json_:
-        print_json(result.document() | {"report": str(report)})
+        from sweeps.reporting.documents import ablation_document
+
+        print_json(ablation_document(Home.from_environment(), result, report))
         return
-    for claim, verdict in result.claims.items():
-        say(f"{claim}: {verdict}")
-    say(f"report: {report}")
+    from pipeline.cli.terminal.ablation import ablation_lines
+    from pipeline.cli.terminal.tables import width
+
+    for line in ablation_lines(result, width(), everything=all_):
+        print(line)
+    found(f"report: {short(report)}")
     suggest(f"cvae-pipe verify {shlex.quote(grid.name)}", ui_of(experiment))

@@ -6,8 +6,10 @@ from typing import Annotated
 import typer
 
 from pipeline.cli import completion
-from pipeline.cli.options import Experiment, Json, examples
-from pipeline.cli.session import print_json, refusals_in_one_line, say, session, suggest, ui_of
+from pipeline.cli.answers import print_json
+from pipeline.cli.help import examples
+from pipeline.cli.options import Experiment, Json
+from pipeline.cli.session import found, refusals_in_one_line, say, session, suggest, ui_of
 from pipeline.errors import ConfigError
 from pipeline.evaluation.catalog import METRICS
 from pipeline.store.home import Home
@@ -42,22 +44,40 @@ def ui(
 ) -> None:
     """Start MLflow's web interface on the right store and print where to look."""
     from pipeline.api import experiment_name
+    from pipeline.tracking.links import SHOWS
     from pipeline.tracking.serving import serve
 
     home = Home.from_environment()
     with refusals_in_one_line():
         home.check_writable()
-        found = links(home, experiment_name(experiment), host=host, port=port, study=study, metric=metric)
+        where = experiment_name(experiment)
+        there = links(home, where, host=host, port=port, study=study, metric=metric)
         if json_:
-            print_json(found)
+            told = {name: {"url": link, "shows": SHOWS[name]} for name, link in there.items()}
+            print_json({"experiment": where, "name": study, "links": told, **there})
         elif links_:
-            for name, link in found.items():
-                print(f"{name}\t{link}")
-        if not links_:
-            page = "trials" if metric else "view"
-            raise typer.Exit(
-                serve(home, found, host=host, names=allow_host or (), port=port, open_=page if open_ else "", say=say)
+            for name, link in there.items():
+                found(f"{name}\t{link}\t{SHOWS[name]}")
+        if len(there) == 1:
+            say(
+                f"nothing is recorded in the experiment {where} yet; `cvae-pipe run --dataset digits` makes a first run"
             )
+        if links_:
+            return
+        page = "trials" if metric else "view"
+        raise typer.Exit(
+            serve(
+                home,
+                there,
+                {} if json_ else SHOWS,
+                host=host,
+                names=allow_host or (),
+                port=port,
+                open_=page if open_ else "",
+                say=say,
+                show=found if not json_ else say,
+            )
+        )
 
 
 @examples(
@@ -84,9 +104,9 @@ def sync(
         print_json(done.document())
         return
     for name in done.recorded:
-        say(f"recorded: {name}")
+        found(f"recorded: {name}")
     skipped = f", {len(done.skipped)} could not be recorded" if done.skipped else ""
-    say(f"{len(done.recorded)} runs recorded, {done.present} were there{skipped}")
+    found(f"{len(done.recorded)} runs recorded, {done.present} were there{skipped}")
     suggest(ui_of(experiment))
 
 

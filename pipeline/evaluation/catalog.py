@@ -16,8 +16,8 @@ class Metric:
     """higher, lower, or "" where neither is better in itself."""
     meaning: str
     paired: str = ""
-    """The per-item numbers behind it, where two runs can be compared as pairs: bce, neg_elbo, accuracy, coverage, and
-    all but the first with `_expost` behind their names."""
+    """The per-item numbers behind it, where two runs can be compared as pairs: bce, kl, neg_elbo, accuracy, coverage,
+    coverage_relative, vendi_ratio, vendi_ratio_read, and all but the first with `_expost` behind their names."""
 
     @property
     def is_share(self) -> bool:
@@ -116,7 +116,13 @@ METRICS = {
             "coverage",
         ),
         Metric("coverage_real", "share", "", "the same for as many real training images: the ceiling of coverage"),
-        Metric("coverage_relative", "", "higher", "coverage / coverage_real: 1 is as varied as real images"),
+        Metric(
+            "coverage_relative",
+            "",
+            "higher",
+            "coverage / coverage_real: 1 is as varied as real images",
+            "coverage_relative",
+        ),
         Metric(
             "coverage_equivalent",
             "share",
@@ -131,12 +137,15 @@ METRICS = {
         ),
         Metric("vendi", "images", "higher", "effective number of different images among the generated of a class"),
         Metric("vendi_real", "images", "", "the same for as many real images"),
-        Metric("vendi_ratio", "", "", "vendi / vendi_real per class, averaged; unreadable images raise it"),
+        Metric(
+            "vendi_ratio", "", "", "vendi / vendi_real per class, averaged; unreadable images raise it", "vendi_ratio"
+        ),
         Metric(
             "vendi_ratio_read",
             "",
             "",
             "the same of the images that are read as their label; 1 is as diverse as real images, more is not better",
+            "vendi_ratio_read",
         ),
         Metric(
             "neg_elbo_expost",
@@ -167,10 +176,22 @@ METRICS = {
         ),
         Metric("conditional_accuracy_b_expost", "share", "higher", "the same read by judge B"),
         Metric("coverage_expost", "share", "higher", "coverage with z from the fitted prior", "coverage_expost"),
-        Metric("coverage_relative_expost", "", "higher", "coverage_relative with z from the fitted prior"),
+        Metric(
+            "coverage_relative_expost",
+            "",
+            "higher",
+            "coverage_relative with z from the fitted prior",
+            "coverage_relative_expost",
+        ),
         Metric("coverage_equivalent_expost", "share", "higher", "coverage_equivalent with z from the fitted prior"),
-        Metric("vendi_ratio_expost", "", "", "vendi_ratio with z from the fitted prior"),
-        Metric("vendi_ratio_read_expost", "", "", "vendi_ratio_read with z from the fitted prior"),
+        Metric("vendi_ratio_expost", "", "", "vendi_ratio with z from the fitted prior", "vendi_ratio_expost"),
+        Metric(
+            "vendi_ratio_read_expost",
+            "",
+            "",
+            "vendi_ratio_read with z from the fitted prior",
+            "vendi_ratio_read_expost",
+        ),
         Metric("prior_gap", "", "lower", "conditional_accuracy_expost - conditional_accuracy"),
         Metric(
             "data_copying",

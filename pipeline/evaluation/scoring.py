@@ -142,6 +142,17 @@ def expost_scores(scores: Scores, standard: dict[str, float], reference: Referen
     return found | {f"{split}/prior_gap": gap}
 
 
+def ratios_per_class(scores: Scores, reference: Reference) -> dict[str, list[float]]:
+    """What a mean over classes is the mean of, for each class that is scored: the items of a difference of two models.
+    Nothing where no class has images enough."""
+    if not reference.enough:
+        return {}
+    return {
+        "vendi_ratio": (scores.vendi / reference.vendi).tolist(),
+        "vendi_ratio_read": (scores.vendi_read / reference.vendi).tolist(),
+    }
+
+
 def per_class_table(scores: Scores, reference: Reference, class_names: tuple[str, ...]) -> dict[str, list]:
     """One row per class: accuracy with its Wilson interval, coverage and Vendi score beside the real ones; None for
     those of a class that is too small."""

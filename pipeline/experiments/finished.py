@@ -1,5 +1,6 @@
 """Whether there is nothing left to do for a run: whole in the store, recorded, reported. Loads no torch, no MLflow."""
 
+import logging
 from collections.abc import Callable
 
 from pipeline.config.settings import RunConfig
@@ -11,6 +12,8 @@ from pipeline.stages.graph import STAGES, run_key
 from pipeline.store.home import Home
 from pipeline.store.store import KEY_LENGTH
 from pipeline.tracking.looking import finished_run
+
+log = logging.getLogger("cvae-pipe")
 
 
 def finished(home: Home, config: RunConfig, experiment: str, say: Callable[[str], None]) -> tuple[Outcome, str] | None:
@@ -35,6 +38,7 @@ def finished(home: Home, config: RunConfig, experiment: str, say: Callable[[str]
     except CvaePipeError:  # the slow way says what is wrong, and mends it
         return None
     for stage in stages:
+        log.debug("%s: key %s", stage.title(config, "test"), stage.key(config, "test")[:KEY_LENGTH])
         say(f"{stage.title(config, 'test')}: up to date")
     return outcome, run_id
 

@@ -3,12 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipeline.experiments.record import INTERRUPTED, closing, describe, record_alone, run_spec
 from pipeline.grids import shown_grid
 from pipeline.models.architecture import Architecture
-from pipeline.reporting.document import run_document
 from pipeline.reporting.run import run_report_path, write_run_report
 from pipeline.runs.execute import execute, set_up_process
 from pipeline.runs.names import Label, name_for, put_label
@@ -33,10 +31,6 @@ class RunResult:
     outcome: Outcome
     run_id: str
     report: Path
-
-    def summary(self) -> dict[str, Any]:
-        """The `--json` document."""
-        return run_document(self.outcome, self.run_id, self.report)
 
 
 def prerequisites(ctx: Context, splits: tuple[str, ...]) -> None:

@@ -7,8 +7,9 @@ from pipeline.runs.names import differences, setting_words
 from pipeline.runs.outcome import Outcome
 
 
-def brief(outcome: Outcome) -> list[str]:
-    """What is said of a run on the terminal, the important first."""
+def brief(outcome: Outcome, width: int = 120) -> list[str]:
+    """What is said of a run on the terminal, the important first; sentences are as long as they are, the numbers in
+    columns where `width` characters hold them."""
     config, split = outcome.config, outcome.split
     own = setting_words(differences(config), most=6) or "all settings at their defaults"
     lines = [f"{outcome.name}: {config.model.kind} on {config.data.name}, {own}. {sentence(outcome)}"]
@@ -17,7 +18,12 @@ def brief(outcome: Outcome) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     if rows:
         lines.append(f"on {split} images, {_prior(outcome)}:")
-    lines += ["  " + "  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    columns = ["  " + "  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    if max(map(len, columns), default=0) <= width:
+        return lines + columns
+    for key, better, value, against in rows:
+        lines.append(f"  {key}  {value}")
+        lines.append("    " + "; ".join(part for part in (better, against) if part))
     return lines
 
 

@@ -11,6 +11,7 @@ from pipeline.reporting.citation import Number, Phrase, Source, cited
 from pipeline.reporting.index import Card
 from pipeline.reporting.pictures import WALL_CAPTION, real_tile, tile_figure
 from pipeline.reporting.sections.reproduce import reproduce_section
+from pipeline.reporting.side_by_side import reading_order
 from pipeline.reporting.writing import NUMBERS, write_report
 from pipeline.runs.comparison import PAIRED, Comparison, Row
 from pipeline.runs.outcome import Outcome
@@ -100,8 +101,8 @@ def images(runs: Sequence[Outcome], comparison: Comparison, titles: Sequence[str
 
 
 def pairs(comparison: Comparison, runs: Sequence[Outcome]) -> Table:
-    """Every metric of every run, the others with their paired difference to the first."""
-    rows = tuple((directed(row.key), *_cells(row, runs)) for row in comparison.rows)
+    """The metrics of every run, objectives first, the others with their paired difference to the first run."""
+    rows = tuple((directed(row.key), *_cells(row, runs)) for row in reading_order(comparison))
     caption = (
         "↑ higher is better, ↓ lower is better. In brackets the difference to the first with its 95 % interval and "
         "what it comes to."

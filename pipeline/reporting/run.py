@@ -54,8 +54,9 @@ def write_run_report(outcome: Outcome, home: Home) -> Path:
     dataset, date = outcome.config.data.name, finished_at(home, [outcome.key])
     _, html = write_report(run_report(outcome), folder, Card("run", dataset, date, outcome.picture))
     write_atomically(folder / "config.toml", outcome.config.to_toml())
-    document = run_document(outcome, "", html)
-    write_json(folder / NUMBERS, {name: value for name, value in document.items() if name not in ("run_id", "report")})
+    here_alone = ("run_id", "report", "paths")
+    document = run_document(home, outcome, "", html)
+    write_json(folder / NUMBERS, {name: value for name, value in document.items() if name not in here_alone})
     return html
 
 

@@ -14,14 +14,20 @@ from jaxtyping import Float
 from safetensors.numpy import load_file
 
 from pipeline.errors import ConfigError, ReportError
-from pipeline.evaluation.catalog import DISTORTION, METRICS, show
+from pipeline.evaluation.catalog import DISTORTION, METRICS
+from pipeline.runs.listing import OBJECTIVES
 from pipeline.runs.outcome import Outcome
 from pipeline.stages.graph import EVALUATE, EXPOST, PREPARE, REFERENCE, SCORE
+from pipeline.store.files import read_json
 from pipeline.store.home import Home
 
 Z95 = 1.959964
+FEW = 100
+"""Items below which Student's t takes the place of the normal: the ten classes of a Vendi score are few."""
 PAIRED = {"paired difference": "mean", "paired difference low": "low", "paired difference high": "high"}
 """Aggregates of a number's source that are of two runs as pairs -> the field of `Difference`."""
+SAMPLED = ("accuracy", "coverage", "coverage_relative", "vendi_ratio", "vendi_ratio_read")
+"""Per-item numbers of generated images: pairs where judges and reference images are the same."""
 SIZED = {
     f"{name}{end}"
     for name in ("coverage", "coverage_relative", "coverage_equivalent", "vendi", "vendi_ratio", "vendi_ratio_read")
@@ -43,8 +49,8 @@ OTHER_SIZE = (
     "those of {first} (coverage_images), which makes them other quantities."
 )
 CAVEAT = (
-    "Differences are to the first run, in pairs over the same images and noise, with 95 % intervals. They speak of "
-    "these trained models; a claim about a setting needs several training seeds."
+    "Differences are to the first run, in pairs over the same images and noise, with 95 % intervals; those of Vendi "
+    "ratios over the classes. They speak of these trained models; a claim about a setting needs several training seeds."
 )
 
 
@@ -76,25 +82,17 @@ class Comparison:
     names: tuple[str, ...]
     rows: tuple[Row, ...]
     caveat: str = CAVEAT
+    split: str = ""
+    """That all were opened on."""
+    differs: tuple[tuple[str, tuple[Any, ...]], ...] = ()
+    """Settings that are not the same in all: name, and the value of each."""
+    objectives: tuple[str, ...] = ()
+    """Keys of what is read first, under the prior that each is scored under."""
+    itself: tuple[str, ...] = ()
+    """Runs that were named twice."""
 
     def document(self) -> dict[str, Any]:
         return asdict(self)
-
-
-def markdown(comparison: Comparison) -> str:
-    """The comparison as a markdown table, for an issue or a pull request."""
-    lines = ["| metric | " + " | ".join(comparison.names) + " |", "|---|" + "---:|" * len(comparison.names)]
-    lines += ["| " + " | ".join([row.key, *cells(row)]) + " |" for row in comparison.rows]
-    return "\n".join([*lines, "", comparison.caveat])
-
-
-def cells(row: Row) -> list[str]:
-    """A metric of every run as people read it, the others with their difference to the first and its verdict."""
-    texts = ["-" if value is None else show(value) for value in row.values]
-    for i, d in enumerate(row.differences, start=1):
-        if d is not None:
-            texts[i] += f" ({d.mean:+.3g} [{d.low:+.3g}, {d.high:+.3g}] {d.verdict})"
-    return texts
 
 
 def compare_runs(home: Home, runs: list[Outcome]) -> Comparison:
@@ -121,7 +119,10 @@ def compare_runs(home: Home, runs: list[Outcome]) -> Comparison:
             continue  # of another likelihood than the first
         differences = tuple(
             difference(items[0][metric.paired], other[metric.paired], metric.better)
-            if key in first.metrics and key in run.metrics and metric.paired in paired_names(first, run)
+            if key in first.metrics
+            and key in run.metrics
+            and metric.paired in paired_names(first, run)
+            and metric.paired in items[0].keys() & other.keys()  # of a Vendi ratio only where scores are new enough
             else None
             for run, other in zip(runs[1:], items[1:], strict=True)
         )
@@ -132,7 +133,24 @@ def compare_runs(home: Home, runs: list[Outcome]) -> Comparison:
     if unlike:
         likelihood = first.config.model.likelihood.replace("_", " ")
         said += " " + OTHER_LIKELIHOOD.format(names=_named(unlike), first=first.name, likelihood=likelihood)
-    return Comparison(tuple(run.name for run in runs), tuple(rows), said)
+    keys = [run.key for run in runs]
+    scored = dict.fromkeys(run.scored(name) for name in OBJECTIVES for run in runs)
+    return Comparison(
+        tuple(run.name for run in runs),
+        tuple(rows),
+        said,
+        split=first.split,
+        differs=_settings_apart(runs),
+        objectives=tuple(key for key in scored if any(row.key == key for row in rows)),
+        itself=tuple(dict.fromkeys(run.name for run in runs if keys.count(run.key) > 1)),
+    )
+
+
+def _settings_apart(runs: list[Outcome]) -> tuple[tuple[str, tuple[Any, ...]], ...]:
+    """The settings that are not the same in all; how things run is none of them."""
+    flat = [run.config.flat() for run in runs]
+    values = ((name, tuple(settings[name] for settings in flat)) for name in flat[0])
+    return tuple((name, own) for name, own in values if len(set(map(str, own))) > 1 and not name.startswith("runtime."))
 
 
 def _named(runs: list[Outcome]) -> str:
@@ -155,7 +173,7 @@ def paired_names(first: Outcome, other: Outcome) -> set[str]:
         if first.config.model.likelihood == other.config.model.likelihood:
             names |= {"bce", "neg_elbo", "neg_elbo_expost"}
     if REFERENCE.key(first.config, first.split) == REFERENCE.key(other.config, other.split):
-        names |= {"accuracy", "coverage", "accuracy_expost", "coverage_expost"}
+        names |= {f"{name}{end}" for name in SAMPLED for end in ("", "_expost")}
     return names
 
 
@@ -170,7 +188,8 @@ class Items:
 
 
 def paired_items(home: Home, run: Outcome) -> dict[str, Items]:
-    """The per-image and per-sample numbers of a run: bce, kl, neg_elbo (N,), accuracy (S,), coverage (T K R,).
+    """The numbers of a run by image, sample and class: bce, kl, neg_elbo (N,), accuracy (S,), coverage and
+    coverage_relative (T K R,), vendi_ratio and vendi_ratio_read (K,), where its scores are not older than these.
 
     Under a fitted prior, which leaves bce as it is, the others a second time with `_expost` behind their names.
     """
@@ -193,25 +212,39 @@ def _sampled_items(run: Outcome, folder: Path, end: str) -> dict[str, Items]:
     samples = load_file(folder / "per_sample.safetensors")
     labels = np.repeat(np.arange(run.facts["classes"]), run.config.score.per_class)  # as `balanced_labels` has them
     without = samples["covered_without"].astype(float)
-    without = without.reshape(len(without), -1)
-    return {
+    without, covered = without.reshape(len(without), -1), samples["covered"].astype(float).ravel()
+    found = {
         f"accuracy{end}": Items((samples["predicted"] == labels).astype(float)),
-        f"coverage{end}": Items(samples["covered"].astype(float).ravel(), without),
+        f"coverage{end}": Items(covered, without),
     }
+    if real := run.metrics.get(f"{run.split}/coverage_real"):  # one number, the same for all runs that are pairs
+        found[f"coverage_relative{end}"] = Items(covered / real, without / real)
+    return found | {f"{name}{end}": Items(ratios) for name, ratios in _ratios(folder).items()}
+
+
+def _ratios(folder: Path) -> dict[str, Float[np.ndarray, " K"]]:
+    """Vendi ratios by class; older scores have that of all samples in their table, that of those read right not."""
+    stored = read_json(folder / "per_class.json")
+    table = stored["table"]
+    if "ratios" in stored:
+        return {name: np.asarray(values, float) for name, values in stored["ratios"].items()}
+    pairs = zip(table.get("vendi", ()), table.get("vendi_real", ()), strict=True)
+    ratios = [own / real for own, real in pairs if own is not None and real is not None]
+    return {"vendi_ratio": np.array(ratios)} if ratios else {}
 
 
 def difference(first: Items, second: Items, better: str) -> Difference | None:
-    """Mean paired difference with its normal 95 % interval; None if the items are not pairs.
+    """Mean paired difference with its 95 % interval, normal or of few items Student's; None if they are not pairs.
 
     Its variance is that over the items and, where the sample as a whole matters, what another sample would add.
     """
-    if first.values.shape != second.values.shape:
+    if first.values.shape != second.values.shape or len(first.values) < 2:
         return None
     delta = np.asarray(second.values, float) - np.asarray(first.values, float)
     mean, variance = float(delta.mean()), float(delta.var(ddof=1)) / len(delta)
     if first.without is not None and second.without is not None:
         variance += _of_the_sample(np.asarray(second.without, float) - np.asarray(first.without, float) - delta)
-    half = Z95 * variance**0.5
+    half = _quantile(len(delta)) * variance**0.5
     low, high = mean - half, mean + half
     if low <= 0 <= high:
         verdict = "undecided"
@@ -221,6 +254,15 @@ def difference(first: Items, second: Items, better: str) -> Difference | None:
         verdict = "higher" if mean > 0 else "lower"
     assert np.isfinite(delta).all()
     return Difference(mean, low, high, verdict)
+
+
+def _quantile(items: int) -> float:
+    """Half-widths of a 95 % interval, in standard errors."""
+    if items >= FEW:
+        return Z95
+    from scipy.special import stdtrit
+
+    return float(stdtrit(items - 1, 0.975))
 
 
 def _of_the_sample(change: Float[np.ndarray, "G N"]) -> float:

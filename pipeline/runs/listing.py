@@ -3,18 +3,18 @@
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.runs.names import differences, label_of, own_name
-from pipeline.runs.stored import seconds_taken, stored_config
+from pipeline.runs.names import differences, label_of
+from pipeline.runs.stored import Known, known_runs, seconds_of
 from pipeline.stages.graph import PREPARE
 from pipeline.store.files import read_json
 from pipeline.store.home import Home
-from pipeline.store.store import KEY_LENGTH, MANIFEST
+from pipeline.store.store import KEY_LENGTH
 
 OBJECTIVES = ("conditional_accuracy", "coverage_relative", "neg_elbo")
 """What a run is known by in a list, under the prior that is scored."""
@@ -38,35 +38,32 @@ class ListedRun:
     note: str = ""
 
 
-def opened_runs(home: Home) -> list[ListedRun]:
-    """Every whole run that was opened on test, newest first: runs, finals of sweeps, cells of ablations."""
-    found = []
-    for key in home.store.keys("run"):
-        folder = home.store.path("run", key)
-        stored = read_json(folder / "run.json")
-        if stored["split"] != "test":
-            continue
-        config, metrics = stored_config(folder), stored["metrics"]
-        scored = {
-            name: metrics[found_under]
-            for name in OBJECTIVES
-            if (found_under := next((k for k in (f"test/{name}_expost", f"test/{name}") if k in metrics), None))
-        }
-        label = label_of(home, key)
-        found.append(
-            ListedRun(
-                key[:KEY_LENGTH],
-                label.name or own_name(home, key, config),
-                config.data.name,
-                differences(config),
-                scored,
-                read_json(folder / MANIFEST)["finished_at"],
-                seconds_taken(home, stored["stages"]),
-                label.tags,
-                label.note,
-            )
-        )
+def opened_runs(home: Home, known: Sequence[Known] | None = None) -> list[ListedRun]:
+    """Every whole run that was opened on test, newest first: runs, finals of sweeps, cells of ablations. `known`: the
+    stored runs, where they have been read already."""
+    found = [_listed(home, run) for run in (known_runs(home) if known is None else known) if run.split == "test"]
     return sorted(found, key=lambda run: run.finished, reverse=True)
+
+
+def _listed(home: Home, run: Known) -> ListedRun:
+    stored, label = read_json(home.store.path("run", run.key) / "run.json"), label_of(home, run.key)
+    metrics = stored["metrics"]
+    scored = {
+        name: metrics[found_under]
+        for name in OBJECTIVES
+        if (found_under := next((k for k in (f"test/{name}_expost", f"test/{name}") if k in metrics), None))
+    }
+    return ListedRun(
+        run.key[:KEY_LENGTH],
+        run.name,
+        run.config.data.name,
+        differences(run.config),
+        scored,
+        run.finished,
+        seconds_of(home, stored["stages"]),
+        label.tags,
+        label.note,
+    )
 
 
 @dataclass(frozen=True)
@@ -102,12 +99,11 @@ def unfinished_runs(home: Home) -> list[UnfinishedRun]:
     return sorted(left.values(), key=lambda run: run.begun, reverse=True)
 
 
-def times_opened(home: Home) -> dict[str, int]:
-    """How many trained models were opened on test, by data set; a data set that was split in two ways counts twice."""
-    names = {}
-    for key in home.store.keys("run"):
-        config = stored_config(home.store.path("run", key))
-        names[PREPARE.key(config)] = config.data.name
+def times_opened(home: Home, known: Sequence[Known] | None = None) -> dict[str, int]:
+    """How many trained models were opened on test, by data set; a data set that was split in two ways counts twice.
+    `known` as in `opened_runs`."""
+    runs = known_runs(home) if known is None else known
+    names = {PREPARE.key(run.config): run.config.data.name for run in runs}
     records = [read_json(home.store.path("opened", key) / "opened.json") for key in home.store.keys("opened")]
     counts = Counter(record["data"] for record in records)
     return {f"{names.get(data, 'unknown')} ({data[:8]})": n for data, n in sorted(counts.items())}

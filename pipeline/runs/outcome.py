@@ -8,7 +8,7 @@ from pipeline.config.settings import RunConfig
 from pipeline.errors import DamageError
 from pipeline.evaluation.catalog import in_order
 from pipeline.runs.names import Label, label_of, own_name, run_name
-from pipeline.runs.stored import damage, find_run_key, finished_at, recipe_keys, seconds_taken, stored_config
+from pipeline.runs.stored import damage, find_run_key, finished_at, recipe_keys, seconds_of, stored_config
 from pipeline.stages.graph import CALIBRATION, INSIDE, REAL_GRID
 from pipeline.store.files import read_json
 from pipeline.store.home import Home
@@ -123,7 +123,7 @@ def load_outcome(home: Home, key: str) -> Outcome:
         made_as=own_name(home, key, config),
         label=label_of(home, key),
         finished=finished_at(home, [key]),
-        seconds=seconds_taken(home, stored["stages"]),
+        seconds=seconds_of(home, stored["stages"]),
         denoised=made_of["denoise"],
         anomalies=made_of["anomalies"],
     )

@@ -3,7 +3,7 @@
 import difflib
 import re
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -34,17 +34,6 @@ def finished_at(home: Home, keys: Iterable[str]) -> str:
     return max((str(read_json(path)["finished_at"]) for path in manifests if path.exists()), default="")
 
 
-def seconds_taken(home: Home, stages: dict[str, str]) -> float:
-    """What the stages of a run took, by their manifests; those that are gone or damaged count nothing."""
-    total = 0.0
-    for stage, key in stages.items():
-        try:
-            total += float(read_json(home.store.path(stage, key) / MANIFEST)["seconds"])
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-    return round(total, 1)
-
-
 def is_whole(home: Home, key: str) -> bool:
     """Whether a run is in the store with everything that it consists of, as it was written."""
     return home.store.has("run", key) and not damage(home, run_parts(home, key))
@@ -54,6 +43,18 @@ def run_parts(home: Home, key: str) -> dict[str, str]:
     """What a run consists of: stage -> key."""
     stages: dict[str, str] = read_json(home.store.path("run", key) / "run.json")["stages"]
     return stages
+
+
+def seconds_of(home: Home, stages: Mapping[str, str]) -> float:
+    """What the stages of a run took, by their manifests; those that are gone or damaged count nothing. Trainings of
+    judges, and what else a run shares with others, are none of its stages."""
+    total = 0.0
+    for stage, key in stages.items():
+        try:
+            total += float(read_json(home.store.path(stage, key) / MANIFEST)["seconds"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return round(total, 1)
 
 
 def recipe_keys(home: Home, config: RunConfig, split: str, classes: int) -> dict[str, tuple[str, ...]]:

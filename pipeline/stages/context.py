@@ -1,5 +1,6 @@
 """What every stage is given (a configuration, a place, somebody to tell) and what it gives back."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,9 @@ from pipeline.errors import ConfigError
 from pipeline.stages.graph import Stage
 from pipeline.store.files import read_json
 from pipeline.store.home import Home
-from pipeline.store.store import MANIFEST
+from pipeline.store.store import KEY_LENGTH, MANIFEST
+
+log = logging.getLogger("cvae-pipe")
 
 
 def silent(message: str) -> None:
@@ -45,8 +48,11 @@ class Context:
         key = stage.key(self.config, split)
         folder, made = self.home.store.build(stage.name, key, make, resumable=stage.resumable, force=force)
         self.force.discard(stage.name)
+        seconds = read_json(folder / MANIFEST)["seconds"]
+        if made or name not in self.told:
+            log.debug("%s: key %s, %.1f s when it was made, %s", name, key[:KEY_LENGTH], seconds, folder)
         if made:
-            self.say(f"{name}: done in {read_json(folder / MANIFEST)['seconds']:.1f} s")
+            self.say(f"{name}: done in {seconds:.1f} s")
         elif name not in self.told:
             self.say(f"{name}: up to date")
         self.told.add(name)

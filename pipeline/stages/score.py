@@ -5,7 +5,7 @@ from pathlib import Path
 from pipeline.data.splits import PreparedData
 from pipeline.evaluation.catalog import in_order
 from pipeline.evaluation.reference import Reference
-from pipeline.evaluation.scoring import Scores, per_class_table, score_metrics, score_model
+from pipeline.evaluation.scoring import Scores, per_class_table, ratios_per_class, score_metrics, score_model
 from pipeline.grids import GRID_COLUMNS, save_grid
 from pipeline.models.sampling import generation_grid
 from pipeline.stages.context import Context, Result, require_labels
@@ -48,6 +48,7 @@ def save_scores(scores: Scores, ref: Reference, data: PreparedData, stage: Judge
             "confusion": scores.accuracy.confusion,
             "judge_sha256": stage.weights_sha256,
             "reference_per_class": ref.per_class,
+            "ratios": ratios_per_class(scores, ref),
         },
     )
     tensors = {"predicted": scores.predicted, "covered": scores.covered, "covered_without": scores.covered_without}

@@ -28,6 +28,18 @@ def ui_base(home: Home, host: str = LOOPBACK, port: int = 5055) -> str:
     return shown(uri).rstrip("/") if is_server(uri) else here(host, port)
 
 
+SHOWS = {
+    "all": "MLflow's whole interface",
+    "runs": "charts of all runs",
+    "trials": "the trials of the study as charts, sorted",
+    "view": "the trials in the view made for them: columns, charts and colours chosen",
+    "classes": "scores of the trials for each class, side by side",
+    "study": "the study itself: settings, description, files",
+    "report": "its report",
+    "model": "the registered choice, ready to be loaded",
+}
+"""What is at each of `ui_links`, in words."""
+
 HERE = "."
 """Base of addresses that are used within the interface itself, e.g. in a description."""
 

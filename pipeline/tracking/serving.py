@@ -9,7 +9,7 @@ import time
 import urllib.error
 import urllib.request
 import webbrowser
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -82,21 +82,24 @@ def own_names(host: str) -> tuple[str, ...]:
 def serve(
     home: Home,
     found: dict[str, str],
+    shows: Mapping[str, str],
     *,
     host: str = LOOPBACK,
     names: Sequence[str] = (),
     port: int = 5055,
     open_: str = "",
     say: Callable[[str], None],
+    show: Callable[[str], None],
 ) -> int:
-    """Serve until interrupted and say where to look; the exit code. `open_` names the link to open in a browser.
+    """Serve until interrupted and show where to look and what is there; the exit code. `open_` names the link to open
+    in a browser.
 
     `host` is the address to listen on; `names` are more names of this machine that browsers may ask for. Where
     MLFLOW_TRACKING_URI is a server, there is nothing to start.
     """
     command = ui_command(home, host, port)
     if not command:
-        _show(found, open_, say)
+        _show(found, shows, open_, say, show)
         return 0
     check_port(port, "ui", host)
     allowed = () if is_local(host) else tuple(dict.fromkeys([*own_names(host), *names]))
@@ -112,7 +115,7 @@ def serve(
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
     try:
         _wait_until_ready(process, here(host, port), log, "MLflow's interface")
-        _show(found, open_, say)
+        _show(found, shows, open_, say, show)
         say("Ctrl-C stops it")
         return process.wait()
     except KeyboardInterrupt:
@@ -186,8 +189,15 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", base: str, log: Path, 
     raise TrackingError(f"{what} did not answer at {base} within {START_SECONDS} s; its log is {log}")
 
 
-def _show(found: dict[str, str], open_: str, say: Callable[[str], None]) -> None:
+def _show(
+    found: dict[str, str],
+    shows: Mapping[str, str],
+    open_: str,
+    say: Callable[[str], None],
+    show: Callable[[str], None],
+) -> None:
     for name, link in found.items():
-        say(f"{name + ':':<8}{link}")
+        show(f"{name + ':':<8} {shows.get(name, '')}".rstrip())
+        show(f"  {link}")
     if open_ and not webbrowser.open(found.get(open_, found["all"])):
         say("no web browser could be started; open one of the addresses above")

@@ -9,7 +9,7 @@ import pandas as pd
 
 from pipeline.config.sections import MOST_JUDGES
 from pipeline.evaluation.catalog import METRICS, by_judge
-from pipeline.evaluation.statistics import Shape, Step, all_steps, shape
+from pipeline.evaluation.statistics import Shape, Step, all_steps, crossed_interval, deviation, mean, shape
 from pipeline.runs.outcome import Outcome
 from sweeps.study.ablation import AblationConfig
 
@@ -86,6 +86,25 @@ class Trend:
 
 
 @dataclass(frozen=True)
+class Mean:
+    """A metric at one value of the setting, over seeds and judges."""
+
+    value: float
+    """Of the setting."""
+    mean: float
+    deviation: float
+    """Over the seeds, as the first judge reads them; nan of one."""
+    low: float
+    high: float
+    """95 % interval over seeds, and over judges where several have read all; without end below three seeds."""
+
+    def document(self) -> dict[str, float | None]:
+        """Plain values, None for what there is not."""
+        parts = {"mean": self.mean, "sd": self.deviation, "low": self.low, "high": self.high}
+        return {name: value if isfinite(value) else None for name, value in parts.items()}
+
+
+@dataclass(frozen=True)
 class Ablation:
     """A finished grid."""
 
@@ -94,6 +113,11 @@ class Ablation:
     """A row per cell: the setting, seed, and every test metric without its split."""
     outcomes: Mapping[str, Outcome]
     trends: Mapping[str, Trend]
+
+    @property
+    def means(self) -> dict[str, tuple[Mean, ...]]:
+        """Each metric at each value of the setting, in order."""
+        return {metric: _means(self.frame, self.config.key, metric) for metric in self.trends}
 
     @property
     def claims(self) -> dict[str, str]:
@@ -138,6 +162,13 @@ class Ablation:
             "setting": self.config.setting,
             "values": list(self.config.values),
             "seeds": self.config.seeds,
+            "means": [
+                {
+                    self.config.key: value,
+                    "metrics": {name: means[i].document() for name, means in self.means.items()},
+                }
+                for i, value in enumerate(sorted(self.config.values))
+            ],
             "trends": {name: trend.document() for name, trend in self.trends.items()},
             "claims": self.claims,
         }
@@ -163,6 +194,19 @@ def _trend(frame: pd.DataFrame, key: str, metric: str, *, questions: int) -> Tre
     shown = [s for s in steps if s.after == s.before + 1]
     shown += [s for s in steps if last > 1 and s.after - s.before == last]
     return Trend(metric, values, means, tuple(shown), shape(steps, means, flat=_flat(metric)), len(columns))
+
+
+def _means(frame: pd.DataFrame, key: str, metric: str) -> tuple[Mean, ...]:
+    share = metric in METRICS and METRICS[metric].is_share
+    columns = [c for n in range(1, MOST_JUDGES + 1) if (c := by_judge(metric, n)) in frame.columns]
+    found = []
+    for value in sorted(set(frame[key].tolist())):
+        rows = frame[frame[key] == value]
+        table = rows.sort_values("seed")[columns].to_numpy(dtype=float)  # (S, J)
+        low, high = crossed_interval(table, share=share)
+        first = table[:, 0].tolist()
+        found.append(Mean(float(value), mean(first), deviation(first), low, high))
+    return tuple(found)
 
 
 def _whoever_judges(readings: Sequence[Step]) -> Step:

@@ -215,7 +215,7 @@ def ledger(home: Home) -> Iterator[Finding]:
             yield Finding(
                 "studies", "note", f"study {name}: {failed} trials failed; status says why", "cvae-pipe status"
             )
-    yield Finding("studies", "ok", f"{len(found)} studies can be read")
+    yield Finding("studies", "ok", f"{len(found)} {'study' if len(found) == 1 else 'studies'} can be read")
 
 
 def data(home: Home) -> Iterator[Finding]:

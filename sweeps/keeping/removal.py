@@ -173,7 +173,9 @@ def plan_removal(home: Home, names: Sequence[str]) -> RemovalPlan:
     studies = tuple(holding.name for holding in going if holding.kind == "study")
     stays = {e for e in own & needed if _is_there(home, e)}
     holders = [str(holding) for holding in staying if holding.needs & stays]
-    notes = [f"{len(stays)} results stay, which {_some(holders)} need"] if stays else []
+    notes = (
+        [f"{len(stays)} result{'s stay' if len(stays) > 1 else ' stays'}, which {_some(holders)} need"] if stays else []
+    )
     notes += [
         f"{report} cites study {', '.join(gone)}, which `cvae-pipe verify` will not find any more"
         for report in staying

@@ -20,7 +20,7 @@ from pipeline.store.home import Home
 from pipeline.store.store import KEY_LENGTH
 from sweeps.analysis.summary import Summary, summarise
 from sweeps.study.config import stored_config
-from sweeps.study.ledger import load_study, study_names
+from sweeps.study.ledger import load_study, recorded_studies
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class _Store:
 
     def __init__(self, home: Home) -> None:
         self._home = home
-        self._studies = study_names(home)
+        self._studies = recorded_studies(home)
         self._outcome = cache(self._load)
         self._study = cache(self._summarise)
         self._comparison = cache(

@@ -3,6 +3,7 @@
 import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline.config.digests import digest
 from pipeline.config.flags import flags
@@ -53,6 +54,18 @@ class AblationConfig:
             for value in self.values
             for i in range(self.seeds)
         }
+
+
+def ablation_params(config: AblationConfig) -> dict[str, Any]:
+    """What a tracker shows of the grid beside its name: every setting, the varied one with all its values."""
+    values = ", ".join(f"{v:g}" for v in config.values)
+    return {**config.base.flat(), config.setting: values, "seeds": config.seeds}
+
+
+def ablation_key(config: AblationConfig) -> str:
+    """What the grid's own run in the tracker is found by."""
+    computed = {name: v for name, v in keyed(ablation_params(config)).items() if not name.startswith("runtime.")}
+    return digest("ablation", config.name, config.setting, computed)[:16]
 
 
 def ablate_command(config: AblationConfig) -> str:

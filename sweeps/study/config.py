@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pipeline.config.digests import derive_seed
+from pipeline.config.digests import derive_seed, digest
 from pipeline.config.settings import RunConfig
 from pipeline.errors import StudyError
 from sweeps.study.objective import OBJECTIVES, Direction, Objective
@@ -202,6 +202,11 @@ def check_amounts(config: StudyConfig, *, trials: int, workers: int | None, time
         raise StudyError(f"--workers {workers} is more than the proposal window {config.window}; raise --window too")
     if timeout is not None and not timeout > 0:
         raise StudyError(f"--timeout is {timeout / 60:g} minutes; it must be above 0")
+
+
+def study_key(name: str) -> str:
+    """What the study's own run in the tracker is found by."""
+    return digest("study", name)[:16]
 
 
 def checked_name(name: str) -> str:

@@ -32,9 +32,9 @@ def erase_studies(home: Home, names: Collection[str]) -> None:
 def _asked(home: Home, names: Collection[str]) -> None:
     import optuna
 
-    from sweeps.study.ledger import study_names
+    from sweeps.study.ledger import recorded_studies
     from sweeps.study.storage import quiet_optuna, readable, storage
 
     with quiet_optuna(), readable(home):
-        for name in set(names) & set(study_names(home, all_=True)):
+        for name in set(names) & set(recorded_studies(home, all_=True)):
             optuna.delete_study(study_name=name, storage=storage(home))

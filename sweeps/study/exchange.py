@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from pipeline.errors import StudyError
 from pipeline.store.home import Home
 from sweeps.study.config import UNPACKING
-from sweeps.study.ledger import load_study, study_names
+from sweeps.study.ledger import load_study, recorded_studies
 from sweeps.study.reading import StoredStudy, stored_trial
 from sweeps.study.storage import quiet_optuna, readable, storage, writable
 
@@ -69,7 +69,7 @@ def same_study(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 def restore_study(home: Home, name: str, document: Mapping[str, Any]) -> None:
     """Write a study into the ledger: it is there, whole, or not at all. StudyError for a document that is none, or if
     there is a study of that name."""
-    if name in study_names(home):
+    if name in recorded_studies(home):
         raise StudyError(f"there is a study {name} here already")
     directions, trials, *attributes = _parsed(name, document)
     with home.store.lock("optuna-db"), quiet_optuna(), readable(home), writable(home):

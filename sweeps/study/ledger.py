@@ -134,8 +134,9 @@ def may_go_through(trial: FrozenTrial) -> bool:
     return trial.state == TrialState.FAIL and bool(trial.user_attrs.get(AGAIN, True))
 
 
-def study_names(home: Home, *, all_: bool = False) -> list[str]:
-    """The studies in this home's database; `all_`: those that are half unpacked, too."""
+def recorded_studies(home: Home, *, all_: bool = False) -> list[str]:
+    """The studies in this home's database, as Optuna reads them, with trials or without; `all_`: those that are half
+    unpacked, too. `sweeps.finding.study_names` is for what people type: with trials, newest first, without Optuna."""
     if not (home.mlruns / "optuna.db").exists():
         return []
     with quiet_optuna(), readable(home):
@@ -155,7 +156,7 @@ def every_study(home: Home) -> dict[str, optuna.Study]:
 
 def load_study(home: Home, name: str) -> optuna.Study:
     """A study for reading; StudyError if there is none of that name."""
-    names = study_names(home)
+    names = recorded_studies(home)
     if name not in names:
         raise StudyError(f"there is no study {name!r}; studies are {', '.join(names) or 'none yet'}")
     with quiet_optuna(), readable(home):
@@ -164,7 +165,7 @@ def load_study(home: Home, name: str) -> optuna.Study:
 
 def held_config(home: Home, name: str) -> StudyConfig | None:
     """What a study was started with, since it cannot change; None if there is no such study with a trial."""
-    if name not in study_names(home):
+    if name not in recorded_studies(home):
         return None
     study = load_study(home, name)
     return stored_config(study) if study.get_trials(deepcopy=False) else None

@@ -82,9 +82,9 @@ def every_study_name(home: Home) -> list[str]:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=WAIT_SECONDS)) as opened:
             return [str(name) for (name,) in opened.execute("SELECT study_name FROM studies ORDER BY study_name")]
     except sqlite3.Error:
-        from sweeps.study.ledger import study_names
+        from sweeps.study.ledger import recorded_studies
 
-        return study_names(home, all_=True)
+        return recorded_studies(home, all_=True)
 
 
 def _read(opened: sqlite3.Connection) -> dict[str, StoredStudy]:

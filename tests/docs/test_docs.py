@@ -76,8 +76,9 @@ def test_relative_links_of_the_documents_lead_somewhere():
 
 
 def test_every_metric_that_is_paired_names_items_that_exist():
-    fitted = {f"{name}_expost" for name in ("kl", "neg_elbo", "accuracy", "coverage")}
-    assert {m.paired for m in METRICS.values()} == {"", "bce", "kl", "neg_elbo", "accuracy", "coverage", *fitted}
+    names = ("kl", "neg_elbo", "accuracy", "coverage", "coverage_relative", "vendi_ratio", "vendi_ratio_read")
+    fitted = {f"{name}_expost" for name in names}
+    assert {m.paired for m in METRICS.values()} == {"", "bce", *names, *fitted}
 
 
 def test_makefile_targets_named_in_the_readme_exist():
@@ -92,6 +93,8 @@ def test_the_settings_and_the_glossary_are_what_the_code_says():
     spec.loader.exec_module(module)
     assert (ROOT / "docs" / "SETTINGS.md").read_text(encoding="utf-8") == module.page(), "run `make rooms`"
     assert (ROOT / "docs" / "GLOSSARY.md").read_text(encoding="utf-8") == glossary.markdown(), "run `make rooms`"
+    python = (ROOT / "docs" / "PYTHON.md").read_text(encoding="utf-8")
+    assert python == module.with_envelope(python), "run `make rooms`"
 
 
 def test_every_setting_has_a_sentence_and_every_stage_and_metric_two():
@@ -137,7 +140,7 @@ def test_examples_of_sweeps_do_not_collide_on_a_name():
 
 
 def test_a_long_example_goes_on_after_a_backslash_and_is_the_same_command():
-    from pipeline.cli.options import continued
+    from pipeline.cli.help import continued
 
     line = "cvae-pipe sweep --name strict --trials 40 --prefer 'accuracy>=.99' --prefer 'coverage_relative>=.95'"
     for width in (40, 60, 78, 200):

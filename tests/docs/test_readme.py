@@ -128,11 +128,11 @@ def full_disk(home, monkeypatch):
 
 
 def no_database(home, monkeypatch):
-    from sweeps.study.ledger import study_names
+    from sweeps.study.ledger import recorded_studies
 
     home.mlruns.mkdir(parents=True)
     (home.mlruns / "optuna.db").write_text("what lay here was no database, but text" * 99)
-    study_names(home)
+    recorded_studies(home)
 
 
 def damaged(home, monkeypatch):

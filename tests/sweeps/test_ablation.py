@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import shlex
 import shutil
 from dataclasses import replace
@@ -331,8 +332,13 @@ def test_repeating_the_command_trains_nothing_and_json_is_the_result(finished, c
     code, out, err = command(*arguments, "--seeds", "2", "--json")
     assert code == 0, err
     document = json.loads(out)
-    assert document == finished.result.document() | {"report": str(finished.html)}
-    assert set(document) == {"name", "setting", "values", "seeds", "trends", "claims", "report"}
+    expected = finished.result.document() | {"report": str(finished.html)}
+    assert {key: document[key] for key in expected} == expected
+    assert set(expected) == {"name", "setting", "values", "seeds", "means", "trends", "claims", "report"}
+    assert (document["kind"], document["settings"]["train.epochs"], document["seed"]) == ("ablation", 2, 0)
+    assert document["key"] == recorded(finished.home)[1].data.tags["run_key"]
+    own = [m["metrics"]["kl"]["mean"] for m in document["means"]]
+    assert own == finished.result.frame.groupby("beta")["kl"].mean().tolist()
     assert set(document["trends"]["kl"]) == {*("metric", "verdict", "turn", "within", "judges", "means", "steps")}
     assert statuses(finished.home) == {"parent": ["FINISHED"]} | {name: ["FINISHED"] for name in NAMES}
 
@@ -344,15 +350,21 @@ def test_repeating_the_command_trains_nothing_and_json_is_the_result(finished, c
     assert {trend["verdict"] for trend in document["trends"].values()} == {"undecided"}
     assert set(document["claims"].values()) == {"undecided"}
     stored = (finished.home.reports / "one" / "ablation.json").read_text()
-    assert json.loads(stored, parse_constant=pytest.fail) | {"report": document["report"]} == document
+    assert (held := json.loads(stored, parse_constant=pytest.fail)) == {key: document[key] for key in held}
+
+    code, out, _ = command(*arguments, "--seeds", "2")
+    assert code == 0
+    assert out.startswith("ablation-digits-beta: beta 0.5, 4; 2 seeds each, on test images\n- raising beta ")
+    assert re.search(r"neg_elbo_expost ↓, as beta grows: undecided\n  beta 0\.5  +[\d.]+  sd [\d.]+\n  beta 4 ", out)
+    assert f"report: {finished.html}" in out
 
 
 def test_its_report_is_written_anew_from_its_name_and_no_number_has_drifted(finished, command, monkeypatch):
     monkeypatch.setenv("CVAE_PIPE_HOME", str(finished.home.root))
     before = finished.html.read_text()
     finished.html.unlink()
-    code, _, err = command("report", finished.result.config.name)
-    assert (code, err.splitlines()[0]) == (0, f"report: {finished.html}")
+    code, out, _ = command("report", finished.result.config.name)
+    assert (code, out) == (0, f"report: {finished.html}\n")
     assert finished.html.read_text() == before
     found = verify(finished.home, finished.html)
     assert found.drifted == ()

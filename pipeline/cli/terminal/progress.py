@@ -6,6 +6,7 @@ from types import TracebackType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from pipeline.cli.terminal.console import console, redraws
+from pipeline.cli.terminal.volume import quiet
 
 
 class StageProgress:
@@ -36,9 +37,13 @@ class StageProgress:
             self._bar.stop()
 
     def say(self, message: str) -> None:
+        if quiet():
+            return
         self._console.print(message, markup=False, soft_wrap=True)
 
     def update(self, what: str, done: int, total: int, note: str) -> None:
+        if quiet():
+            return
         if not redraws(self._console):
             if total > 1 and (done == total or time.monotonic() - self._spoke > 10):
                 self._spoke = time.monotonic()
@@ -64,7 +69,7 @@ class JobsDisplay:
         self._states: dict[str, str] = {}
 
     def __enter__(self) -> "JobsDisplay":
-        if redraws(self._console):
+        if redraws(self._console) and not quiet():
             self._status.start()
         return self
 
@@ -74,6 +79,8 @@ class JobsDisplay:
         self._status.stop()
 
     def update(self, name: str, state: str) -> None:
+        if quiet():
+            return
         self._states[name] = state
         done = sum(s == "complete" for s in self._states.values())
         if state == "complete":

@@ -1,6 +1,7 @@
 """The live table of a sweep, and what is left of it at the end."""
 
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from rich.text import Text
 
 from pipeline.cli.terminal.console import console, duration, heading, redraws
 from pipeline.cli.terminal.preview import show_preview
+from pipeline.cli.terminal.volume import quiet
 from pipeline.evaluation.catalog import METRICS, headlines, show, show_spread
 
 if TYPE_CHECKING:
@@ -52,6 +54,8 @@ class SweepDisplay:
             self._live = None
 
     def update(self, view: "SweepView") -> None:
+        if quiet():
+            return
         if redraws(self._console):
             if self._live is None:
                 self._live = Live(console=self._console, refresh_per_second=4, transient=True)
@@ -137,7 +141,8 @@ class SweepDisplay:
         return found
 
     def summary(self, summary: "Summary") -> None:
-        """The Pareto front, the choice, its test numbers, and what it generates."""
+        """The Pareto front, the choice, its test numbers, and what it generates: what a sweep is for, on stdout."""
+        from pipeline.cli.terminal.tables import in_columns, print_text, wide
         from pipeline.reporting.cautions import cautions
         from sweeps.reporting.cells import cells
         from sweeps.reporting.choice import in_words
@@ -145,29 +150,39 @@ class SweepDisplay:
         self.stop()
         config = self._config
         several = len(config.objectives) > 1
-        table = Table(box=None, pad_edge=False)
-        table.add_column("trial", justify="right")
-        for name in (*(d.name for d in config.space), *(o.name for o in config.objectives)):
-            table.add_column(heading(name), justify="right")
-        for number in summary.front:
-            mark = "* " if number == summary.chosen else ""
-            table.add_row(f"{mark}{number}", *cells(config, summary.row(number)))
-        title = f"Pareto front of {config.name}" if several else f"Best trial of {config.name}"
-        self._console.print(f"{title}, on validation images", markup=False, soft_wrap=True)
-        self._console.print(table)
+        print_text(f"{'Pareto front' if several else 'Best trial'} of {config.name}, on validation images")
+        names = ("trial", *(d.name for d in config.space), *(o.name for o in config.objectives))
+        rows = [
+            (f"{'* ' if number == summary.chosen else ''}{number}", *map(str, cells(config, summary.row(number))))
+            for number in summary.front
+        ]
+        lines = in_columns([*_headings(names), *rows], right=[True] * len(names))
+        if max(map(len, lines)) <= wide():
+            print("\n".join(lines))
+        else:
+            for row in rows:
+                print(f"trial {row[0]}")
+                print_text("  " + ", ".join(f"{name} {cell}" for name, cell in zip(names[1:], row[1:], strict=True)))
         if summary.chosen is not None and several:
-            self._console.print(f"* the {summary.kind_of_choice} trial: {summary.chosen}", markup=False)
-            for line in in_words(summary):
-                self._console.print(line, markup=False, soft_wrap=True)
+            print(f"* the {summary.kind_of_choice} trial: {summary.chosen}")
+            for sentence in in_words(summary):
+                print_text(str(sentence))
         if summary.finals:
             n = len(summary.finals)
-            over = f"over {n} seeds (mean ± sd)" if n > 1 else "one seed"
-            self._console.print(f"\nThe choice on test, {over}")
-            self._console.print(_test_table(summary.final_spread()))
+            print(f"\nThe choice on test, {f'over {n} seeds (mean ± sd)' if n > 1 else 'one seed'}")
+            for line in in_columns(_test_rows(summary.final_spread()), right=[False, True, True]):
+                print(line)
         if summary.champion is not None:
             show_preview(summary.champion, self._console)
             for sentence in cautions(summary.champion):
-                self._console.print(f"beware: {sentence}", soft_wrap=True)
+                print_text(f"beware: {sentence}")
+
+
+def _headings(names: Sequence[str]) -> list[list[str]]:
+    """Names as rows of a head, a word below the other, so that a column is no wider than its numbers need."""
+    words = [heading(name).split("\n") for name in names]
+    deep = max(map(len, words))
+    return [list(row) for row in zip(*([""] * (deep - len(own)) + own for own in words), strict=True)]
 
 
 def _state(trial: "TrialView", *, short: bool = False) -> str:
@@ -179,7 +194,7 @@ def _state(trial: "TrialView", *, short: bool = False) -> str:
     return trial.state
 
 
-def _test_table(spread: dict[str, tuple[float, float | None]]) -> Table:
+def _test_rows(spread: dict[str, tuple[float, float | None]]) -> list[tuple[str, ...]]:
     """Test scores under the prior that is scored, and under N(0, I) where that is another one."""
 
     def value(name: str) -> str:
@@ -187,10 +202,6 @@ def _test_table(spread: dict[str, tuple[float, float | None]]) -> Table:
 
     rows = headlines([key.partition("/")[2] for key in spread])
     both = any(standard for _, standard in rows)
-    table = Table(box=None, pad_edge=False, show_header=both)
-    for title in ("", "fitted prior", "N(0, I)")[: 3 if both else 2]:
-        table.add_column(title, no_wrap=True)
-    for name, standard in rows:
-        beside = (value(standard) if standard else "",) if both else ()
-        table.add_row(f"test/{name} {METRICS[name].arrow}".strip(), value(name), *beside)
-    return table
+    head = [("", "fitted", "N(0, I)")] if both else []
+    named = [(f"{n} {METRICS[n].arrow}".strip(), value(n), value(other) if other else "") for n, other in rows]
+    return [*head, *named]

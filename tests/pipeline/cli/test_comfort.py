@@ -159,7 +159,12 @@ def test_at_last_is_what_finished_last_and_at_best_is_a_run(used):
 
     runs = {run.key: run for run in known_runs(used)}
     assert runs[find_anything(used, "@last")].finished == max(run.finished for run in runs.values())
-    assert find_anything(used, "@best") in runs
+    said = []
+    best = find_anything(used, "@best", said.append)
+    assert best in runs
+    assert said == [f"@best is {runs[best].name}: the best of all runs on digits by test scores, not one to quote"]
+    chosen = find_anything(used, "best", said.append)
+    assert said[1:] == [f"best is {runs[chosen].name}: the newest run, there being no study"]
     assert find(used, "two-b").kind == "ablation"
 
 

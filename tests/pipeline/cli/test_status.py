@@ -67,6 +67,17 @@ def test_a_damaged_run_and_a_database_that_cannot_be_read_are_said_and_stop_noth
     assert "optuna.db cannot be read" in out
 
 
+def test_every_run_is_read_once(filled, monkeypatch):
+    from pipeline.api import home_status
+    from pipeline.runs import stored
+
+    read, reader = [], stored.stored_config
+    monkeypatch.setattr(stored, "stored_config", lambda folder: read.append(folder.name) or reader(folder))
+    home_status(filled)
+    assert sorted(read) == sorted(set(read))
+    assert len(read) == 4
+
+
 def test_it_needs_no_torch(filled):
     program = "import sys; from pipeline.api import home_status; home_status(); sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)

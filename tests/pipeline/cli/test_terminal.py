@@ -20,7 +20,7 @@ from pipeline.cli.terminal import preview
 from pipeline.cli.terminal.console import redraws
 from pipeline.cli.terminal.preview import PREVIEW_ROWS
 from pipeline.cli.terminal.sweep import SweepDisplay
-from pipeline.cli.terminal.tables import show_metrics, show_table
+from pipeline.cli.terminal.tables import print_metrics, print_table
 from pipeline.grids import tile
 from pipeline.reporting.blocks import Table
 from sweeps.progress import SweepView, TrialView
@@ -207,7 +207,7 @@ def test_without_colour_or_on_a_dumb_terminal_there_is_no_picture_and_no_colour(
 
 
 def test_brackets_in_a_table_are_text(capsys):
-    show_metrics({"val/kl_expost": 1.0})
-    assert "E_q[log q(z|x,c) - log p(z|c)]" in " ".join(capsys.readouterr().err.split())
-    show_table(Table(("class", "n"), (("[log]", "1"), ("[/]", "2"))))
-    assert {"[log]", "[/]"} <= set(capsys.readouterr().err.split())
+    print_metrics({"val/kl_expost": 1.0}, meanings=True)
+    assert "E_q[log q(z|x,c) - log p(z|c)]" in " ".join(capsys.readouterr().out.split())
+    print_table(Table(("class", "n"), (("[log]", "1"), ("[/]", "2"))))
+    assert {"[log]", "[/]"} <= set(capsys.readouterr().out.split())

@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -19,6 +20,7 @@ from pipeline.stages.judge import judge
 from pipeline.stages.prepare import prepare
 from pipeline.store.home import Home
 from pipeline.tracking import MlflowTracker
+from sweeps.reporting.verify import verify
 
 SYSTEMS = ["ae", "vae", "cvae", "MLP classifier"]
 
@@ -46,7 +48,8 @@ def test_every_system_has_what_is_defined_for_it_and_nothing_else(made):
     assert [defined(row) for row in made.rows] == [
         {"bce"},
         {"bce", "kl", "neg_elbo", "neg_elbo_expost"},
-        {"bce", "kl", "neg_elbo", "neg_elbo_expost", "conditional_accuracy", "conditional_accuracy_expost"},
+        {"bce", "kl", "neg_elbo", "neg_elbo_expost", "conditional_accuracy", "conditional_accuracy_expost"}
+        | {"coverage_relative", "coverage_relative_expost"},
         {"classifier_accuracy"},
     ]
 
@@ -107,8 +110,20 @@ def test_the_command_shows_the_table_or_the_document_and_trains_nothing_again(ma
         return capsys.readouterr()
 
     out, err = call("--json")
-    assert json.loads(out) == {"baselines": [row.document() for row in made.rows]}
-    assert "done in" not in err
-    shown = "".join(call())
+    document = json.loads(out)
+    assert document["baselines"] == [row.document() for row in made.rows]
+    assert list(document["keys"]) == SYSTEMS[:3]
+    assert "train" not in "".join(line for line in err.splitlines() if "done in" in line)
+    page = Path(document["report"])
+    assert page == made.home.reports / page.parent.name / "report.html"
+    assert page.parent.name.startswith("baselines-digits-z4-h64-e2")
+    assert (page.with_name("report.md")).exists()
+    checked = verify(made.home, page)
+    assert checked.sound
+    assert checked.numbers > 15
+    assert page.parent.name in (made.home.reports / "index.html").read_text()
+    shown, _ = call()
+    assert "coverage_relative_expost" in shown
+    assert f"report: {page}" in shown
     assert all(system in shown for system in SYSTEMS)
     assert f"{made.rows[2].conditional_accuracy:.4f}" in shown

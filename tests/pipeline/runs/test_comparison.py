@@ -1,6 +1,7 @@
 """Runs as pairs: what is compared, what is not, and what the intervals mean."""
 
 import json
+import re
 from statistics import NormalDist
 
 import numpy as np
@@ -13,6 +14,7 @@ from scipy import stats
 from pipeline.errors import ConfigError
 from pipeline.evaluation.metrics.neighbours import covered, covered_without, knn_radii
 from pipeline.reporting.comparison import comparison_report
+from pipeline.reporting.side_by_side import lines, markdown
 from pipeline.runs.comparison import CAVEAT, Z95, Items, compare_runs, paired_items
 from pipeline.runs.comparison import difference as difference_of
 from pipeline.runs.execute import execute
@@ -187,14 +189,46 @@ def test_the_mean_difference_of_a_metric_is_the_difference_of_its_means(outcome,
         assert found.differences[0].mean == pytest.approx(second.metrics[key] - first.metrics[key], abs=1e-5)
     assert row(comparison, "test/kl").differences[0].verdict == "lower"
     assert row(comparison, "test/judge_accuracy").differences == (None,)
+    for name in ("coverage_relative", "vendi_ratio", "vendi_ratio_read"):
+        key = f"test/{name}_expost"
+        found = row(comparison, key).differences[0]
+        assert found.mean == pytest.approx(second.metrics[key] - first.metrics[key], abs=1e-6)
+        assert found.low < found.mean < found.high
+    plain, relative = (row(comparison, f"test/{name}").differences[0] for name in ("coverage", "coverage_relative"))
+    assert relative.verdict == plain.verdict
+    assert relative.low == pytest.approx(plain.low / first.metrics["test/coverage_real"])
     assert {r.key for r in comparison.rows} == set(first.metrics)
+    for width in (50, 80):
+        shown = list(lines(comparison, width))
+        assert max(map(len, shown)) <= width
+        text = "\n".join(shown)
+        order = [text.index(word) for word in ("what differs", "train.beta", "objectives", "everything else", "in all")]
+        assert order == sorted(order)
+        objectives = text[order[2] : order[3]]
+        for key in comparison.objectives:
+            assert re.search(rf"{key.partition('/')[2]}\b[^\n]*(\n[^\n]*){{0,2}}\[", objectives), key
+        assert not re.search(r"^vendi(_real)?\b", text, re.MULTILINE), "its ratio is not vendi_ratio"
+        assert "entropy_floor" in text[order[4] :]
+    written = markdown(comparison)
+    assert written.index("| setting |") < written.index("| objective |") < written.index("| metric |")
+    assert "entropy_floor |" not in written
 
 
 def test_a_run_beside_itself_is_undecided_everywhere(outcome, warm_home):
     run = outcome()
     differences = [d for r in compare_runs(warm_home, [run, run]).rows for d in r.differences if d]
-    assert len(differences) == 5 + 4  # the same under the fitted prior, except bce, which no prior changes
+    assert len(differences) == 8 + 7  # the same under the fitted prior, except bce, which no prior changes
     assert all((d.mean, d.verdict) == (0, "undecided") for d in differences)
+    comparison = compare_runs(warm_home, [run, run])
+    assert comparison.itself == (run.name,)
+    assert f"{run.name} is held against itself: every difference is 0." in "\n".join(lines(comparison, 200))
+
+
+def test_of_ten_classes_the_interval_is_students():
+    ratios = np.linspace(0.8, 1.2, 10)
+    found = difference(np.ones(10), ratios, "")
+    low, high = stats.t.interval(0.95, 9, loc=ratios.mean() - 1, scale=stats.sem(ratios))
+    assert (found.low, found.high) == pytest.approx((low, high))
 
 
 def test_the_paired_items_average_to_the_metrics(outcome, warm_home):
@@ -240,7 +274,8 @@ def test_likelihoods_under_other_noise_are_no_pairs(outcome, warm_home):
 
 def test_the_document_is_plain_json(outcome, warm_home):
     document = json.loads(json.dumps(compare_runs(warm_home, [outcome(), outcome(train__seed=1)]).document()))
-    assert sorted(document) == ["caveat", "names", "rows"]
+    assert {"caveat", "names", "rows", "differs", "objectives", "split", "itself"} == document.keys()
+    assert document["differs"] == [["train.seed", [0, 1]]]
     assert sorted(document["rows"][0]) == ["differences", "key", "values"]
     assert "training seeds" in document["caveat"]
 

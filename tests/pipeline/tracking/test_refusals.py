@@ -232,7 +232,9 @@ def test_a_server_for_other_machines_knows_its_names_and_says_that_there_is_no_p
     monkeypatch.setattr(serving.subprocess, "Popen", lambda *a, **k: pytest.fail("not in this test"))
     home.mlruns.mkdir(parents=True)
     with pytest.raises(pytest.fail.Exception):
-        serving.serve(home, {"all": "http://h"}, host="0.0.0.0", names=("lab",), port=5077, say=said.append)
+        serving.serve(
+            home, {"all": "http://h"}, {}, host="0.0.0.0", names=("lab",), port=5077, say=said.append, show=said.append
+        )
     assert said[0].startswith("warning: there is no password: whoever reaches port 5077")
     assert "lab" in said[0]
 

@@ -37,6 +37,7 @@ from pipeline.tracking import (
     serving,
     tracking_uri,
 )
+from pipeline.tracking.links import SHOWS
 from pipeline.tracking.views import view_state
 
 SPLITS = {"train": 1200, "val": 237, "test": 360}
@@ -830,11 +831,15 @@ def test_the_links_can_be_had_without_starting_anything(command, stored_home, tr
     tracker.open_run(RunSpec("s", "k", {}, {"kind": "study", "study": "s"}))
     code, out, err = command("ui", "--links", "--json", "--port", "5077")
     assert (code, err) == (0, "")
-    links = json.loads(out)
+    document = json.loads(out)
+    links = {name: one["url"] for name, one in document["links"].items()}
+    assert {name: document[name] for name in links} == links
     assert links["all"] == "http://127.0.0.1:5077"
     assert all(link.startswith(links["all"]) for link in links.values())
     code, out, _ = command("ui", "--links", "--port", "5077")
-    assert dict(line.split("\t") for line in out.splitlines()) == links
+    told = [line.split("\t") for line in out.splitlines()]
+    assert {name: link for name, link, _ in told} == links
+    assert all(shows for _, _, shows in told)
     code, _, err = command("ui", "--links", "--metric", "nonsense")
     assert (code, err.startswith("error: --metric is 'nonsense'")) == (2, True)
 
@@ -845,10 +850,18 @@ def test_the_page_that_was_asked_for_is_opened_in_a_browser(stored_home, monkeyp
     monkeypatch.setattr("webbrowser.open", lambda address: opened.append(address) or False)
     found = {"all": "http://h", "view": "http://h/view"}
     for name in ("view", "trials", ""):
-        assert serving.serve(stored_home, found, open_=name, say=said.append) == 0
+        shown = []
+        assert serving.serve(stored_home, found, SHOWS, open_=name, say=said.append, show=shown.append) == 0
     assert opened == ["http://h/view", "http://h"]
-    assert said[:3] == ["all:    http://h", "view:   http://h/view", said[2]]
-    assert "no web browser could be started" in said[2]
+    assert shown[:2] == ["all:     MLflow's whole interface", "  http://h"]
+    assert shown[3] == "  http://h/view"
+    assert "no web browser could be started" in said[0]
+
+
+def test_an_empty_home_says_that_there_is_nothing_yet_and_what_to_type(command, home):
+    code, out, err = command("ui", "--links")
+    assert (code, out.count("\n")) == (0, 1)
+    assert err.startswith("nothing is recorded in the experiment cvae-pipe yet; `cvae-pipe run --dataset digits`")
 
 
 VIEW = RunsView(

@@ -26,7 +26,7 @@ from sweeps.execution.cluster import Cluster
 from sweeps.execution.jobs import EpochDone, Event, Job, JobDone, JobFailed, JobStopped
 from sweeps.execution.local import LocalExecutor
 from sweeps.stored import stored_summary
-from sweeps.study.ledger import load_study, study_names
+from sweeps.study.ledger import load_study, recorded_studies
 
 pytestmark = pytest.mark.filterwarnings("default")  # Ray's own
 
@@ -436,7 +436,7 @@ def test_a_sweep_whose_driver_is_killed_goes_on_on_other_nodes_to_the_values_of_
     asked = ["sweep", *asked, "--judges", "1"]
     ray = ["--executor", "ray"]
     driver = _command(home, nodes, *asked, *ray, "--trials", "10")
-    _after(driver, lambda: study_names(home) == ["s"] and len(load_study(home, "s").trials) >= 3, signal.SIGKILL)
+    _after(driver, lambda: recorded_studies(home) == ["s"] and len(load_study(home, "s").trials) >= 3, signal.SIGKILL)
     begun = len(load_study(home, "s").trials)
     assert begun < 10
 

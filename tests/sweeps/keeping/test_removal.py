@@ -20,7 +20,7 @@ from pipeline.tracking.addresses import sqlite_file
 from pipeline.tracking.rows import recorded_runs
 from sweeps.keeping.holdings import Holdings
 from sweeps.keeping.removal import carried_out, finish_pending, plan_collection, plan_removal
-from sweeps.study.ledger import study_names
+from sweeps.study.ledger import recorded_studies
 
 
 def rows_that_mention(database, ids):
@@ -55,7 +55,7 @@ def test_a_removed_study_is_gone_everywhere_and_the_others_stand(kept, command):
     ids = [run.id for run in recorded_runs(database) if run.tags.get("study") == "first"]
     assert len(ids) == 4  # itself, two trials, the final
     assert command("rm", "first", "--yes")[0] == 0
-    assert study_names(kept) == ["second"]
+    assert recorded_studies(kept) == ["second"]
     assert rows_that_mention(database, ids) == set()
     assert not any(folder.name in ids for folder in (kept.mlruns / "artifacts").glob("*/*"))
     assert not (kept.reports / "first").exists()
@@ -127,7 +127,7 @@ def test_nothing_is_removed_while_somebody_works(kept, command):
         code, _, err = command("rm", "first", "--yes")
         assert (code, "sweep second" in err) == (2, True)
         assert command("rm", "first")[0] == 0, "a plan may be made"
-    assert study_names(kept) == ["first", "second"]
+    assert recorded_studies(kept) == ["first", "second"]
     assert users(kept) == []
 
 
@@ -164,7 +164,7 @@ def test_a_removal_that_is_killed_is_finished_by_the_next(kept, tmp_path, point)
     killed = subprocess.run([sys.executable, "-c", KILLED, str(point)], env=os.environ, check=False)
     assert killed.returncode in (-signal.SIGKILL, 0)
     finish_pending(kept)
-    if "first" in study_names(kept):
+    if "first" in recorded_studies(kept):
         assert point == 0, "nothing was decided yet"
         api.remove(["first"], dry_run=False, home=kept)
     assert list(pending(kept)) == []
@@ -211,12 +211,12 @@ def test_a_server_keeps_what_is_removed_in_its_trash(kept, monkeypatch):
         assert stages == ["deleted"] * 4
         assert client.search_registered_models("name = 'first'") == []
         assert len(client.search_registered_models("name = 'second'")) == 1
-        assert study_names(kept) == ["second"]
+        assert recorded_studies(kept) == ["second"]
     finally:
         server.stop()
     with pytest.raises(TrackingError, match="does not answer"):
         plan_removal(kept, ["second"])
-    assert study_names(kept) == ["second"]
+    assert recorded_studies(kept) == ["second"]
 
 
 def test_commands_that_make_results_are_at_work(kept, monkeypatch):
@@ -249,5 +249,5 @@ def test_a_removal_that_was_cut_short_is_finished_before_results_are_made(kept, 
     plan = plan_removal(kept, ["first"])
     decide(kept, [kept.root / i.path for i in plan.items], {"studies": ["first"], "records": [], "models": []})
     with api.working(kept, "sweep first"):
-        assert study_names(kept) == ["second"]
+        assert recorded_studies(kept) == ["second"]
         assert list(pending(kept)) == []

@@ -204,8 +204,8 @@ def test_the_command_says_it_in_one_line_and_in_its_exit_code(outcome, warm_home
 
 def test_compare_writes_a_report_if_asked(outcome, warm_home, command):
     first, second = outcome(), outcome(train__seed=1)
-    code, _, err = command("compare", first.key, second.key, "--html")
+    code, out, _ = command("compare", first.key, second.key, "--html")
     assert code == 0
-    path = re.fullmatch(r"report: (\S+)\n", err).group(1)
+    path = re.search(r"^report: (\S+)$", out, re.MULTILINE).group(1)
     assert json.loads(command("compare", first.key, second.key, "--html", "--json")[1])["report"] == path
     assert command("verify", path)[0] == 0

@@ -11,7 +11,7 @@ from pipeline.config.settings import RunConfig
 from pipeline.errors import StudyError
 from sweeps.study.config import StudyConfig
 from sweeps.study.erasing import erase_studies
-from sweeps.study.ledger import Ledger, load_study, study_names
+from sweeps.study.ledger import Ledger, load_study, recorded_studies
 from sweeps.study.objective import chosen
 from sweeps.study.reading import SCHEMA, every_study_name, stored_studies
 from sweeps.study.space import build_space
@@ -42,7 +42,7 @@ def two(home):
 
 def test_every_trial_is_read_as_optuna_reads_it(two):
     found = stored_studies(two)
-    assert list(found) == study_names(two) == every_study_name(two) == ["one", "two"]
+    assert list(found) == recorded_studies(two) == every_study_name(two) == ["one", "two"]
     theirs = load_study(two, "two")
     assert found["two"].user_attrs == theirs.user_attrs
     for own, trial in zip(found["two"].trials, theirs.get_trials(), strict=True):
@@ -64,7 +64,7 @@ def test_a_configuration_from_the_ledger_is_the_one_that_was_proposed(two):
 
 def test_an_erased_study_leaves_no_row(two):
     erase_studies(two, ["one", "never there"])
-    assert list(stored_studies(two)) == study_names(two) == ["two"]
+    assert list(stored_studies(two)) == recorded_studies(two) == ["two"]
     assert len(load_study(two, "two").trials) == len(ENDINGS)
     erase_studies(two, ["two"])
     with closing(sqlite3.connect(two.mlruns / "optuna.db")) as opened:

@@ -14,7 +14,7 @@ from pipeline.config.reading import build_config
 from pipeline.config.settings import BEFORE_ADDED, RunConfig
 from pipeline.errors import HomeError, StudyError
 from sweeps.study.config import SPEC, StudyConfig, stored_config
-from sweeps.study.ledger import Ledger, held_config, load_study, study_names
+from sweeps.study.ledger import Ledger, held_config, load_study, recorded_studies
 from sweeps.study.objective import OBJECTIVES, chosen
 from sweeps.study.proposals import Proposals
 from sweeps.study.space import DEFAULT_SPACE, build_space
@@ -327,8 +327,8 @@ def test_a_fresh_database_may_be_opened_by_three_processes_at_once(home):
     for process in processes:
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors
-    assert study_names(home) == ["study 0", "study 1", "study 2"]
-    assert all(len(load_study(home, name).trials) == 1 for name in study_names(home))
+    assert recorded_studies(home) == ["study 0", "study 1", "study 2"]
+    assert all(len(load_study(home, name).trials) == 1 for name in recorded_studies(home))
 
 
 def test_a_database_is_not_there_before_it_is_whole(home, monkeypatch):
@@ -346,7 +346,7 @@ def test_a_database_is_not_there_before_it_is_whole(home, monkeypatch):
     ledger = Ledger(home, ONE)
     ledger.close()
     assert seen[0] is False
-    assert study_names(home) == ["one"]
+    assert recorded_studies(home) == ["one"]
     assert not (home.mlruns / "optuna.db.new").exists()
 
 
