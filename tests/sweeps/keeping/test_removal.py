@@ -221,7 +221,7 @@ def test_a_server_keeps_what_is_removed_in_its_trash(kept, monkeypatch):
 
 def test_commands_that_make_results_are_at_work(kept, monkeypatch):
     seen = []
-    monkeypatch.setattr("pipeline.experiments.run.run", lambda *arguments: seen.append(users(kept)) or 1 / 0)
+    monkeypatch.setattr("pipeline.experiments.run.run", lambda *arguments, **options: seen.append(users(kept)) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
         api.run(quick_config(), home=kept)
     assert seen[0][0].startswith("run (process ")
