@@ -151,7 +151,7 @@ def _name_centres(
         leader = {"arrowstyle": "-", "color": INK, "lw": 0.7 if few else 0.3, "shrinkA": 0, "shrinkB": 0}
         frame = {"boxstyle": "round,pad=0.18", "fc": "white", "ec": _colour(label), "lw": 1.5, "alpha": 0.92}
         ax.annotate(
-            name, ax.transData.inverted().transform(centre), tuple((place - centre) / unit),
+            name, tuple(ax.transData.inverted().transform(centre)), tuple((place - centre) / unit),
             textcoords="offset points", ha="center", va="center", fontsize=font, color=INK, zorder=7,
             bbox=frame, arrowprops=leader if away else None,
         )  # fmt: skip
