@@ -23,9 +23,10 @@ from pipeline.store.home import Home
 from pipeline.store.store import MANIFEST
 from pipeline.store.transfer import packed
 from pipeline.tracking import MlflowTracker
-from sweeps.driver import _Sweep, first_view, parent_spec, rebuild_report
+from sweeps.driver import _Sweep, first_view, parent_spec
 from sweeps.execution.jobs import EpochDone, Event, Job, JobDone, JobStopped
 from sweeps.judges import JudgesBeside
+from sweeps.rebuilding import rebuild_report
 from sweeps.study.config import StudyConfig
 from sweeps.study.ledger import Ledger
 from sweeps.study.objective import chosen
