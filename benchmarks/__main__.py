@@ -132,8 +132,11 @@ def main() -> None:
                 result[part] = training.measure(root, repeats=args.repeats, epochs=args.epochs, jobs=4)
                 rows += training_rows(result[part])
             elif part == "startup":
-                result[part] = startup.measure(Path(folder) / "startup", args.repeats, trials=40)
-                rows += [(f"{name}, s", spread([wall for wall, _ in pairs])) for name, pairs in result[part].items()]
+                (empty := Path(folder) / "startup").mkdir()
+                result[part] = startup.measure(empty, args.repeats, trials=40)
+                for name, seconds in result[part].items():
+                    walls, processor = ([of[i] for of in seconds] for i in (0, 1))
+                    rows += [(f"{name}, s", spread(walls)), (f"{name}, s of processor", spread(processor))]
             elif part == "growth":
                 result[part] = growth.measure(args.growth, args.growth_reports, args.growth_workers)
                 rows += growth_rows(result[part])

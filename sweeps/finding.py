@@ -139,11 +139,10 @@ def ablation_names(home: Home) -> list[str]:
 
 
 def _read_thoroughly(home: Home) -> None:
-    """StudyError where Optuna itself cannot read the database: it may hold what was meant."""
-    if (home.mlruns / "optuna.db").exists():
-        from sweeps.study.ledger import recorded_studies
+    """StudyError where not even Optuna can read the database: it may hold what was meant."""
+    from sweeps.study.reading import stored_studies
 
-        recorded_studies(home)
+    stored_studies(home)
 
 
 def named_things(home: Home, kinds: Iterable[str]) -> list[Found]:

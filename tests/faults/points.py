@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 FILES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.truncate", "shutil.rmtree"}
-VARIABLE = re.compile(r"[0-9a-f]{6,}|\d+|tmp\w{8}|(?<=uploading\.)\w+")
+VARIABLE = re.compile(r"(?<=uploading\.)\w+|[0-9a-f]{6,}|\d+|tmp\w{8}")
 """What differs between two runs of a name: digests, process ids, numbers, names of chance."""
 VERBS = re.compile(r"\s*(INSERT( OR \w+)? INTO|UPDATE|DELETE FROM|CREATE \w+|ALTER \w+|COMMIT)\s*\"?\w*", re.I)
 """Statements that change something."""

@@ -8,7 +8,8 @@ import pytest
 from optuna.trial import TrialState
 
 from pipeline.config.settings import RunConfig
-from pipeline.errors import StudyError
+from pipeline.errors import ConfigError, StudyError
+from sweeps.finding import find
 from sweeps.study.config import StudyConfig
 from sweeps.study.erasing import erase_studies
 from sweeps.study.ledger import Ledger, load_study, recorded_studies
@@ -72,6 +73,12 @@ def test_an_erased_study_leaves_no_row(two):
         tables = [name for (name,) in opened.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         full = {t for t in tables if opened.execute(f"SELECT count(*) FROM {t}").fetchone()[0]}
     assert full == {"version_info", "alembic_version"}
+
+
+def test_a_name_that_is_nothing_is_answered_without_optuna(two, monkeypatch):
+    monkeypatch.setattr("sweeps.study.ledger.storage", lambda home: pytest.fail("it takes a second"))
+    with pytest.raises(ConfigError, match="'nope'"):
+        find(two, "nope")
 
 
 def test_tables_of_another_version_are_optunas_to_read(two):
