@@ -197,7 +197,7 @@ class Growth:
                 trial = ledger.begin(sobol_point(self._config.space, n, seed=0))
                 config = self._config.trial_config(n, FixedTrial(trial.params))
                 metrics = self._executor._metrics(config)
-                facts = {"run_key": self._executor._sent(config, metrics), "metrics": metrics}
+                facts: dict[str, Any] = {"run_key": self._executor._sent(config, metrics), "metrics": metrics}
                 ledger.tell(trial, values(self._config.objectives, metrics), **facts)
         finally:
             ledger.close()
