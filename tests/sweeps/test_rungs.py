@@ -14,6 +14,7 @@ from sweeps.study.config import StudyConfig
 from sweeps.study.ledger import Ledger
 from sweeps.study.objective import chosen, physical_range
 from sweeps.study.space import DEFAULT_SPACE
+from sweeps.study.stopping import Fronts
 
 BASE = quick_config(train__epochs=9)
 CONFIG = StudyConfig(
@@ -47,6 +48,21 @@ def test_only_trials_a_window_before_are_compared_with(ledger):
     early = Rungs(SimpleNamespace(), ledger)
     early._values[3]["1"] = early._values[5]["1"] = [1.0, 0.0]
     assert early.goes_on(trials[4], 1, worth(0.35, 50.0))
+
+
+def test_a_rung_costs_what_is_new_however_wide_the_window(home, monkeypatch):
+    monkeypatch.setattr("sweeps.rungs.data_ranges", lambda ctx, config: [(0.0, 1.0), (100.0, 0.0)])
+    added = []
+    add = Fronts.add
+    monkeypatch.setattr(Fronts, "add", lambda self, *point: (added.append(1), add(self, *point)))
+    wide = Ledger(home, dataclasses.replace(CONFIG, window=8))
+    try:
+        rungs = Rungs(SimpleNamespace(), wide)
+        for n in range(30):
+            rungs.goes_on(wide.begin(PARAMS), 1, worth(n % 7 / 7, 50.0))
+    finally:
+        wide.close()
+    assert len(added) == 22  # trials 0 .. 21, that trial 29 is compared with, once each
 
 
 def test_values_are_in_the_ledger_before_the_answer_and_stay_what_they_were(ledger):

@@ -517,3 +517,10 @@ def test_keys_of_plain_settings_leave_out_what_was_added_and_is_as_before():
     assert kept == {"model.likelihood", "model.learned_prior"}
     before = RunConfig().with_settings({"train.schedule": "constant"})
     assert keyed(before.flat())["train.schedule"] == "constant", "which was in such keys from the first"
+
+
+def test_a_setting_that_there_is_is_not_looked_for_among_its_neighbours(monkeypatch):
+    """That took most of the time in which a stored configuration is read."""
+    monkeypatch.setattr("pipeline.config.settings.suggestion", lambda name: pytest.fail(name))
+    base = build_config()
+    assert RunConfig.from_stored(base.flat()) == base
