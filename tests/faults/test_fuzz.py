@@ -91,7 +91,8 @@ def no_work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         raise Reached
 
     monkeypatch.setenv("CVAE_PIPE_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("pipeline.api.open_context", reached)
+    for place in ("api", "api.runs", "api.studies"):
+        monkeypatch.setattr(f"pipeline.{place}.open_context", reached)
     monkeypatch.chdir(tmp_path)
 
 
