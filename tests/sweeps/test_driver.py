@@ -3,6 +3,7 @@
 Most sweeps here run in this process (`Here`); those whose fact is a process are started through the real command.
 """
 
+import contextlib
 import csv
 import html
 import json
@@ -812,8 +813,8 @@ class Unrecorded:
 
     id, finished, incomplete = "", False, False
 
-    def log_epoch(self, step: int, metrics: dict[str, float]) -> None:
-        pass
+    def together(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
 
     def log_epochs(self, epochs: dict[int, dict[str, float]]) -> None:
         pass
@@ -825,7 +826,7 @@ class Unrecorded:
 @pytest.fixture
 def search(home, monkeypatch):
     """search(name, target, workers, seed, die_after): the real loop and ledger over imagined trainings."""
-    monkeypatch.setattr(TrackedJobs, "open_run", lambda *_: Unrecorded())
+    monkeypatch.setattr(TrackedJobs, "_opened", lambda *_: Unrecorded())
     monkeypatch.setattr(TrackedJobs, "record", lambda *_: None)
     monkeypatch.setattr("sweeps.rungs.data_ranges", lambda ctx, config: [(0.1, 1.0), (0.0, 1.0), (60.0, 0.0)])
     metrics = {
