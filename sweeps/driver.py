@@ -134,6 +134,7 @@ class _Sweep:
         else:
             self._tell_rungs(event.job, trial)  # those of before a driver was killed
             ended = self._finish_trial(event, trial, view)
+            self.view.first_finished = self.view.first_finished or time.time()
         self.on_update(self.view)
         return ended
 

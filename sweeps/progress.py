@@ -32,6 +32,8 @@ class SweepView:
     """Judges that are being trained, and how far each is: scores wait for them."""
     started: float = field(default_factory=time.time)
     finished_before: int = 0
+    first_finished: float | None = None
+    """When the first trial of this invocation was finished."""
     doing: str = ""
     """What is under way besides trials, e.g. writing the report."""
     workers: int = 1
@@ -47,11 +49,12 @@ class SweepView:
 
     @property
     def eta_seconds(self) -> float | None:
-        """Time left at the pace of this invocation; None before its first finished trial."""
+        """Time left at the pace since the first trial of this invocation was finished: what came before it, such as the
+        training of judges, comes once. None before every worker has finished one and one of them a second."""
         here = self.finished - self.finished_before
-        if here < 1:
+        if here <= self.workers or self.first_finished is None:
             return None
-        return (time.time() - self.started) / here * (self.target - self.finished)
+        return (time.time() - self.first_finished) / (here - 1) * self.missing
 
 
 OnUpdate = Callable[[SweepView], None]

@@ -135,7 +135,7 @@ class Ablation:
         claims = {}
         right = [f"conditional_accuracy{end}", f"conditional_accuracy_b{end}"]
         if all(name in there for name in right):
-            text = f"raising {self.config.key} makes more digits right (both judges{drawn})"
+            text = f"raising {self.config.key} makes more images right (both judges{drawn})"
             claims[text] = self._decided(right, "rises", "falls")
         variety = [name for name in (f"vendi_ratio_read{end}", f"pairwise_l2{end}") if name in there]
         if variety and f"coverage_relative{end}" in there:

@@ -340,7 +340,12 @@ def _register(home: Home, tracker: MlflowTracker, name: str, ids: dict[str, str]
     mine = [
         r for r in study_records(records(home), name) if r.key == champion.key[:KEY_LENGTH] and r.id in ids.values()
     ]
+    model = served_model(champion, home)
+    parts = [path for path in (model.weights, model.prior) if path is not None]
+    if lacking := [path for path in parts if not path.exists()]:
+        say(f"not registered: {lacking[0]} is not in the file; repeating the sweep makes it, and registers the choice")
+        return
     for run in mine[:1]:
         tags, said = {"study": name}, f"The choice of sweep {name}, unpacked"
-        register(tracker.link, run.id, registered_name(name), served_model(champion, home), tags=tags, description=said)
+        register(tracker.link, run.id, registered_name(name), model, tags=tags, description=said)
         say(f"registered as models:/{registered_name(name)}@champion")

@@ -66,6 +66,17 @@ def test_the_live_table_fits_into_80_columns_and_24_lines_with_every_heading_who
     assert "a [bold]name[/bold]" in out.getvalue()
 
 
+def test_the_time_left_counts_no_judges_and_no_start(monkeypatch):
+    sweep = SweepView(CONFIG, 10, started=0.0, finished_before=1, workers=2)
+    sweep.trials |= {n: TrialView(n, PARAMS, "complete") for n in range(3)}  # both workers' first: nothing known yet
+    assert sweep.eta_seconds is None
+    sweep.first_finished = 1000.0  # after a quarter of an hour of judges
+    assert sweep.eta_seconds is None
+    monkeypatch.setattr("time.time", lambda: 1060.0)
+    sweep.trials |= {n: TrialView(n, PARAMS, "complete") for n in (3, 4)}
+    assert sweep.eta_seconds == 60 / 3 * 5
+
+
 @pytest.mark.parametrize(
     ("width", "said"), [(80, "stopped at 30 "), (120, "stopped at epoch 30 (rung 2) ")], ids=["narrow", "wide"]
 )

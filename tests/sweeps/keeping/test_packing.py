@@ -264,6 +264,17 @@ def test_a_result_that_the_study_does_not_need_stays_out(packed, elsewhere, tmp_
     assert not (elsewhere.store.root / "judge" / ("0" * 16)).exists()
 
 
+def test_a_choice_that_is_not_whole_is_not_registered_and_that_is_said(packed, elsewhere, tmp_path):
+    def without_priors(members):
+        for name in [n for n in members if n.startswith("store/prior/")]:
+            del members[name]
+
+    said = []
+    api.unpack(altered(packed, tmp_path, without_priors), home=elsewhere, say=said.append)
+    assert "is not in the file; repeating the sweep makes it" in " ".join(said)
+    assert mlflow_client(elsewhere).search_registered_models() == []
+
+
 def test_a_result_that_is_here_is_not_replaced(packed, kept_root, elsewhere, tmp_path):
     """Content-addressed: what is here was made here."""
     there = Home(kept_root, kept_root / "data")
