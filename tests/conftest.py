@@ -23,16 +23,6 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Tests that share a fixture of their module share a worker process, so that it is made once, not by each."""
-    for item in items:
-        definitions = (one for several in item._fixtureinfo.name2fixturedefs.values() for one in several)
-        shared = any(one.scope == "module" and one.baseid.endswith(".py") for one in definitions)
-        if shared and item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
-
-
 @pytest.fixture(autouse=True)
 def subnormals_are_numbers():
     """Undo what a training in this process does to its arithmetic: hypothesis draws subnormal floats."""

@@ -17,6 +17,7 @@ from pipeline.api.opening import (
     worker_count,
     working,
 )
+from pipeline.api.runs import look
 from pipeline.config.reading import identified
 from pipeline.config.sections import JUDGES
 from pipeline.config.settings import RunConfig

@@ -119,7 +119,8 @@ def generate(
         form = format_of(out) if out else "png"
         check_request(1, n=n or 1, seed=seed, temperature=temperature, steps=steps)
         check_prior(prior)
-        source = api.load_run(run, home=home, say=say)
+        said: list[str] = []  # for when it is done: a mistake is one line
+        source = api.load_run(run, home=home, say=said.append)
         if source.config.model.kind == "cvae":  # before torch is loaded
             label_indices(class_names(home, source.outcome), [*(label or ()), *filter(None, (from_, to))])
         from pipeline.runs.execute import set_up_process
@@ -149,6 +150,8 @@ def generate(
             made = generator.of_labels(labels, n or ROW, seed=seed, temperature=temperature)
         path = Path(out) if out else home.root / "generated" / f"{source.name}-{made.facts['form']}.png"
         files = made.write(path, form, scale=scale)
+    for line in said:
+        say(line)
     if json_:
         facts = made.facts | {"images": len(made.images), "rows": list(made.rows), "files": [str(f) for f in files]}
         print_json(_of_run(source, {"images": str(path)}) | facts)
@@ -179,8 +182,11 @@ def export(
     if not (onnx or safetensors):
         raise ConfigError("export needs a format: --onnx, --safetensors, or both")
     with refusals_in_one_line():
-        source = api.load_run(run, say=say)
-        files = api.export(source, out, onnx=onnx, safetensors=safetensors, say=say)
+        said: list[str] = []
+        source = api.load_run(run, say=said.append)
+        files = api.export(source, out, onnx=onnx, safetensors=safetensors, say=said.append)
+    for line in said:
+        say(line)
     if json_:
         own = {"run": source.name, "files": [str(path) for path in files]}
         print_json(_of_run(source, {path.name: str(path) for path in files}) | own)
@@ -210,11 +216,13 @@ def serve(
         home.check_writable()
         label, document = "0", {}
         if model is None:
-            source = api.load_run(run, home=home, say=say)
+            said: list[str] = []
+            source = api.load_run(run, home=home, say=said.append)
             document = _of_run(source, {})
             model = str(api.package(source))
             label = json.dumps(source.generator.class_names[-1], ensure_ascii=False)
-            say(f"model: {source.name}, packaged in {short(Path(model))}")
+            for line in (*said, f"model: {source.name}, packaged in {short(Path(model))}"):
+                say(line)
         if json_:  # before it serves, which has no end
             print_json(document | {"model": model, "url": f"{here(LOOPBACK, port)}/invocations"})
         raise typer.Exit(serve_model(home, model, port=port, label=label, say=say))

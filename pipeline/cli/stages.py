@@ -48,7 +48,7 @@ def prepare(config: RunConfig, *, force: Force = False, json_: Json = False) -> 
         sizes = sorted(zip(map(sum, zip(*splits, strict=True)), data.class_names, strict=True))
         (few, smallest), (many, largest) = sizes[0], sizes[-1]
         if many > UNBALANCED * few:
-            say(f"classes of {few:,} images ({shortened(smallest)}) to {many:,} ({shortened(largest)})")
+            found(f"classes of {few:,} images ({shortened(smallest)}) to {many:,} ({shortened(largest)})")
         suggest(f"cvae-pipe run {flags(config)}")
 
 

@@ -115,7 +115,6 @@ def rests_on(home: Path, path: str) -> bool:
 SEALED = ("reports/s/report.html", "reports/s/report.md", "reports/s/trials.csv")
 
 
-@pytest.mark.xdist_group("faults")
 def test_what_is_damaged_is_healed(brief, commands):
     """The short form: one damage of those that a walk finds."""
     in_the_store = [d for d in damages(brief.home) if d[0].startswith(".cache/store/train")]

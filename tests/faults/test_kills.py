@@ -67,7 +67,6 @@ def kinds(points: list[tuple[str, str]]) -> list[Point]:
     return [Point(role, label, chance.randint(1, n)) for (role, label), n in sorted(Counter(points).items())]
 
 
-@pytest.mark.xdist_group("faults")  # one undisturbed sweep for all of them
 def test_killed_in_mid_sweep_the_repeat_is_an_undisturbed_one(commands, warm_root, brief):
     """The short form: one story, of a driver's and of a worker's death."""
     kills = Kills(commands, warm_root, brief, Counter())

@@ -293,7 +293,7 @@ def test_run_compare_and_report_work_together(command, warm_home, tmp_path):
 
     code, out, err = command("run", "--config", file, "--seed", 1)
     assert code == 0, err
-    assert "of its images are read as their label" in out
+    assert "of its images are read as their label" in " ".join(out.split())
     assert err.splitlines()[-1].startswith("next: cvae-pipe ui")
     other = re.search(r"reports/(digits-\S+)/report\.html", out).group(1)
 

@@ -17,7 +17,7 @@ from sweeps.study.config import StudyConfig
 from sweeps.study.objective import chosen
 from sweeps.study.space import DEFAULT_SPACE
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.xdist_group("mlflow-ui")]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(180)]
 
 STUDY = '<img src=x onerror=alert(1)> "it\'s" 😀 [x](javascript:alert(2))'
 QUIET = "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')"

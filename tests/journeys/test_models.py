@@ -54,8 +54,6 @@ from pipeline.tracking.registry import package
 
 SHAPE = (1, 8, 8)
 
-pytestmark = pytest.mark.xdist_group("models")  # the run is made once, not by each worker
-
 
 @pytest.fixture(scope="module")
 def made(warm_root, tmp_path_factory):

@@ -130,7 +130,7 @@ def mlflow_text(home, run, name: str) -> str:
 def test_what_is_prepared_says_how_unequal_its_classes_are(folder, home, command):
     code, out, err = command("prepare", "--dataset", folder)
     assert code == 0, err
-    assert "classes of 5 images (rare) to 60 (été 猫)" in out + err
+    assert "classes of 5 images (rare) to 60 (été 猫)" in out
 
 
 def test_a_configuration_names_its_images_by_content_and_its_command_by_path(folder, home):

@@ -1019,7 +1019,6 @@ def story(warm_root, tmp_path_factory, no_tracking_uri):
 
 
 @pytest.mark.soak
-@pytest.mark.xdist_group("story")  # told once, not by each worker
 def test_ctrl_c_ends_with_130_says_how_to_go_on_and_leaves_no_run_open(story):
     assert story.interrupted.returncode == 130, story.interrupted.stderr
     assert "the same command goes on" in story.interrupted.stderr
@@ -1033,14 +1032,12 @@ def test_ctrl_c_ends_with_130_says_how_to_go_on_and_leaves_no_run_open(story):
 
 
 @pytest.mark.soak
-@pytest.mark.xdist_group("story")  # told once, not by each worker
 def test_kill_9_leaves_no_worker_behind(story):
     assert story.orphans == []
     assert [state for _, _, state in story.ledger_after_kill].count("COMPLETE") < 4, "killed too late to test anything"
 
 
 @pytest.mark.soak
-@pytest.mark.xdist_group("story")  # told once, not by each worker
 def test_after_ctrl_c_and_kill_9_the_same_command_gives_what_an_undisturbed_one_gives(story, long_undisturbed):
     assert story.finished.returncode == 0, story.finished.stderr
     assert ledger_of(story.home) == ledger_of(long_undisturbed.home)

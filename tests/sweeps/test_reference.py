@@ -24,7 +24,6 @@ from sweeps.reporting.reference import (
 )
 from sweeps.study.ablation import AblationConfig
 
-pytestmark = pytest.mark.xdist_group("reference")
 QUICK_BASE = quick_config()
 
 
