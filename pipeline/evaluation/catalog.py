@@ -320,6 +320,17 @@ def show(value: float) -> str:
     return f"{value:.4f}" if abs(value) < 10 else f"{value:.2f}"
 
 
+def share_form(value: float) -> str:
+    """How a share is written: in per cent with one decimal; with two where one would round it to 0 or 100 that it is
+    not."""
+    return ".2%" if f"{value:.1%}" in ("0.0%", "100.0%") and 0 < value < 1 else ".1%"
+
+
+def difference_form(value: float) -> str:
+    """How a difference is written: with its sign, three digits, and never as a power of ten."""
+    return "+.4f" if 0 < abs(value) < 1e-3 else "+.3g"
+
+
 def show_spread(mean: float, deviation: float | None) -> str:
     """A mean and its deviation with the same number of decimals; the mean alone where there is none."""
     text = show(mean)

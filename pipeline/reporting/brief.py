@@ -1,6 +1,6 @@
 """A run in a few lines: a sentence, what to beware of, the objectives with direction, ceiling, interval. Plain text."""
 
-from pipeline.evaluation.catalog import METRICS, of_likelihood, show
+from pipeline.evaluation.catalog import METRICS, of_likelihood, share_form, show
 from pipeline.reporting.cautions import cautions
 from pipeline.runs.listing import OBJECTIVES
 from pipeline.runs.names import differences, setting_words
@@ -33,7 +33,7 @@ def sentence(outcome: Outcome) -> str:
     accuracy, coverage = (outcome.scored(name) for name in ("conditional_accuracy", "coverage_relative"))
     if accuracy not in metrics:
         return _unread(outcome)
-    said = f"{metrics[accuracy]:.1%} of its images are read as their label"
+    said = f"{metrics[accuracy]:{share_form(metrics[accuracy])}} of its images are read as their label"
     if coverage in metrics:
         said += f", and they reach {metrics[coverage]:.0%} of the coverage of real images"
     return f"{said}."

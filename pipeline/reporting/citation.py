@@ -16,7 +16,7 @@ from markupsafe import Markup, escape
 
 from pipeline.config.sections import MOST_JUDGES
 from pipeline.errors import ReportError
-from pipeline.evaluation.catalog import by_judge, is_share, show
+from pipeline.evaluation.catalog import by_judge, is_share, share_form, show
 from pipeline.evaluation.statistics import (
     FEWEST_SEEDS,
     crossed_interval,
@@ -139,9 +139,9 @@ def cited(
 
 
 def cited_share(of: Outcome | Sequence[Outcome], key: str, aggregate: str = "value") -> Number:
-    """A share in per cent with one decimal; with two where one would round it to 0 or 100 that it is not."""
+    """A share in per cent, never rounded to a 0 or 100 that it is not."""
     found = cited(of, key, aggregate, form=".1%")
-    return cited(of, key, aggregate, form=".2%") if found in ("0.0%", "100.0%") and 0 < found.value < 1 else found
+    return cited(of, key, aggregate, form=share_form(found.value))
 
 
 def cited_spread(of: Sequence[Outcome], key: str) -> str:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.evaluation.catalog import AT_A_GLANCE, directed
+from pipeline.evaluation.catalog import AT_A_GLANCE, difference_form, directed
 from pipeline.reporting.about import data_words, day, duration, ran_on
 from pipeline.reporting.blocks import Block, Report, Section, Table, Text, Tile, Wall
 from pipeline.reporting.citation import Number, Phrase, Source, cited
@@ -117,9 +117,10 @@ def _cells(row: Row, runs: Sequence[Outcome]) -> list[str]:
     for i, difference in enumerate(row.differences, start=1):
         if difference is not None:
             pair = (runs[0].key[:KEY_LENGTH], runs[i].key[:KEY_LENGTH])
+            parts = {aggregate: getattr(difference, part) for aggregate, part in PAIRED.items()}
             mean, low, high = (
-                Number(getattr(difference, part), Source(row.key, pair, aggregate=aggregate, form="+.3g"))
-                for aggregate, part in PAIRED.items()
+                Number(value, Source(row.key, pair, aggregate=aggregate, form=difference_form(value)))
+                for aggregate, value in parts.items()
             )
             cells[i] = Phrase(cells[i], " (", mean, " [", low, ", ", high, "] ", difference.verdict, ")")
     return cells

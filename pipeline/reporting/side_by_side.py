@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.evaluation.catalog import METRICS, Metric, show
+from pipeline.evaluation.catalog import METRICS, Metric, difference_form, show
 from pipeline.runs.comparison import Comparison, Difference, Row
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -176,8 +176,10 @@ def _told(difference: Difference | None) -> tuple[str, str, str]:
     """By how much, within what, and what that means."""
     if difference is None:
         return "", "", ""
-    between = f"[{difference.low:+.3g}, {difference.high:+.3g}]"
-    return f"{difference.mean:+.3g}", between, difference.verdict
+    mean, low, high = (
+        format(value, difference_form(value)) for value in (difference.mean, difference.low, difference.high)
+    )
+    return mean, f"[{low}, {high}]", difference.verdict
 
 
 def _all(row: Row) -> tuple[Difference | None, ...]:
