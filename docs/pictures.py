@@ -30,7 +30,7 @@ def report(page: Page, html: Path) -> list[Image.Image]:
     full = Image.open(io.BytesIO(page.screenshot(full_page=True)))
     end = page.evaluate(
         "document.querySelector('section dl').getBoundingClientRect().bottom + scrollY"
-    )  # the objectives
+    )
     return [full.crop((0, 0, full.width, int(end) + 24)), full.crop((0, int(top) - 90, full.width, int(top) + 560))]
 
 
