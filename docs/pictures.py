@@ -28,9 +28,7 @@ def report(page: Page, html: Path) -> list[Image.Image]:
     page.wait_for_timeout(2000)
     top = page.evaluate("document.querySelector('.wall, [class*=wall]').getBoundingClientRect().top + scrollY")
     full = Image.open(io.BytesIO(page.screenshot(full_page=True)))
-    end = page.evaluate(
-        "document.querySelector('section dl').getBoundingClientRect().bottom + scrollY"
-    )
+    end = page.evaluate("document.querySelector('section dl').getBoundingClientRect().bottom + scrollY")
     return [full.crop((0, 0, full.width, int(end) + 24)), full.crop((0, int(top) - 90, full.width, int(top) + 560))]
 
 
