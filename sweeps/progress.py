@@ -30,7 +30,6 @@ class SweepView:
     finals: dict[str, str] = field(default_factory=dict)
     judges: dict[str, str] = field(default_factory=dict)
     """Judges that are being trained, and how far each is: scores wait for them."""
-    started: float = field(default_factory=time.time)
     finished_before: int = 0
     first_finished: float | None = None
     """When the first trial of this invocation was finished."""

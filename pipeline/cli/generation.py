@@ -235,7 +235,7 @@ def _of_run(run: "Run", paths: dict[str, str]) -> dict[str, Any]:
     return {
         "name": run.name,
         "key": run.outcome.key[:16],
-        **about(run.home, [run.outcome]),
+        **about([run.outcome]),
         "paths": paths,
     }
 

@@ -165,7 +165,7 @@ def compare(
         if json_:
             from pipeline.reporting.document import comparison_document
 
-            print_json(comparison_document(home, outcomes, comparison, path))
+            print_json(comparison_document(outcomes, comparison, path))
             return
         if markdown_:
             from pipeline.reporting.side_by_side import markdown
@@ -191,7 +191,7 @@ def _compare_studies(home: Home, names: list[str], *, markdown_: bool, html: boo
     if json_:
         from sweeps.reporting.documents import study_comparison_document
 
-        print_json(study_comparison_document(home, comparison, path))
+        print_json(study_comparison_document(comparison, path))
         return
     if markdown_:
         from pipeline.reporting.side_by_side import markdown

@@ -29,7 +29,6 @@ from pipeline.cli.session import found, quoted, say, session, short, suggest, ui
 from pipeline.config.sections import JUDGES
 from pipeline.config.settings import RunConfig
 from pipeline.errors import ConfigError
-from pipeline.store.home import Home
 
 if TYPE_CHECKING:
     from sweeps.study.config import StudyConfig
@@ -285,7 +284,7 @@ def ablate(
     if json_:
         from sweeps.reporting.documents import ablation_document
 
-        print_json(ablation_document(Home.from_environment(), result, report))
+        print_json(ablation_document(result, report))
         return
     from pipeline.cli.terminal.ablation import ablation_lines
     from pipeline.cli.terminal.tables import width

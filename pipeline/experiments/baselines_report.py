@@ -117,7 +117,7 @@ def baselines_document(home: Home, rows: list[Baseline]) -> dict[str, Any]:
         "name": baselines_path(home, rows).parent.name,
         "key": judged.key[:KEY_LENGTH],
         "keys": {system: outcome.key[:KEY_LENGTH] for system, outcome in outcomes.items()},
-        **about(home, list(outcomes.values())),
+        **about(list(outcomes.values())),
         "settings": judged.config.flat(),
         "paths": {"report": page},
         "cautions": [f"{system}: {said}" for system, outcome in outcomes.items() for said in cautions(outcome)],

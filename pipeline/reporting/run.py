@@ -5,7 +5,7 @@ from pathlib import Path
 from pipeline.config.flags import flags
 from pipeline.reporting.about import about_run
 from pipeline.reporting.blocks import Code, Report
-from pipeline.reporting.document import run_document
+from pipeline.reporting.document import run_facts
 from pipeline.reporting.index import Card
 from pipeline.reporting.sections.anomalies import anomalies_section
 from pipeline.reporting.sections.calibration import calibration_section
@@ -54,9 +54,7 @@ def write_run_report(outcome: Outcome, home: Home) -> Path:
     dataset, date = outcome.config.data.name, finished_at(home, [outcome.key])
     _, html = write_report(run_report(outcome), folder, Card("run", dataset, date, outcome.picture))
     write_atomically(folder / "config.toml", outcome.config.to_toml())
-    here_alone = ("run_id", "report", "paths")
-    document = run_document(home, outcome, "", html)
-    write_json(folder / NUMBERS, {name: value for name, value in document.items() if name not in here_alone})
+    write_json(folder / NUMBERS, run_facts(outcome))
     return html
 
 

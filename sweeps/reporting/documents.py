@@ -7,7 +7,6 @@ from typing import Any
 from pipeline.reporting.cautions import cautions
 from pipeline.reporting.document import about
 from pipeline.runs.outcome import Outcome
-from pipeline.store.home import Home
 from sweeps.analysis.comparison import StudyComparison
 from sweeps.analysis.summary import SweepResult
 from sweeps.analysis.trends import Ablation
@@ -38,13 +37,13 @@ def study_document(result: SweepResult) -> dict[str, Any]:
     }
 
 
-def ablation_document(home: Home, ablation: Ablation, report: Path) -> dict[str, Any]:
+def ablation_document(ablation: Ablation, report: Path) -> dict[str, Any]:
     """What `--json` prints of an ablation."""
     outcomes = list(ablation.outcomes.values())
     return {
         "kind": "ablation",
         "key": ablation_key(ablation.config),
-        **about(home, outcomes),
+        **about(outcomes),
         "settings": ablation.config.base.flat(),
         "seed": ablation.config.base.train.seed,
         "paths": {"report": str(report), "cells": str(report.with_name("cells.csv"))},
@@ -54,7 +53,7 @@ def ablation_document(home: Home, ablation: Ablation, report: Path) -> dict[str,
     }
 
 
-def study_comparison_document(home: Home, comparison: StudyComparison, report: Path | None) -> dict[str, Any]:
+def study_comparison_document(comparison: StudyComparison, report: Path | None) -> dict[str, Any]:
     """What `--json` prints of studies compared; settings and seed are those of the first choice."""
     choices: Sequence[Outcome] = comparison.choices
     return {
@@ -62,7 +61,7 @@ def study_comparison_document(home: Home, comparison: StudyComparison, report: P
         "name": " and ".join(comparison.names),
         "key": study_key(comparison.names[0]),
         "keys": [study_key(name) for name in comparison.names],
-        **about(home, choices),
+        **about(choices),
         "seconds": round(sum(one.summary.busy_minutes * 60 for one in comparison.reached), 1),
         "paths": {"report": str(report)} if report else {},
         "cautions": [

@@ -67,7 +67,7 @@ def test_the_live_table_fits_into_80_columns_and_24_lines_with_every_heading_who
 
 
 def test_the_time_left_counts_no_judges_and_no_start(monkeypatch):
-    sweep = SweepView(CONFIG, 10, started=0.0, finished_before=1, workers=2)
+    sweep = SweepView(CONFIG, 10, finished_before=1, workers=2)
     sweep.trials |= {n: TrialView(n, PARAMS, "complete") for n in range(3)}  # both workers' first: nothing known yet
     assert sweep.eta_seconds is None
     sweep.first_finished = 1000.0  # after a quarter of an hour of judges
