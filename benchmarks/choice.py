@@ -51,7 +51,7 @@ def named(summary: Summary, *, draws: int, seeds: int) -> dict[str, list[int]]:
         for name, rule in RULES.items():
             found[name].append(least(front.numbers, rule(own)))
         place = {n: i for i, n in enumerate(numbers.tolist())}
-        choice = choose(front, lambda n, again=again, place=place: again[:, place[n]], seeds=seeds)  # type: ignore[misc]
+        choice = choose(front, lambda n, again=again, place=place: again[None, :, place[n]], seeds=seeds)  # type: ignore[misc]
         found["among candidates"].append(choice.trial)
     return found
 

@@ -24,11 +24,11 @@ def retrain(jobs: TrackedJobs, ledger: Ledger, on_state: OnState) -> None:
     while now.choice and (unknown := [n for n in now.choice.candidates if n not in now.retrained]):
         configs: dict[str, RunConfig] = {}
         for number in unknown:
-            for config in now.final_configs(number):
+            for config in now.final_configs(number, "val"):
                 if config not in configs.values():  # two trials of equal settings are one configuration
                     configs[retraining_title(number, config.train.seed)] = config
         jobs.run_all(configs, "val", {RETRAINED: "true"}, on_state)
         now = summary()
     assert now.chosen is not None
-    finals = {final_title(config.train.seed): config for config in now.final_configs(now.chosen)}
+    finals = {final_title(config.train.seed): config for config in now.final_configs(now.chosen, "test")}
     jobs.run_all(finals, "test", {FINAL: "true"}, on_state)

@@ -42,7 +42,7 @@ def plan_sweep(home: Home, study: StudyConfig, *, trials: int, closing: Closing,
     if closing.final_seeds:
         notes.append(
             f"then the choice among candidates: {closing.final_seeds} trainings for each of at most three, one of them "
-            f"opened on test, read by judges of {closing.judges} {'seeds' if closing.judges > 1 else 'seed'}"
+            f"opened on test, all read by judges of {closing.judges} {'seeds' if closing.judges > 1 else 'seed'}"
             + (f"; {about(own.seconds)} a training" if own.seconds is not None else "")
         )
     counts = {"finished": finished, "left": left}

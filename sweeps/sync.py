@@ -256,11 +256,13 @@ def _closing_runs(home: Home, summary: Summary) -> list[tuple[str, str, str, Out
     """(title, split, tag, outcome) of every re-training that is in the store: of the choice, and of earlier ones."""
     found = []
     for number in summary.outcomes:
-        for config in summary.final_configs(number):
-            seed = config.train.seed
-            for split, title, tag in (
-                ("val", retraining_title(number, seed), RETRAINED),
-                ("test", final_title(seed), FINAL),
+        for on_val, on_test in zip(
+            summary.final_configs(number, "val"), summary.final_configs(number, "test"), strict=True
+        ):
+            seed = on_test.train.seed
+            for config, split, title, tag in (
+                (on_val, "val", retraining_title(number, seed), RETRAINED),
+                (on_test, "test", final_title(seed), FINAL),
             ):
                 key = run_key(config, split)
                 if is_whole(home, key):
@@ -288,7 +290,7 @@ def _test_keys(home: Home, study: Study) -> set[str]:
     if not study.get_trials(deepcopy=False):
         return set()
     summary = summarise(home, study, stored_study(study))
-    return {run_key(config, "test") for number in summary.outcomes for config in summary.final_configs(number)}
+    return {run_key(config, "test") for number in summary.outcomes for config in summary.final_configs(number, "test")}
 
 
 def _named_runs(home: Home, names: Collection[str], grouped: Collection[str]) -> list[str]:

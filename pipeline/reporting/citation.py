@@ -153,6 +153,17 @@ def cited_spread(of: Sequence[Outcome], key: str) -> str:
     return Phrase(middle, " ± ", cited(of, key, "sd", form=f".{decimals}f"))
 
 
+def cited_over_judges(of: Sequence[Outcome], key: str) -> str:
+    """The same of the means over every judge that has read all of the runs."""
+    if readings(of, key).shape[1] == 1:
+        return cited_spread(of, key)
+    middle = cited(of, key, MEAN_OVER_JUDGES[0])
+    if len(of) == 1:
+        return middle
+    decimals = len(middle.partition(".")[2])
+    return Phrase(middle, " ± ", cited(of, key, MEAN_OVER_JUDGES[1], form=f".{decimals}f"))
+
+
 def cited_interval(of: Sequence[Outcome], key: str, *, form: str = "show") -> str:
     """[low, high] over training seeds, and over judges where several have read the runs; a dash for fewer than three
     runs, which have none."""
@@ -168,6 +179,9 @@ def derive(source: Source, outcomes: Sequence[Outcome]) -> float:
     if source.aggregate in OVER_JUDGES:
         low_high = crossed_interval(readings(outcomes, source.key), share=is_share(source.key))
         return low_high[OVER_JUDGES.index(source.aggregate)]
+    if source.aggregate in MEAN_OVER_JUDGES:
+        means = readings(outcomes, source.key).mean(1)
+        return float(means.mean() if source.aggregate == MEAN_OVER_JUDGES[0] else means.std(ddof=1))
     values = [quantity(outcome, source.key) for outcome in outcomes]
     if source.aggregate == "value" and len(values) == 1:
         return values[0]
@@ -183,6 +197,9 @@ def readings(outcomes: Sequence[Outcome], key: str) -> Float[np.ndarray, "S J"]:
     numbers = [n for n in range(1, MOST_JUDGES + 1) if n == 1 or all(by_judge(key, n) in o.metrics for o in outcomes)]
     return np.array([[quantity(outcome, by_judge(key, n)) for n in numbers] for outcome in outcomes])
 
+
+MEAN_OVER_JUDGES = ("mean over judges", "sd over judges")
+"""Of runs that several judges have read: the mean of their means over judges, and its deviation over training seeds."""
 
 OVER_JUDGES = ("low over judges", "high over judges")
 """Aggregates that look at what every judge of a panel has read."""

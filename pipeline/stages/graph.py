@@ -174,7 +174,7 @@ PANEL = Stage(
     1,
     lambda c, s: (SCORE.key(c, s), c.panel, *_prior_key(c)),
     "pipeline.stages.panel:panel",
-    when=lambda c, s: c.panel.judges > 1 and s == "test" and _with_labels(c, s),
+    when=lambda c, s: c.panel.judges > 1 and _with_labels(c, s),
     label=lambda c, s: f"{s}, {c.panel.judges} judges",
     in_run_key="when it applies",
 )

@@ -3,7 +3,9 @@
     named on the trials' own values ──> re-trained over seeds: its spread is the noise ──> candidates: the front's
     trials within that noise, at most three, re-trained too ──> chosen on their means
 
-Every re-training is scored on validation images. Where one is still missing, the choice is the trial named first.
+Every re-training is scored on validation images, by every judge that the study is brought to its end with: a judge is
+an instrument, and what one of them alone would choose is said beside the choice. Where a re-training is still missing,
+the choice is the trial named first.
 """
 
 from collections.abc import Callable, Sequence
@@ -91,7 +93,9 @@ class Choice:
     noise: float = float("nan")
     """Standard deviation of the first's score over training seeds."""
     scores: dict[int, float] = field(default_factory=dict)
-    """Of the candidates' means over seeds; empty until all are re-trained."""
+    """Of the candidates' means over seeds and judges; empty until all are re-trained."""
+    by_judge: tuple[int, ...] = ()
+    """What each judge alone would choose among the candidates, on its means over seeds; none until there are scores."""
 
     @property
     def settled(self) -> bool:
@@ -99,8 +103,8 @@ class Choice:
         return len(self.scores) == len(self.candidates)
 
 
-Retrained = Callable[[int], "Float[np.ndarray, 'S M'] | None"]
-"""Objective values of a trial's configuration over the final seeds; None while one of them is missing."""
+Retrained = Callable[[int], "Float[np.ndarray, 'J S M'] | None"]
+"""Objective values of a trial's configuration by each judge over the final seeds; None while one of them is missing."""
 
 
 def choose(front: Front, retrained: Retrained, *, seeds: int) -> Choice:
@@ -114,14 +118,16 @@ def choose(front: Front, retrained: Retrained, *, seeds: int) -> Choice:
     own = retrained(first)
     if own is None:
         return Choice(first, first, (first,))
-    noise = float(front.scores(own).std(ddof=1))
+    noise = float(front.scores(own.mean(0)).std(ddof=1))
     candidates = within_noise(front, first, noise)
     over_seeds = {n: values for n in candidates if (values := retrained(n)) is not None}
     if len(over_seeds) < len(candidates):
         return Choice(first, first, candidates, noise)
-    means = np.stack([over_seeds[n].mean(0) for n in candidates])
+    read = np.stack([over_seeds[n].mean(1) for n in candidates], axis=1)  # judges x candidates x objectives
+    means = read.mean(0)
     scores = dict(zip(candidates, front.scores(means).tolist(), strict=True))
-    return Choice(front.pick(candidates, means), first, candidates, noise, scores)
+    by_judge = tuple(front.pick(candidates, one) for one in read)
+    return Choice(front.pick(candidates, means), first, candidates, noise, scores, by_judge)
 
 
 def within_noise(front: Front, first: int, noise: float) -> tuple[int, ...]:

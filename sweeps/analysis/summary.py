@@ -70,13 +70,15 @@ class Summary:
         params = self.row(trial)
         typed = {d.name: d.typed(params[d.name]) for d in self.config.space}
         config = self.config.trial_config(trial, FixedTrial(typed))
-        return config.with_settings({"train.seed": self.config.base.train.seed})
+        own = self.config.base
+        return config.with_settings({"train.seed": own.train.seed, "panel.judges": own.panel.judges})
 
-    def final_configs(self, trial: int) -> list[RunConfig]:
-        """The configuration of a trial under the seeds of the finals: the base seed and those after it."""
+    def final_configs(self, trial: int, split: str) -> list[RunConfig]:
+        """The configuration of a trial under the seeds of the finals (the base seed and those after it), with the
+        judges that read it on a split."""
         config = self.base_config(trial)
         seeds = [config.train.seed + i for i in range(self.closing.final_seeds)]
-        judges = max(self.closing.judges, config.panel.judges)
+        judges = max(self.closing.judges_on(split), config.panel.judges)
         return [config.with_settings({"train.seed": seed, "panel.judges": judges}) for seed in seeds]
 
     @cached_property
@@ -210,6 +212,7 @@ class Summary:
             "preferences": [str(p) for p in self.closing.preferences],
             "preferences_met": front.preferred,
             "noise": None if isnan(choice.noise) else choice.noise,
+            "judges_alone": list(choice.by_judge),
             "candidates": [
                 {"trial": n, "score": choice.scores.get(n), "val": _named(spread_of(self.retrained.get(n, ())))}
                 for n in choice.candidates
@@ -284,12 +287,15 @@ def with_choice(summary: Summary, home: Home) -> Summary:
 
     @cache
     def on_validation(trial: int) -> tuple[Outcome, ...]:
-        found = stored_runs(home, summary.final_configs(trial), "val")
+        found = stored_runs(home, summary.final_configs(trial, "val"), "val")
         return found if len(found) == seeds else ()
 
-    def retrained(trial: int) -> Float[np.ndarray, "S M"] | None:
-        rows = [values(front.objectives, outcome.metrics) for outcome in on_validation(trial)]
-        return np.array(rows) if rows else None
+    def retrained(trial: int) -> Float[np.ndarray, "J S M"] | None:
+        found = on_validation(trial)
+        judges = range(1, found[0].config.panel.judges + 1) if found else ()
+        return (
+            np.array([[values(front.objectives, o.metrics, judge=j) for o in found] for j in judges]) if found else None
+        )
 
     choice = choose(front, retrained, seeds=seeds)
     return replace(
@@ -297,7 +303,7 @@ def with_choice(summary: Summary, home: Home) -> Summary:
         chosen=choice.trial,
         choice=choice,
         retrained={n: found for n in choice.candidates if (found := on_validation(n))},
-        finals=stored_runs(home, summary.final_configs(choice.trial), "test") if choice.settled else (),
+        finals=stored_runs(home, summary.final_configs(choice.trial, "test"), "test") if choice.settled else (),
     )
 
 

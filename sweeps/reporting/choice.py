@@ -2,7 +2,7 @@
 
 from pipeline.evaluation.catalog import directed
 from pipeline.reporting.blocks import Block, Table, Text
-from pipeline.reporting.citation import Phrase, cited_spread
+from pipeline.reporting.citation import Phrase, cited_over_judges
 from sweeps.analysis.choice import MOST, WITHIN, Choice, Front
 from sweeps.analysis.exchange import Exchange
 from sweeps.analysis.front import RULES
@@ -64,7 +64,7 @@ def candidates(summary: Summary, choice: Choice) -> tuple[Block, ...]:
     rows = tuple(
         (
             trial_link(number),
-            *(cited_spread(summary.retrained[number], o.key) for o in config.objectives),
+            *(cited_over_judges(summary.retrained[number], o.key) for o in config.objectives),
             summary.cited(f"choice/{number}/score", form=".4f"),
         )
         for number in choice.candidates
@@ -76,10 +76,34 @@ def candidates(summary: Summary, choice: Choice) -> tuple[Block, ...]:
     table = Table(
         ("candidate", *(directed(o.key) for o in config.objectives), "score ↓"),
         rows,
-        caption=f"Mean ± sd over {summary.closing.final_seeds} seeds; score: {of_score} of the means, less is better.",
+        caption=f"Mean{_of_judges(choice)} ± sd over {summary.closing.final_seeds} seeds; score: {of_score} of the "
+        "means, less is better.",
         highlight=frozenset(i for i, n in enumerate(choice.candidates) if n == summary.chosen),
     )
-    return (Text(called), table)
+    return (Text(called), table, *([Text(judges_alone(choice))] if len(choice.by_judge) > 1 else []))
+
+
+def _of_judges(choice: Choice) -> str:
+    return f" of {len(choice.by_judge)} judges" if len(choice.by_judge) > 1 else ""
+
+
+def judges_alone(choice: Choice) -> Phrase:
+    """Whether the choice hangs on the judge: what each alone would choose among the candidates."""
+    judges = len(choice.by_judge)
+    others = [n for n in choice.candidates if n in choice.by_judge and n != choice.trial]
+    if not others:
+        return Phrase(f"Each of the {judges} judges alone would choose trial ", trial_link(choice.trial), ".")
+    votes = [
+        piece
+        for n in (choice.trial, *others)
+        for piece in (", trial ", trial_link(n), f" {choice.by_judge.count(n)} of {judges}")
+    ]
+    return Phrase(
+        "The judges do not agree: alone, ",
+        "trial ",
+        *votes[1:],
+        ". Between these the choice is undecided; the mean of the judges decides.",
+    )
 
 
 def other_rules(front: Front) -> Phrase:
@@ -135,4 +159,7 @@ def in_words(summary: Summary) -> list[str]:
     others = [str(n) for n in choice.candidates if n != choice.trial] if choice is not None and choice.scores else []
     if others:
         lines.append(f"noise over seeds does not tell it from {' and '.join(others)}; it is the best on their means")
+    if choice is not None and len(set(choice.by_judge)) > 1:
+        alone = choice.by_judge.count(choice.trial)
+        lines.append(f"{alone} of {len(choice.by_judge)} judges alone would choose it: undecided, their mean decides")
     return lines

@@ -48,6 +48,9 @@ class Closing:
     preferences: tuple[Preference, ...] = ()
     judges: int = 1
     """Judges of how many seeds read the choice on test."""
+    choosing: int | None = None
+    """Judges of how many seeds read the candidates on validation, on whose mean the choice is made; by default as many
+    as on test. Studies of before were chosen by one, and stay so until they are brought to their end again."""
 
     def __post_init__(self) -> None:
         if self.final_seeds < 0:
@@ -55,12 +58,17 @@ class Closing:
         if not 1 <= self.judges <= MOST_JUDGES:
             raise StudyError(f"--judges is {self.judges}; it must be 1 to {MOST_JUDGES}")
 
+    def judges_on(self, split: str) -> int:
+        """Judges of how many seeds read a re-training on a split."""
+        return self.judges if split == "test" or self.choosing is None else self.choosing
+
     def record(self, study: "Study") -> None:
         """Keep it in the ledger."""
         held: dict[str, Any] = {
             "final_seeds": self.final_seeds,
             "prefer": [str(p) for p in self.preferences],
             "judges": self.judges,
+            "choosing": self.judges_on("val"),
         }
         if study.user_attrs.get(CLOSING) != held:
             study.set_user_attr(CLOSING, held)
@@ -69,7 +77,9 @@ class Closing:
 def recorded_closing(study: Held, objectives: tuple[Objective, ...]) -> Closing:
     """What was asked for last; no re-training and no preference where nothing was."""
     held = study.user_attrs.get(CLOSING, {"final_seeds": 0, "prefer": []})
-    return Closing(held["final_seeds"], preferences(held["prefer"], objectives), held.get("judges", 1))
+    asked = preferences(held["prefer"], objectives)
+    judges, choosing = held.get("judges", 1), held.get("choosing", 1)
+    return Closing(held["final_seeds"], asked, judges, None if choosing == judges else choosing)
 
 
 def preferences(texts: Sequence[str], objectives: tuple[Objective, ...]) -> tuple[Preference, ...]:

@@ -114,7 +114,7 @@ class StudyConfig:
         }
 
     def trial_config(self, n: int, trial: "BaseTrial") -> RunConfig:
-        """The configuration of trial n."""
+        """The configuration of trial n. A search goes on with one judge: others read what it ends in."""
         return self._seeded(n, suggest(trial, self.space, self.base))
 
     def stored_trial_config(self, n: int, params: Mapping[str, Any]) -> RunConfig:
@@ -122,7 +122,7 @@ class StudyConfig:
         return self._seeded(n, valued(params, self.space, self.base))
 
     def _seeded(self, n: int, config: RunConfig) -> RunConfig:
-        return config.with_settings({"train.seed": derive_seed("trial", self.seed, n)})
+        return config.with_settings({"train.seed": derive_seed("trial", self.seed, n), "panel.judges": 1})
 
     def definition(self) -> dict[str, Any]:
         """What `stored_config` rebuilds it from."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.errors import ConfigError
-from pipeline.evaluation.catalog import of_likelihood
+from pipeline.evaluation.catalog import by_judge, of_likelihood
 
 Direction = Literal["maximize", "minimize"]
 
@@ -82,9 +82,10 @@ def chosen(names: tuple[str, ...], model: str, prior: str) -> tuple[Objective, .
     return tuple(OBJECTIVES[n] for n in names)
 
 
-def values(objectives: tuple[Objective, ...], metrics: Mapping[str, float]) -> list[float]:
-    """The objective values of a trial, from its validation metrics."""
-    return [metrics[o.key] for o in objectives]
+def values(objectives: tuple[Objective, ...], metrics: Mapping[str, float], *, judge: int = 1) -> list[float]:
+    """The objective values of a trial, from its validation metrics; as another judge of a panel reads them, where it
+    reads them at all."""
+    return [metrics.get(f"val/{by_judge(o.name, judge)}", metrics[o.key]) for o in objectives]
 
 
 def physical_range(objective: Objective, metrics: Mapping[str, float], *, classes: int) -> tuple[float, float]:

@@ -31,10 +31,10 @@ def on_values(of: Front) -> int:
 
 
 def over_seeds(values, deviation, seeds=3):
-    """Re-trainings of a trial whose neg_elbo is spread by `deviation` nats about `values`."""
+    """Re-trainings of a trial whose neg_elbo is spread by `deviation` nats about `values`, read by one judge."""
     steps = np.linspace(-1, 1, seeds)
     nats = np.outer(deviation * steps / steps.std(ddof=1), [0, 0, 1])
-    return np.array(values) + nats
+    return (np.array(values) + nats)[None]
 
 
 def test_the_nearest_to_the_fronts_own_best_is_chosen():
@@ -119,7 +119,7 @@ def test_what_noise_cannot_tell_apart_is_retrained_and_chosen_among_by_its_means
     choice = choose(of, over.get, seeds=3)
     assert choice.first == first
     assert set(choice.candidates) >= {first, other}
-    assert choice.noise == pytest.approx(of.scores(over[first]).std(ddof=1))
+    assert choice.noise == pytest.approx(of.scores(over[first][0]).std(ddof=1))
     if set(choice.candidates) == {first, other}:
         assert choice.trial == other
         assert choice.settled
@@ -158,6 +158,35 @@ def test_candidates_keep_the_bounds_that_the_first_keeps():
     assert set(choice.candidates) == {0, 1, 3}
 
 
+def read_by(*accuracies, values, deviation=6.0):
+    """Re-trainings of a trial as several judges read them: each sees an accuracy of its own, all the same nats."""
+    return np.concatenate([over_seeds([accuracy, *values[1:]], deviation) for accuracy in accuracies])
+
+
+def test_the_choice_is_made_on_the_means_over_judges_and_what_each_alone_would_choose_is_known():
+    of = front(THREE[:2])
+    # The first judge sees trial 1 ahead by a hundredth, the two others trial 0 by three: the mean is theirs.
+    read = {
+        0: read_by(0.97, 0.99, 0.99, values=THREE[0]),
+        1: read_by(0.98, 0.96, 0.96, values=[0.992, 0.99, 100.0]),
+    }
+    choice = choose(of, read.get, seeds=3)
+    assert choice.candidates == (0, 1)
+    assert choice.by_judge == (1, 0, 0)
+    assert choice.trial == 0
+    means = np.stack([read[n].mean((0, 1)) for n in (0, 1)])
+    assert list(choice.scores.values()) == pytest.approx(of.scores(means).tolist())
+    alone = choose(of, {n: values[:1] for n, values in read.items()}.get, seeds=3)
+    assert (alone.trial, alone.by_judge) == (1, (1,))
+
+
+def test_noise_is_over_training_seeds_and_not_what_judges_differ_by():
+    of = front(THREE)
+    first = on_values(of)
+    far_apart = read_by(0.90, 0.99, values=THREE[first], deviation=0.0)
+    assert choose(of, {first: far_apart}.get, seeds=3).noise == pytest.approx(0, abs=1e-12)
+
+
 @pytest.mark.slow
 def test_candidates_hold_the_true_best_as_often_as_two_deviations_promise():
     # Twelve trials on a line whose true scores differ by less than the noise of one training.
@@ -168,7 +197,7 @@ def test_candidates_hold_the_true_best_as_often_as_two_deviations_promise():
         seen = np.array(true) + rng.standard_normal((12, 3)) * [0, 0, 1.0]
         of = front(seen)
         first = on_values(of)
-        trainings = {n: np.array(true[n]) + rng.standard_normal((3, 3)) * [0, 0, 1.0] for n in range(12)}
+        trainings = {n: np.array(true[n]) + rng.standard_normal((1, 3, 3)) * [0, 0, 1.0] for n in range(12)}
         choice = choose(of, trainings.get, seeds=3)
         assert first in choice.candidates
         held += int(choice.trial) <= 2

@@ -76,9 +76,9 @@ def finish(home, ledger):
     while (summary := summarise(home, ledger.study, CONFIG)).choice and (
         unknown := [n for n in summary.choice.candidates if n not in summary.retrained]
     ):
-        for config in [c for n in unknown for c in summary.final_configs(n)]:
+        for config in [c for n in unknown for c in summary.final_configs(n, "val")]:
             execute(Context(config, home), "val")
-    for config in summary.final_configs(summary.chosen):
+    for config in summary.final_configs(summary.chosen, "test"):
         execute(Context(config, home), "test")
 
 

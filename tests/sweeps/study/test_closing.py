@@ -67,6 +67,15 @@ def test_the_ledger_holds_what_was_asked_for_last():
         assert recorded_closing(study, STANDARD) == closing
 
 
+def test_a_study_of_before_was_chosen_by_one_judge_and_stays_so_until_it_is_ended_again():
+    study = optuna.create_study(directions=["maximize", "maximize", "minimize"])
+    study.set_user_attr("closing", {"final_seeds": 3, "prefer": [], "judges": 3})
+    before = recorded_closing(study, STANDARD)
+    assert [before.judges_on(split) for split in ("val", "test")] == [1, 3]
+    Closing(3, judges=3).record(study)
+    assert [recorded_closing(study, STANDARD).judges_on(split) for split in ("val", "test")] == [3, 3]
+
+
 def test_fewer_than_no_seeds_are_refused():
     with pytest.raises(StudyError, match="--final-seeds is -1; it must be 0 or more"):
         Closing(-1)
