@@ -16,7 +16,9 @@ $(READY): pyproject.toml constraints.txt
 		{ echo "cvae-pipe needs Python 3.11 or newer; name one with: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
 	@echo "building .venv (two or three minutes, about 5 GB with torch)"
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,ray]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[dev,ray]'
+	@# compiled by all cores rather than by pip's one; here and not at a first import, where libraries' warnings would be ours
+	@$(BIN)/python -W ignore -m compileall -q -j 0 .venv/lib >/dev/null 2>&1 || true
 	@touch $@
 
 demo: $(READY)  ## A real sweep on scikit-learn's digits, ending in a report (a few minutes, no download)
