@@ -11,6 +11,11 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 from helpers import CHROMIUM_FLAGS, mnist_root, quick_config
+from hypothesis import HealthCheck, settings
+
+# Nothing is decided by a clock: a busy machine is slow at any example.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 # Before matplotlib, torch, mlflow or ray are imported anywhere.
 os.environ.setdefault("MPLBACKEND", "agg")

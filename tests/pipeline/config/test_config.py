@@ -309,7 +309,7 @@ def test_a_file_that_is_missing_or_unreadable_is_named(tmp_path):
 # ---- round trips and digests
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(CONFIGS)
 def test_toml_reads_back_to_an_equal_configuration_with_equal_keys(tmp_path_factory, config):
     path = write(tmp_path_factory.getbasetemp() / "round-trip.toml", config.to_toml())
@@ -318,7 +318,7 @@ def test_toml_reads_back_to_an_equal_configuration_with_equal_keys(tmp_path_fact
     assert [key(again) for key in KEYS.values()] == [key(config) for key in KEYS.values()]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(CONFIGS)
 def test_flat_settings_build_the_same_configuration(config):
     assert RunConfig().with_settings(config.flat()) == config

@@ -14,7 +14,6 @@ from pipeline.evaluation import statistics as spread
 numbers = st.lists(st.floats(-1e6, 1e6, allow_subnormal=False), min_size=3, max_size=8)
 
 
-@settings(deadline=None)
 @given(numbers)
 def test_the_interval_is_that_of_a_t_test(values):
     expected = stats.ttest_1samp(values, 0).confidence_interval(0.95) if len(set(values)) > 1 else (values[0],) * 2
@@ -28,7 +27,6 @@ def test_one_value_has_no_deviation_and_fewer_than_three_have_no_interval():
         assert spread.t_interval(values, share=True) == (-math.inf, math.inf)
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=3, max_size=6))
 def test_the_interval_of_a_share_stays_within_0_and_1(values):
     low, high = spread.t_interval(values, share=True)
@@ -91,7 +89,7 @@ def test_four_trials_in_perfect_order_are_two_orders_of_twenty_four():
     assert spread.rank_correlation([1, 2, 3, 4], [4, 3, 2, 1])[1] == pytest.approx(2 / 24)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=3, max_size=5))
 def test_below_ten_pairs_the_p_value_counts_the_orders(pairs):
     x, y = (list(map(float, values)) for values in zip(*pairs, strict=True))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
@@ -79,7 +79,6 @@ def test_beta_without_warmup_is_constant():
     assert [warmed_beta(4.0, step=s, steps_per_epoch=10, warmup_epochs=0) for s in (0, 1, 99)] == [4.0, 4.0, 4.0]
 
 
-@settings(deadline=None)
 @given(st.floats(0, 100), st.integers(1, 500), st.floats(0.5, 20))
 def test_warmup_starts_at_zero_never_falls_and_ends_at_beta(beta, steps_per_epoch, warmup_epochs):
     steps = range(0, math.ceil(warmup_epochs * steps_per_epoch) + 2, max(1, steps_per_epoch // 3))

@@ -2,13 +2,14 @@
 
 import io
 import re
+import shutil
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
 import optuna
 import pytest
-from helpers import quick_config, watched_page
+from helpers import copy_of, quick_config, watched_page
 from optuna.trial import TrialState, create_trial
 from PIL import Image
 
@@ -16,7 +17,7 @@ from pipeline.errors import ReportError
 from pipeline.evaluation.catalog import METRICS, directed
 from pipeline.grids import read_grid
 from pipeline.reporting.blocks import Table, Wall
-from pipeline.runs.execute import execute
+from pipeline.runs.execute import execute, set_up_process
 from pipeline.runs.outcome import Outcome
 from pipeline.stages.context import Context
 from pipeline.stages.graph import TRAIN
@@ -27,6 +28,7 @@ from sweeps.analysis.trials import busy_seconds, trial_frame
 from sweeps.rebuilding import rebuild_report
 from sweeps.reporting import large
 from sweeps.reporting.answer import beta_sentence
+from sweeps.reporting.choice import how_chosen, judges_alone
 from sweeps.reporting.study import sweep_report, write_sweep_report
 from sweeps.reporting.verify import read_numbers, verify
 from sweeps.study.closing import Closing
@@ -44,20 +46,22 @@ CONFIG = StudyConfig(
 )
 
 
-@pytest.fixture
-def ledger(warm_home):
-    """Trials 0 to 4 complete, 5 pruned after an epoch, 6 failed; the choice trained from two seeds."""
-    ledger = Ledger(warm_home, CONFIG)
+@pytest.fixture(scope="module")
+def studied(warm_root, tmp_path_factory):
+    """A home with trials 0 to 4 complete, 5 pruned after an epoch, 6 failed; the choice trained from two seeds."""
+    home = copy_of(warm_root, tmp_path_factory.mktemp("studied") / "home")
+    set_up_process(1)
+    ledger = Ledger(home, CONFIG)
     for n, beta in enumerate([0.2, 0.5, 1.0, 3.0, 8.0]):
         params = {"beta": beta, "latent_dim": 4}
         trial = ledger.begin(params)
         config = CONFIG.trial_config(n, optuna.trial.FixedTrial(params))
-        outcome = execute(Context(config, warm_home), "val")
+        outcome = execute(Context(config, home), "val")
         ledger.note(trial, run_key=outcome.key, metrics=outcome.metrics)
         ledger.tell(trial, objective_values(CONFIG.objectives, outcome.metrics))
     pruned = ledger.begin({"beta": 9.0, "latent_dim": 2})
     key = TRAIN.key(CONFIG.trial_config(5, optuna.trial.FixedTrial(pruned.params)))
-    grid = epoch_grid_path(warm_home.store.partial("train", key), 1)
+    grid = epoch_grid_path(home.store.partial("train", key), 1)
     grid.parent.mkdir(parents=True)
     Image.fromarray(np.full((89, 89), 7, np.uint8)).save(grid)
     ledger.note(pruned, reason="stopped by the median pruner after epoch 1")
@@ -65,8 +69,22 @@ def ledger(warm_home):
     failed = ledger.begin({"beta": 0.1, "latent_dim": 2})
     ledger.note(failed, reason="loss is nan at epoch 1; try <lower>")
     ledger.tell(failed, state=TrialState.FAIL)
-    Closing(final_seeds=2).record(ledger.study)
-    finish(warm_home, ledger)
+    Closing(final_seeds=2, judges=2).record(ledger.study)
+    finish(home, ledger)
+    ledger.close()
+    return home
+
+
+@pytest.fixture
+def warm_home(home, studied):
+    """A copy of `studied`."""
+    shutil.copytree(studied.root, home.root)
+    return home
+
+
+@pytest.fixture
+def ledger(warm_home):
+    ledger = Ledger(warm_home, CONFIG)
     yield ledger
     ledger.close()
 
@@ -165,6 +183,30 @@ def test_the_csv_is_beside_the_report_and_in_it(ledger, warm_home):
     assert html.with_name("trials.csv").read_text() == trial_frame(ledger.study, CONFIG).to_csv(index=False)
     assert 'download="trials.csv"' in html.read_text()
     assert "](trials.csv)" in html.with_name("report.md").read_text()
+
+
+def test_candidates_are_read_by_both_judges_and_the_report_says_what_each_alone_would_choose(ledger, warm_home):
+    summary = summarise(warm_home, ledger.study, CONFIG)
+    assert len(summary.choice.by_judge) == 2
+    for number, own in summary.retrained.items():
+        assert all("val/conditional_accuracy_judge2" in outcome.metrics for outcome in own)
+        assert all(outcome.metrics.keys() > summary.outcomes[number].metrics.keys() for outcome in own)
+    for alone, said in (
+        ((summary.chosen,) * 2, f"Each of the 2 judges alone would choose trial {summary.chosen}."),
+        (
+            (summary.chosen, 99),
+            f"alone, trial {summary.chosen} 1 of 2, trial 99 1 of 2. Between these the choice is und",
+        ),
+    ):
+        of = replace(summary.choice, by_judge=alone, candidates=(*summary.choice.candidates, *{99} & {*alone}))
+        assert said in str(judges_alone(of))
+    spread = [
+        np.mean([[o.metrics[f"val/conditional_accuracy{end}"] for end in ("", "_judge2")] for o in own], 1)
+        for own in summary.retrained.values()
+    ]
+    table = next(block for block in how_chosen(summary) if isinstance(block, Table))
+    assert [row[1] for row in table.rows] == [f"{np.mean(s):.4f} ± {np.std(s, ddof=1):.4f}" for s in spread]
+    assert "Mean of 2 judges" in table.caption
 
 
 def test_a_large_study_shows_the_front_and_a_sample_and_has_every_trial_on_sheets_beside_it(

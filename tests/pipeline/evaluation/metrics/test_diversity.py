@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.evaluation.metrics.diversity import (
@@ -27,13 +27,11 @@ def test_vendi_of_three_pairs_of_points_is_three():
     assert 2.9999 < vendi_score_of_kernel(kernel) < 3
 
 
-@settings(deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40))
 def test_vendi_of_copies_is_one(n, d):
     assert vendi_score(normal(1, d).expand(n, d)) == pytest.approx(1, abs=1e-9)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 30), st.integers(0, 30))
 def test_vendi_of_orthogonal_items_is_their_number(n, more):
     assert vendi_score(3 * torch.eye(n, n + more)) == pytest.approx(n)
@@ -46,7 +44,6 @@ def test_the_smaller_of_the_two_kernels_gives_the_score_of_the_full_one(n, d):
     assert vendi_score(features) == pytest.approx(vendi_score_of_kernel(rows @ rows.T), abs=1e-9)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**31), st.integers(1, 30), st.integers(1, 30))
 def test_vendi_stays_between_one_and_the_rank_and_repeating_the_set_changes_nothing(seed, n, d):
     features = normal(n, d, seed)

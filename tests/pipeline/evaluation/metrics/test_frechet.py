@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.evaluation.metrics.frechet import covariance_root, frechet_distance
@@ -60,7 +60,6 @@ def test_the_root_squares_to_the_covariance(n):
     torch.testing.assert_close(root.T @ root, x.T.cov())
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**31), st.integers(3, 40), st.integers(1, 20))
 def test_distance_is_symmetric_and_zero_to_itself(seed, n, d):
     a, b = normal(n, d, seed), normal(n + 5, d, seed + 1)

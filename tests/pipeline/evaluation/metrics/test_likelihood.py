@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.distributions import Bernoulli, Normal
 
@@ -87,7 +87,6 @@ def test_one_draw_averages_to_the_negative_elbo():
     torch.testing.assert_close(-weights.mean(0), bernoulli_bce(logits, x) + gaussian_kl(mu, logvar), atol=0.04, rtol=0)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**31), st.integers(1, 20), st.floats(0, 300))
 def test_the_bound_tightens_with_k(seed, half, spread):
     # Holds for any weights, not only on average: log mean exp is above the mean of the logs of its halves.
@@ -96,7 +95,6 @@ def test_the_bound_tightens_with_k(seed, half, spread):
     assert (iwae_nll(weights) <= halves + 1e-9).all()
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**31), st.lists(st.integers(1, 30), min_size=1, max_size=6))
 def test_streaming_over_chunks_of_any_size_gives_the_same_bound(seed, sizes):
     weights = 100 * normal(sum(sizes), 4, seed=seed) - 500

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -72,7 +72,6 @@ def test_a_generated_copy_of_the_kth_neighbour_lies_on_the_ball_not_in_it():
     assert covered(real, knn_radii(real, 5), subset).tolist() == expected.tolist()
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**31), st.integers(8, 60), st.integers(1, 40), st.sampled_from([1e-3, 1.0, 1e3]))
 def test_real_images_against_their_own_copy_have_coverage_exactly_one(seed, n, d, offset):
     real = normal(n, d, seed) + offset

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.evaluation.metrics.rates import conditional_accuracy, expected_calibration_error, wilson_interval
@@ -16,7 +16,6 @@ def test_wilson_interval_of_known_counts(hits, n, low, high):
     assert wilson_interval(hits, n) == pytest.approx((low, high), abs=5e-5)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_wilson_interval_agrees_with_scipy_and_holds_the_rate(counts):
     from scipy.stats import binomtest
