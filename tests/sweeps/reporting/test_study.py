@@ -30,6 +30,7 @@ from sweeps.reporting import large
 from sweeps.reporting.answer import beta_sentence
 from sweeps.reporting.choice import how_chosen, judges_alone
 from sweeps.reporting.study import sweep_report, write_sweep_report
+from sweeps.reporting.trials import image_wall
 from sweeps.reporting.verify import read_numbers, verify
 from sweeps.study.closing import Closing
 from sweeps.study.config import StudyConfig
@@ -89,6 +90,18 @@ def ledger(warm_home):
     ledger.close()
 
 
+@pytest.fixture(scope="module")
+def written(studied):
+    """Its report as it is written; read only, as `studied` is."""
+    return rebuild_report(studied, CONFIG.name)
+
+
+@pytest.fixture(scope="module")
+def report(written):
+    """The same in blocks."""
+    return sweep_report(written.summary)
+
+
 def finish(home, ledger):
     """Re-train what the choice still lacks, as `sweeps.finals` does with workers."""
     while (summary := summarise(home, ledger.study, CONFIG)).choice and (
@@ -100,14 +113,13 @@ def finish(home, ledger):
         execute(Context(config, home), "test")
 
 
-def wall_of(report) -> Wall:
-    [wall] = [block for block in report.blocks if isinstance(block, Wall)]
+def wall_of(blocks) -> Wall:
+    [wall] = [block for block in blocks if isinstance(block, Wall)]
     return wall
 
 
-def test_every_trial_is_on_the_wall_with_its_picture_or_why_there_is_none(ledger, warm_home):
-    summary = rebuild_report(warm_home, CONFIG.name).summary
-    wall = wall_of(sweep_report(summary))
+def test_every_trial_is_on_the_wall_with_its_picture_or_why_there_is_none(written, report):
+    summary, wall = written.summary, wall_of(report.blocks)
     tiles = {tile.anchor: tile for tile in wall.tiles}
     assert sorted(tiles) == [f"trial-{n}" for n in range(7)]
     assert [dict(tile.values)["beta"] for tile in wall.tiles] == ["0.1", "0.2", "0.5", "1", "3", "8", "9"]
@@ -129,27 +141,24 @@ def test_a_trial_that_still_runs_has_no_picture_yet(ledger, warm_home):
     grid = epoch_grid_path(warm_home.store.partial("train", key), 1)
     grid.parent.mkdir(parents=True)
     Image.fromarray(np.full((89, 89), 7, np.uint8)).save(grid)
-    [tile] = [
-        t for t in wall_of(sweep_report(summarise(warm_home, ledger.study, CONFIG))).tiles if t.title == "trial 7"
-    ]
+    wall = wall_of(image_wall(summarise(warm_home, ledger.study, CONFIG)))
+    [tile] = [t for t in wall.tiles if t.title == "trial 7"]
     assert (tile.picture, tile.note) == (None, "running")
 
 
-def test_real_images_of_the_same_layout_stand_beside_the_trials(ledger, warm_home, digits):
-    summary = rebuild_report(warm_home, CONFIG.name).summary
-    outcome = summary.outcomes[0]
+def test_real_images_of_the_same_layout_stand_beside_the_trials(written, report, digits):
+    outcome = written.summary.outcomes[0]
     assert read_grid(outcome.real).shape == read_grid(outcome.picture).shape
     first = read_grid(outcome.real)[:8, :8]
     zeros = digits.val.images[digits.val.labels == 0].view(-1, 8, 8).numpy()
     assert any((first == zero).all() for zero in zeros)
-    assert wall_of(sweep_report(summary)).reference.title == "real images"
+    assert wall_of(report.blocks).reference.title == "real images"
 
 
-def test_every_number_of_the_report_is_derived_anew_without_drift(ledger, warm_home):
-    html = rebuild_report(warm_home, CONFIG.name).report
-    found = verify(warm_home, html)
+def test_every_number_of_the_report_is_derived_anew_without_drift(written, studied):
+    found = verify(studied, written.report)
     assert found.drifted == ()
-    keys = {number.source.key for number in read_numbers(html)}
+    keys = {number.source.key for number in read_numbers(written.report)}
     assert {"val/neg_elbo", "test/neg_elbo", "trials/complete", "trials/failed", "trials/6/beta"} <= keys
 
 
@@ -162,8 +171,8 @@ def test_a_study_has_no_number_of_a_trial_or_column_that_is_not_there(ledger, wa
             summary.quantity(key)
 
 
-def test_test_numbers_have_their_spread_over_seeds(ledger, warm_home):
-    text = rebuild_report(warm_home, CONFIG.name).report.with_name("report.md").read_text()
+def test_test_numbers_have_their_spread_over_seeds(written, report):
+    text = written.report.with_name("report.md").read_text()
     assert "The chosen configuration re-trained from 2 seeds" in text
     assert "fewer than 3 seeds have none" in text
     assert "the first of these was trained model number 1 that was opened on this test split" in text
@@ -173,14 +182,14 @@ def test_test_numbers_have_their_spread_over_seeds(ledger, warm_home):
     assert head == ["searched", "for", "settings", "data", "trials", "finished", "ran on"]
     assert "settings**: latent dim" not in text, "what is searched is no setting"
     assert "The search saw training" in text
-    for block in sweep_report(summarise(warm_home, ledger.study, CONFIG)).blocks:
+    for block in report.blocks:
         for column in block.columns if isinstance(block, Table) else ():
             assert column == directed(column.split()[0]) or column.split()[0].rpartition("/")[2] not in METRICS
 
 
-def test_the_csv_is_beside_the_report_and_in_it(ledger, warm_home):
-    html = rebuild_report(warm_home, CONFIG.name).report
-    assert html.with_name("trials.csv").read_text() == trial_frame(ledger.study, CONFIG).to_csv(index=False)
+def test_the_csv_is_beside_the_report_and_in_it(written):
+    html = written.report
+    assert html.with_name("trials.csv").read_text() == written.summary.frame.to_csv(index=False)
     assert 'download="trials.csv"' in html.read_text()
     assert "](trials.csv)" in html.with_name("report.md").read_text()
 
@@ -210,13 +219,13 @@ def test_candidates_are_read_by_both_judges_and_the_report_says_what_each_alone_
 
 
 def test_a_large_study_shows_the_front_and_a_sample_and_has_every_trial_on_sheets_beside_it(
-    ledger, warm_home, monkeypatch
+    warm_home, report, monkeypatch
 ):
     for name, value in {"WHOLE": 6, "SHOWN": 4, "PER_SHEET": 4}.items():
         monkeypatch.setattr(large, name, value)
     result = rebuild_report(warm_home, CONFIG.name)
     summary, folder = result.summary, result.report.parent
-    wall = wall_of(sweep_report(summary))
+    wall = wall_of(image_wall(summary))
     shown = {int(tile.anchor.removeprefix("trial-")) for tile in wall.tiles}
     assert len(shown) == 4
     assert {summary.chosen, *summary.choice.candidates} <= shown
@@ -234,6 +243,7 @@ def test_a_large_study_shows_the_front_and_a_sample_and_has_every_trial_on_sheet
     sheets[0].write_bytes(b"")
     assert "images/sheet-000.png has been changed" in " ".join(verify(warm_home, result.report).damaged)
     monkeypatch.undo()
+    monkeypatch.setattr("sweeps.reporting.study.sweep_report", lambda summary: report)  # drawn before
     rebuild_report(warm_home, CONFIG.name)
     assert not list(folder.glob("images/sheet-*.png"))
 
@@ -330,8 +340,8 @@ def test_time_that_trials_share_counts_once_and_pauses_do_not():
 
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [1280, 390])
-def test_in_a_browser_the_report_of_a_study_is_quiet_whole_and_fits(browser, ledger, warm_home, width):
-    page = watched_page(browser, rebuild_report(warm_home, CONFIG.name).report, width)
+def test_in_a_browser_the_report_of_a_study_is_quiet_whole_and_fits(browser, written, width):
+    page = watched_page(browser, written.report, width)
     loaded = "[...document.images].every((image) => image.complete && image.naturalWidth > 0)"
     assert page.evaluate(f"Promise.all([...document.images].map((image) => image.decode())).then(() => {loaded})")
     assert page.evaluate("document.documentElement.scrollWidth") == width
@@ -381,7 +391,7 @@ def test_forty_trials_of_noise_are_below_eight_megabytes(ledger, warm_home, tmp_
     front = pareto_front(frame, CONFIG.objectives)
     summary = replace(few, frame=frame, front=front, chosen=front[0], outcomes=outcomes)
     html = write_sweep_report(warm_home, summary, tmp_path / "report")
-    assert len(wall_of(sweep_report(summary)).tiles) == 40
+    assert len(wall_of(image_wall(summary)).tiles) == 40
     assert html.stat().st_size < 8e6
     page = html.read_text()
     sources = re.findall(r'src="(data:image/png;base64,[^"]+)"', page)
