@@ -223,6 +223,7 @@ def test_every_trial_is_finished_and_recorded_once(undisturbed):
     assert_each_trial_is_recorded_once(undisturbed.home, 4)
 
 
+@pytest.mark.soak
 def test_two_workers_give_identical_trials(undisturbed, warm_root, tmp_path, quiet_report):
     home = copy_of(warm_root, tmp_path / "home")
     run_sweep(home, study(), 4, executor=LocalExecutor(home, 2), workers=2)
@@ -283,7 +284,7 @@ def test_candidates_are_retrained_on_validation_and_the_choice_is_made_among_the
     assert document["noise"] == summary.choice.noise
 
 
-def test_what_a_study_has_lost_is_trained_anew_and_the_choice_is_the_same(undisturbed, tmp_path, caplog):
+def test_what_a_study_has_lost_is_trained_anew_and_the_choice_is_the_same(undisturbed, tmp_path, caplog, quiet_report):
     home = copy_of(undisturbed.home.root, tmp_path / "home")
     report = home.reports / "s" / "report.html"
     before = report.read_bytes()
@@ -442,7 +443,7 @@ def again(undisturbed, tmp_path, no_tracking_uri) -> Home:
     return copy_of(undisturbed.home.root, tmp_path / "home")
 
 
-def test_a_finished_sweep_repeated_runs_nothing_and_records_nothing_new(again, undisturbed):
+def test_a_finished_sweep_repeated_runs_nothing_and_records_nothing_new(again, undisturbed, quiet_report):
     executor = Here(again)
     before = ledger_of(again)
     result = run_sweep(again, study(), 4, final_seeds=2, executor=executor)
@@ -616,6 +617,7 @@ def test_two_workers_give_the_same_trials_stops_and_values(halving, warm_root, t
     assert (ledger_of(home), rungs_of(home)) == (ledger_of(halving.home), rungs_of(halving.home))
 
 
+@pytest.mark.soak
 def test_a_sweep_made_longer_stops_the_trials_of_one_that_was_begun_long(halving, warm_root, tmp_path, quiet_report):
     home = copy_of(warm_root, tmp_path / "home")
     for trials in (3, 6, 10):
@@ -623,6 +625,7 @@ def test_a_sweep_made_longer_stops_the_trials_of_one_that_was_begun_long(halving
     assert (ledger_of(home), rungs_of(home)) == (ledger_of(halving.home), rungs_of(halving.home))
 
 
+@pytest.mark.soak
 def test_a_population_stops_the_same_trials(halving, warm_root, tmp_path, quiet_report):
     home = copy_of(warm_root, tmp_path / "home")
     run_sweep(home, halved(), 10, executor=PopulationExecutor(home, 2))
