@@ -32,7 +32,7 @@ from sweeps.execution.jobs import EpochDone, Event, Job, JobDone, JobStopped
 from sweeps.judges import JudgesBeside
 from sweeps.progress import SweepView
 from sweeps.rebuilding import rebuild_report
-from sweeps.study.config import StudyConfig
+from sweeps.study.config import MEMORY, StudyConfig
 from sweeps.study.ledger import Ledger
 from sweeps.study.objective import chosen, values
 from sweeps.study.samplers import sobol_point
@@ -186,7 +186,9 @@ class Growth:
         execute(self._ctx, "val")
         objectives = chosen((), "cvae", base.sampling.prior)
         window = max(4, self.workers)
-        self._config = StudyConfig("growth", base, DEFAULT_SPACE, objectives, window=window, pruner=self.pruner)
+        self._config = StudyConfig(
+            "growth", base, DEFAULT_SPACE, objectives, window=window, pruner=self.pruner, memory=MEMORY
+        )
         self._executor = Simulated(self.home, base, self.workers)
         self._tracker = MlflowTracker.connect(self.home, "growth", on_warning=print)
 
