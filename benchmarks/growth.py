@@ -5,15 +5,17 @@ Trials are no-ops on simulated workers: what is measured is the driver, which is
 
 import hashlib
 import json
+import math
 import resource
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from optuna.trial import FixedTrial
 
 from pipeline.config.reading import build_config
@@ -28,8 +30,9 @@ from pipeline.tracking import MlflowTracker
 from sweeps.driver import _Sweep, first_view, parent_spec
 from sweeps.execution.jobs import EpochDone, Event, Job, JobDone, JobStopped
 from sweeps.judges import JudgesBeside
+from sweeps.progress import SweepView
 from sweeps.rebuilding import rebuild_report
-from sweeps.study.config import StudyConfig
+from sweeps.study.config import MEMORY, StudyConfig
 from sweeps.study.ledger import Ledger
 from sweeps.study.objective import chosen, values
 from sweeps.study.samplers import sobol_point
@@ -89,6 +92,8 @@ class Simulated:
         self._parts = {stage.name: packed(store.path(stage.name, parts[stage.name])) for stage in self._stages}
         self.clock: list[Seconds] = []
         """As each job was submitted, less what making up outcomes has taken so far."""
+        self.memory: list[float] = []
+        """The most that this process had had by then, in MB."""
         self._making = Seconds(0.0, 0.0)
 
     @property
@@ -98,6 +103,7 @@ class Simulated:
     def submit(self, job: Job) -> None:
         self._waiting.append(job)
         self.clock.append(Seconds.now() - self._making)
+        self.memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
     def events(self, timeout: float) -> list[Event]:
         """What the job says that was submitted first: at a rung what it is worth there, and then that it is over."""
@@ -120,10 +126,19 @@ class Simulated:
     def close(self) -> None: ...
 
     def _metrics(self, config: RunConfig) -> dict[str, float]:
-        """Numbers that depend on the settings, so that the sampler and the front have something to do."""
-        shift = config.train.beta / 100 + config.model.latent_dim / 1000
+        """Numbers that depend on the settings as those of MNIST do, roughly: no setting is best in everything, and two
+        trainings differ. So the front is as large as it is, and the sampler has as much to do."""
+        beta = math.log10(config.train.beta)  # -1 .. 1
+        size = math.log2(config.model.latent_dim / 8) / 3  # -2/3 .. 1
+        rate = abs(math.log10(config.train.learning_rate / 2e-3))
+        noise = np.random.default_rng(config.train.seed).standard_normal(3)
+        shifts = {
+            "accuracy": 0.02 * (beta - size - rate) + 0.003 * noise[0],
+            "coverage": 0.1 * (-abs(beta - 0.2) - abs(size) - rate) + 0.01 * noise[1],
+            "elbo": 8 * ((beta + 0.3) ** 2 + (size - 0.2) ** 2 + rate) + 0.5 * noise[2],
+        }
         stored = json.loads(self._run["run.json"])["metrics"]
-        return {k: v + shift * (1 if "elbo" in k else -0.1) for k, v in stored.items()}
+        return {k: v + next((by for kind, by in shifts.items() if kind in k), 0.0) for k, v in stored.items()}
 
     def _sent(self, config: RunConfig, metrics: dict[str, float]) -> str:
         """The pattern's results under the keys of `config`, taken over by the store as those of another machine."""
@@ -164,7 +179,6 @@ class Growth:
     home: Home
     workers: int
     pruner: str = "pareto"
-    points: list[Point] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         base = build_config(TINY)
@@ -172,23 +186,31 @@ class Growth:
         execute(self._ctx, "val")
         objectives = chosen((), "cvae", base.sampling.prior)
         window = max(4, self.workers)
-        self._config = StudyConfig("growth", base, DEFAULT_SPACE, objectives, window=window, pruner=self.pruner)
+        self._config = StudyConfig(
+            "growth", base, DEFAULT_SPACE, objectives, window=window, pruner=self.pruner, memory=MEMORY
+        )
         self._executor = Simulated(self.home, base, self.workers)
         self._tracker = MlflowTracker.connect(self.home, "growth", on_warning=print)
 
-    def to(self, sizes: Iterable[int]) -> list[Point]:
-        """Trials up to the largest of these sizes, and what each of the latest cost the driver at each size."""
-        largest = max(sizes)
+    def to(self, sizes: Iterable[int], on_point: Callable[[Point], None] = lambda point: None) -> list[Point]:
+        """Trials up to the largest of these sizes, and what each of the latest cost the driver at each size; each point
+        is told of as soon as it is there."""
+        largest, left, points = max(sizes), sorted(sizes), list[Point]()
+
+        def look(view: SweepView) -> None:
+            while left and len(self._executor.clock) >= left[0]:
+                points.append(self._point(left.pop(0)))
+                on_point(points[-1])
+
         ledger = Ledger(self.home, self._config)
         try:
             parent = self._tracker.open_run(parent_spec(self._ctx, self._config), reopen=True)
             jobs = TrackedJobs(self._ctx, self._tracker, self._executor, parent, "growth", float("inf"))
             view = first_view(ledger, largest, self.workers)
-            _Sweep(ledger, jobs, JudgesBeside(self._ctx), view, lambda view: None).search()
+            _Sweep(ledger, jobs, JudgesBeside(self._ctx), view, look).search()
         finally:
             ledger.close()
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        return [Point(self.workers, size, *self._seconds(size), memory) for size in sizes]
+        return points
 
     def fill(self, trials: int) -> None:
         """So many finished trials, points of a Sobol sequence, in ledger and store alone: what a report is made of."""
@@ -203,11 +225,20 @@ class Growth:
         finally:
             ledger.close()
 
-    def _seconds(self, size: int) -> tuple[float, float]:
+    def _point(self, size: int) -> Point:
         """Trials are submitted one after the other: between two submissions lies everything that one of them costs."""
         latest, clock = max(LATEST, size // 20), self._executor.clock
         spent = clock[size - 1] - clock[size - 1 - latest]
-        return spent.wall / latest, spent.cpu / latest
+        return Point(self.workers, size, spent.wall / latest, spent.cpu / latest, self._executor.memory[size - 1])
+
+
+def _say(point: Point) -> None:
+    ms, cpu = 1000 * point.seconds_per_trial, 1000 * point.cpu_seconds_per_trial
+    print(
+        f"{point.workers} workers, {point.trials} trials: {ms:.0f} ms of driver per trial, {cpu:.0f} of them CPU; "
+        f"{point.megabytes:.0f} MB",
+        flush=True,
+    )
 
 
 def measure(sizes: tuple[int, ...], report_sizes: tuple[int, ...], workers: tuple[int, ...] = (8,)) -> dict[str, Any]:
@@ -217,10 +248,7 @@ def measure(sizes: tuple[int, ...], report_sizes: tuple[int, ...], workers: tupl
     for count in workers:
         with tempfile.TemporaryDirectory() as folder:
             growth = Growth(Home(Path(folder), Path(folder) / "data"), count)
-            for point in growth.to(sizes):
-                rows.append(vars(point))
-                ms, cpu = 1000 * point.seconds_per_trial, 1000 * point.cpu_seconds_per_trial
-                print(f"{count} workers, {point.trials} trials: {ms:.0f} ms of driver per trial, {cpu:.0f} of them CPU")
+            rows += map(vars, growth.to(sizes, _say))
     for size in report_sizes:
         with tempfile.TemporaryDirectory() as folder:
             growth = Growth(Home(Path(folder), Path(folder) / "data"), 1, "none")

@@ -7,6 +7,7 @@ cross-validated, is printed: where it knows nothing, the replay says nothing.
 
     python -m benchmarks.samplers --record mnist=64 --table mnist.json
     python -m benchmarks.samplers --table mnist.json --seeds 20
+    python -m benchmarks.samplers --table mnist.json --samplers tpe --after 200,400,1000 --memory 200,400,0
 """
 
 import argparse
@@ -15,6 +16,7 @@ import statistics
 import tempfile
 import time
 import warnings
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ from sweeps.study.samplers import SAMPLERS, sobol_point
 from sweeps.study.space import DEFAULT_SPACE
 
 AFTER = (10, 20, 40)
+"""Trials."""
 
 
 def record(dataset: str, count: int, home: Home) -> dict[str, Any]:
@@ -103,24 +106,33 @@ class Surrogate:
 
 
 def replay(
-    table: dict[str, Any], surrogate: Surrogate, sampler: str, seed: int, *, trials: int
+    table: dict[str, Any], surrogate: Surrogate, sampler: str, seed: int, *, trials: int, memory: int | None = None
 ) -> tuple[list[float], float]:
-    """Hypervolume after each trial of one study, and seconds a proposal took."""
+    """Hypervolume after each trial of one study whose sampler knows so many, and seconds of a processor that a proposal
+    took."""
     base = build_config({"data": {"dataset": table["dataset"]}})
     objectives = chosen(tuple(table["objectives"]), base.model.kind, base.sampling.prior)
-    config = StudyConfig("replay", base, DEFAULT_SPACE, objectives, seed=seed, sampler=sampler, pruner="none")
+    config = StudyConfig(
+        "replay", base, DEFAULT_SPACE, objectives, seed=seed, sampler=sampler, pruner="none", memory=memory
+    )
     proposals, results = Proposals(config), dict[int, FrozenTrial]()
-    began = time.perf_counter()
+    seconds = 0.0
     for n in range(trials):
+        began = time.process_time()
         params = proposals.propose(n, results)
+        seconds += time.process_time() - began
         assert params is not None
         told = surrogate(params, seed=derive_seed("noise", seed, n))
         results[n] = create_trial(
             state=TrialState.COMPLETE, params=params, distributions=config.distributions, values=told
         )
-    seconds = (time.perf_counter() - began) / trials
     worth = gains(np.array([results[n].values for n in range(trials)]), table["ranges"])
-    return hypervolume_history(worth), seconds
+    return hypervolume_history(worth), seconds / trials
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """Whole numbers with commas between."""
+    return tuple(map(int, text.split(",")))
 
 
 def main() -> None:
@@ -129,6 +141,8 @@ def main() -> None:
     parser.add_argument("--record", metavar="DATASET=N", help="train N configurations and write the table")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--samplers", default=",".join(SAMPLERS))
+    parser.add_argument("--after", type=numbers, default=AFTER, help="trials after which to measure")
+    parser.add_argument("--memory", type=numbers, default=(0,), help="trials that a sampler knows at most; 0: all")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     set_up_process(1)
@@ -144,16 +158,19 @@ def main() -> None:
     for name, explained, noise in zip(table["objectives"], surrogate.explained, surrogate.noise, strict=True):
         print(f"  surrogate of {name}: explains {explained:.0%} of the variance, noise {noise:.2f} sd")
     rows = []
-    for sampler in args.samplers.split(","):
-        runs = [replay(table, surrogate, sampler, seed, trials=max(AFTER)) for seed in range(args.seeds)]
-        found = {n: [history[n - 1] for history, _ in runs] for n in AFTER}
+    for sampler, memory in product(args.samplers.split(","), args.memory):
+        known = {"trials": max(args.after), "memory": memory or None}
+        runs = [replay(table, surrogate, sampler, seed, **known) for seed in range(args.seeds)]
+        found = {n: [history[n - 1] for history, _ in runs] for n in args.after}
         seconds = statistics.median(s for _, s in runs)
-        rows.append({"sampler": sampler, "seconds_per_proposal": seconds, **{str(n): v for n, v in found.items()}})
+        row = {"sampler": sampler, "memory": memory, "seconds_per_proposal": seconds}
+        rows.append(row | {str(n): v for n, v in found.items()})
         shown = "  ".join(
             f"{n}: {statistics.median(v):.4f} [{np.quantile(v, 0.25):.4f}, {np.quantile(v, 0.75):.4f}]"
             for n, v in found.items()
         )
-        print(f"{sampler:10}  {shown}  {seconds * 1e3:.0f} ms a proposal", flush=True)
+        name = f"{sampler}, knows {memory}" if memory else sampler
+        print(f"{name:22}  {shown}  {seconds * 1e3:.0f} ms of CPU a proposal", flush=True)
     if args.out:
         args.out.write_text(json.dumps({"table": str(args.table), "seeds": args.seeds, "rows": rows}, indent=1))
 

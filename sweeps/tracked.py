@@ -22,7 +22,10 @@ from sweeps.execution.jobs import Ended, EpochDone, Event, Executor, Job, JobDon
 OnState = Callable[[str, str], None]
 
 CURVE_SECONDS = 2.0
-"""Between two writes of the curves of what runs: a request takes 10 ms of the driver, however many epochs it holds."""
+"""Between two writes of the curves of what runs, at least: a request takes 10 ms of the driver, however many epochs it
+holds."""
+CURVE_SHARE = 0.1
+"""Of the driver's time, that these writes take at most: of hundreds of trials each has its request."""
 
 
 class TimeUp(Exception):
@@ -70,7 +73,7 @@ class TrackedJobs:
         """What is open now, by job."""
         self._epochs: dict[str, dict[int, dict[str, float]]] = {}
         """What was heard and is not written yet: a worker tells it again where it is lost with this process."""
-        self._written = time.monotonic()
+        self._write_at = time.monotonic() + CURVE_SECONDS
 
     @property
     def executor(self) -> Executor:
@@ -125,7 +128,7 @@ class TrackedJobs:
                 continue
             if isinstance(event, EpochDone):
                 self._epochs.setdefault(event.job, {}).setdefault(event.epoch, {}).update(event.metrics)
-        if time.monotonic() - self._written > CURVE_SECONDS:
+        if time.monotonic() > self._write_at:
             self._write_curves()
         return happened
 
@@ -152,9 +155,11 @@ class TrackedJobs:
             self.runs[job].log_epochs(epochs)
 
     def _write_curves(self) -> None:
+        began = time.monotonic()
         for job in list(self._epochs):
             self._write_curve(job)
-        self._written = time.monotonic()
+        took = time.monotonic() - began
+        self._write_at = began + max(CURVE_SECONDS, took / CURVE_SHARE)
 
     def record(self, run: TrackedRun, outcome: Outcome, *, ended: float | None = None) -> None:
         """Everything a finished job shows, and its status, as of now or of when it `ended` (Unix seconds)."""

@@ -14,6 +14,7 @@ from pipeline.plots.axes import Objective, Param
 from pipeline.plots.classes import class_heat, confusion_matrix, per_class_bars, worst_of
 from pipeline.plots.curves import History, loss_curves, reference_curve
 from pipeline.plots.fronts import (
+    NUMBERED,
     fronts_together,
     hypervolume_history,
     hypervolumes_together,
@@ -26,6 +27,7 @@ from pipeline.plots.settings import ablation, importances, parameter_slices
 from pipeline.plots.theme import image_png, png
 
 __all__ = [
+    "NUMBERED",
     "History",
     "Objective",
     "Param",

@@ -31,6 +31,9 @@ from pipeline.plots.axes import (
 )
 from pipeline.plots.theme import BETAS, BLUE, DPI, FAINT, GREY, INK, ORANGE, SERIES, SOFT, themed
 
+NUMBERED = 40
+"""Most trials of a front that carry their number in a figure: more cannot be read."""
+
 
 @themed
 def pareto(
@@ -38,9 +41,9 @@ def pareto(
 ) -> Figure:
     """Every pair of two or three objectives, a point per trial, coloured by beta on a log scale.
 
-    Trials of the front are ringed and carry their number; with two objectives they are joined by the stairs that
-    bound what was reached. The chosen one is a star. Where the frame has <column>_low and _high, or <column>_sem, the
-    front has 95 % intervals.
+    Trials of the front are ringed and carry their number, of a large front some; with two objectives they are joined by
+    the stairs that bound what was reached. The chosen one is a star. Where the frame has <column>_low and _high, or
+    <column>_sem, those with a number have 95 % intervals.
     """
     side = len(axes) - 1
     figure, panels = subplots(side, side, height=2.5 if side > 1 else 3.4)
@@ -166,7 +169,8 @@ def hypervolume_history(numbers: Sequence[int], volumes: Sequence[float], front:
 def _trials(
     ax: Axes, rows: pd.DataFrame, x: str, y: str, front: AbstractSet[int], chosen: int | None, norm: LogNorm
 ) -> pd.DataFrame:
-    """A point per trial; the front ringed and larger, the chosen one a star. The rows that deserve their number."""
+    """A point per trial; the front ringed and larger, the chosen one a star. The rows that carry their number: the
+    chosen one, the front, of a front of more than NUMBERED so many evenly along x."""
     on_front, is_chosen = rows["number"].isin(front), rows["number"] == chosen
     for keep, marker, size, edge, width in (
         (~on_front & ~is_chosen, "o", 26, "white", 0.5),
@@ -180,7 +184,10 @@ def _trials(
         )  # fmt: skip
     if rows.empty:
         nothing(ax, "no finished trials")
-    return rows[on_front | is_chosen]
+    named = rows[on_front & ~is_chosen].sort_values([x, y])
+    if len(named) > NUMBERED:
+        named = named.iloc[np.linspace(0, len(named) - 1, NUMBERED).round().astype(int)]
+    return pd.concat([rows[is_chosen], named]).sort_index()
 
 
 def _intervals(ax: Axes, rows: pd.DataFrame, x: str, y: str) -> None:

@@ -10,6 +10,7 @@ import seaborn as sns
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -177,8 +178,8 @@ def parallel_coordinates(
         (on_front & ~star, {"color": ORANGE, "lw": 1.4, "alpha": 0.9, "zorder": 3}),
         (star, {"color": INK, "lw": 2.6, "zorder": 4}),
     ):
-        for path in paths[keep]:
-            ax.plot(path, levels, solid_joinstyle="round", **style)
+        lines = [np.column_stack([path, levels]) for path in paths[keep]]
+        ax.add_collection(LineCollection(lines, joinstyle="round", **style), autolim=False)
     legend = [Line2D([], [], color=SOFT, lw=0.9, label="trial")]
     legend += [Line2D([], [], color=ORANGE, lw=1.6, label="Pareto front")] * bool((on_front & ~star).any())
     legend += [Line2D([], [], color=INK, lw=2.6, label="chosen")] * bool(star.any())

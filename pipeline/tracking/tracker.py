@@ -39,6 +39,9 @@ class MlflowTracker:
     def __init__(self, link: Link, experiment_id: str) -> None:
         self.experiment_id = experiment_id
         self._link = link
+        self._made: dict[str, set[str]] = {}
+        """Runs that were made here, and the keys of those asked for below each. One of another key is not there yet, so
+        that the store need not be searched for it."""
 
     @property
     def client(self) -> "MlflowClient":
@@ -97,6 +100,7 @@ class MlflowTracker:
             short = {name: value for name, value in tags.items() if len(value) <= TAG_SIZES[-1]}
             began = None if spec.started is None else round(spec.started * 1000)
             run = client.create_run(self.experiment_id, began, tags=short, run_name=spec.name)
+            self._made[run.info.run_id] = set()
             paused = None
         else:
             paused = run.info.end_time or last_heard_ms(client, run)
@@ -125,6 +129,10 @@ class MlflowTracker:
 
     def _find(self, spec: RunSpec) -> "Run | None":
         """The run of that key under that parent: a finished one if there is, else the oldest."""
+        below = self._made.get(spec.parent_id or "")
+        if below is not None and spec.key not in below:
+            below.add(spec.key)  # before it is made: what an outage cuts off may be there all the same
+            return None
         # Compared here, not in the filter: older servers have no `IS NULL`.
         found = [
             run

@@ -15,6 +15,8 @@ TREES = 10
 """Of the forest: as good as Optuna's 64 for shares of two digits, and it is grown once for each order of the values."""
 ORDERS = 19
 """Orders of the values that make noise of them: a share above all 19 is that by chance once in 20 objectives."""
+MOST_TRIALS = 1000
+"""Trials that the shares are found on, at most, evenly over the study: more make a forest slower, no share clearer."""
 MOST_SHUFFLED = 60
 """Trials that the shares of noise are found on, at most; they hardly depend on how many there are."""
 
@@ -33,6 +35,8 @@ class Importance:
 def importances(complete: pd.DataFrame, config: StudyConfig) -> dict[str, Importance]:
     """Of every objective that varies, by name."""
     found: dict[str, Importance] = {}
+    if len(complete) > MOST_TRIALS:
+        complete = complete.iloc[np.linspace(0, len(complete) - 1, MOST_TRIALS).round().astype(int)]
     shuffled = complete.head(MOST_SHUFFLED)
     for objective in config.objectives:
         if complete[objective.name].nunique() < 2:

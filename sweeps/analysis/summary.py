@@ -16,7 +16,7 @@ from jaxtyping import Float
 from optuna.trial import FixedTrial, TrialState
 
 from pipeline.config.settings import RunConfig
-from pipeline.errors import ReportError
+from pipeline.errors import DamageError, ReportError
 from pipeline.reporting.cautions import cautions
 from pipeline.reporting.citation import Number, Source
 from pipeline.runs.outcome import Outcome, load_outcome
@@ -30,7 +30,7 @@ from sweeps.analysis.front import pareto_front
 from sweeps.analysis.trials import busy_seconds, last_grid, trial_frame
 from sweeps.study.closing import Closing, recorded_closing
 from sweeps.study.config import StudyConfig
-from sweeps.study.hypervolume import gains, hypervolume_history
+from sweeps.study.hypervolume import gains, hypervolume
 from sweeps.study.objective import physical_range, values
 
 
@@ -127,21 +127,25 @@ class Summary:
         return int(self.frame["state"].isin(["complete", "pruned"]).sum())
 
     def row(self, trial: int) -> dict[str, Any]:
-        found = self.frame[self.frame["number"] == trial].iloc[0].to_dict()
+        found = self.frame.iloc[self._places[str(trial)]].to_dict()
         return {str(k): v for k, v in found.items()}
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        """Where each trial stands in the table, by its number as text."""
+        return {str(number): place for place, number in enumerate(self.frame["number"])}
 
     def quantity(self, key: str) -> float:
         """One of the study's own numbers: trials/complete, trials/minutes, trials/7/beta, front/size, .."""
-        numbers = {str(number): number for number in self.frame["number"]}
         match key.split("/"):
-            case ["trials", number, column] if number in numbers and column in self.frame.columns:
-                return float(self.row(numbers[number])[column])
+            case ["trials", number, column] if number in self._places and column in self.frame.columns:
+                return float(self.frame[column].iloc[self._places[number]])
             case ["trials", "minutes"]:
                 return float(self.frame["seconds"].sum()) / 60
             case ["trials", "busy_minutes"]:
                 return self.busy_minutes
             case ["front", "hypervolume"] if self.outcomes:
-                return hypervolume_history(self.gains(self.frame[self.frame["state"] == "complete"]))[-1]
+                return hypervolume(self.gains(self.frame[self.frame["number"].isin(self.front)]))
             case ["choice", "noise"] if self.choice:
                 return self.choice.noise
             case ["choice", number, "score"] if self.choice and number in map(str, self.choice.scores):
@@ -258,11 +262,8 @@ def summarise(home: Home, study: optuna.Study, config: StudyConfig) -> Summary:
     """The study as it is now: a function of ledger and store."""
     frame = trial_frame(study, config)
     trials = study.get_trials(deepcopy=False)
-    outcomes = {
-        t.number: load_outcome(home, t.user_attrs["run_key"])
-        for t in trials
-        if t.state == TrialState.COMPLETE and is_whole(home, t.user_attrs["run_key"])
-    }
+    stored = {t.number: _whole(home, t.user_attrs["run_key"]) for t in trials if t.state == TrialState.COMPLETE}
+    outcomes = {number: outcome for number, outcome in stored.items() if outcome is not None}
     front = pareto_front(frame, config.objectives)
     summary = Summary(
         config,
@@ -277,6 +278,14 @@ def summarise(home: Home, study: optuna.Study, config: StudyConfig) -> Summary:
         busy_minutes=busy_seconds(trials) / 60,
     )
     return with_choice(summary, home)
+
+
+def _whole(home: Home, key: str) -> Outcome | None:
+    """A stored run; None where it is not there, or not as it was written."""
+    try:
+        return load_outcome(home, key)
+    except DamageError:
+        return None
 
 
 def with_choice(summary: Summary, home: Home) -> Summary:

@@ -38,9 +38,9 @@ def shown_trials(summary: Summary) -> list[int]:
     if not is_large(summary):
         return numbers
     named = {summary.chosen, *(summary.choice.candidates if summary.choice else ())} - {None}
-    front = [n for n in numbers if n in set(summary.front) - named]
-    taken = named | set(_evenly(front, round(SHOWN * FRONT_SHARE) - len(named)))
-    taken |= set(_evenly([n for n in numbers if n not in taken and n not in summary.front], SHOWN - len(taken)))
+    front = set(summary.front)
+    taken = named | set(_evenly([n for n in numbers if n in front - named], round(SHOWN * FRONT_SHARE) - len(named)))
+    taken |= set(_evenly([n for n in numbers if n not in taken | front], SHOWN - len(taken)))
     return [n for n in numbers if n in taken]
 
 

@@ -17,9 +17,8 @@ def trade_off(summary: Summary) -> tuple[Block, ...]:
     blocks: list[Block] = [_front_table(summary)]
     if len(summary.config.objectives) > 1:
         caption = (
-            "every complete trial, better towards the arrows; those of the front carry their number, the star is the "
-            "choice. "
-            "Thin lines: 95 % intervals over images, where there are any"
+            f"every complete trial, better towards the arrows; {_numbered(summary)} carry their number, the star is "
+            "the choice. Thin lines: 95 % intervals over images, where there are any"
         )
         figure = plots.pareto(
             with_beta(summary, summary.frame), objective_axes(summary), set(summary.front), summary.chosen
@@ -28,13 +27,19 @@ def trade_off(summary: Summary) -> tuple[Block, ...]:
     return tuple(blocks)
 
 
+def _numbered(summary: Summary) -> str:
+    most = plots.NUMBERED
+    return "those of the front" if len(summary.front) <= most else f"{most} of the {len(summary.front)} of the front"
+
+
 def _front_table(summary: Summary) -> Table:
     config = summary.config
     distortions = [name for name in ("bce", "distortion") if name in summary.frame]
     measured = [directed(name) for name in (*(o.name for o in config.objectives), "kl", *distortions)]
     columns = ("trial", *(d.name for d in config.space), *measured)
     rows = []
-    shown = [n for n in summary.front if n in set(shown_trials(summary))]
+    on_wall = set(shown_trials(summary))
+    shown = [n for n in summary.front if n in on_wall]
     for number in shown:
         row = summary.row(number)
         rows.append((trial_link(number), *cells(config, row), *(metric_cell(row, n) for n in ("kl", *distortions))))

@@ -6,7 +6,7 @@ from pipeline import plots
 from pipeline.evaluation.catalog import of_likelihood
 from pipeline.reporting.blocks import Block, Figure, Text
 from pipeline.wording import listed
-from sweeps.analysis.importances import ORDERS, importances
+from sweeps.analysis.importances import MOST_TRIALS, ORDERS, importances
 from sweeps.analysis.summary import Summary
 from sweeps.reporting.cells import complete_trials, objective_axes, setting_axes, with_beta
 from sweeps.study.config import likelihood_searched
@@ -26,14 +26,15 @@ def why(summary: Summary) -> tuple[Block, ...]:
     if importance:
         shares = {name: found.shares for name, found in importance.items()}
         noise = {name: found.noise for name, found in importance.items()}
+        some = f", on {MOST_TRIALS} trials evenly over the study" if len(complete) > MOST_TRIALS else ""
         blocks.append(
             Figure(
                 "importances",
                 plots.importances(shares, noise),
                 "Importance of each setting for each objective",
-                "share of each objective's variance explained by each setting (fANOVA); the mark is the most that any "
-                f"setting explains of the objective's values shuffled, {ORDERS} times: pale shares are no more than "
-                "noise has",
+                f"share of each objective's variance explained by each setting (fANOVA{some}); the mark is the most "
+                f"that any setting explains of the objective's values shuffled, {ORDERS} times: pale shares are no "
+                "more than noise has",
             )
         )
     blocks.append(

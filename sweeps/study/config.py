@@ -19,8 +19,8 @@ DEFAULT_SAMPLER = "tpe"
 """See benchmarks/RESULTS.md for how it was chosen."""
 SAMPLER_BEFORE = "tpe"
 """Of a study from before there was a choice."""
-MEMORY = 400
-"""Trials that the sampler of a new study knows at most; one of before knows all of them."""
+MEMORY = 200
+"""Trials that the sampler of a new study knows at most. One of before knows what it began with: 400, or all."""
 PRUNERS = ("pareto", "none")
 
 RUNGS = 2

@@ -31,15 +31,28 @@ def hypervolume(gains: Float[np.ndarray, "N M"]) -> float:
 
 
 def hypervolume_history(gains: Float[np.ndarray, "N M"]) -> list[float]:
-    """The hypervolume of the first 1, 2, .. N points: it never falls."""
+    """The hypervolume of the first 1, 2, .. N points: it never falls.
+
+    A point adds its own box less what of it is dominated already: of a large front a few neighbours decide that.
+    """
     front, volumes = gains[:0], [0.0]
     for point in gains:
-        if not (front >= point).all(1).any():  # else it adds nothing
+        added = 0.0
+        if not (front >= point).all(1).any():
+            added = hypervolume(point[None]) - hypervolume(_outermost(np.minimum(front, point)))
             front = np.vstack([front[~(front <= point).all(1)], point])
-            volumes.append(hypervolume(front))
-        else:
-            volumes.append(volumes[-1])
+        volumes.append(volumes[-1] + max(0.0, added))
     return volumes[1:]
+
+
+def _outermost(points: Float[np.ndarray, "N M"]) -> Float[np.ndarray, "K M"]:
+    """Those of the points that dominate all others, each once."""
+    kept = points[:0]
+    while len(points):
+        best = points[points.sum(1).argmax()]
+        kept = np.vstack([kept, best])
+        points = points[(points > best).any(1)]
+    return kept
 
 
 def gains(values: Float[np.ndarray, "N M"], ranges: Sequence[tuple[float, float]]) -> Float[np.ndarray, "N M"]:

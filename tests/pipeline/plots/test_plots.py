@@ -233,6 +233,13 @@ def test_the_chosen_trial_and_the_front_are_marked():
     assert len(set(drawn)) == 3
 
 
+def test_a_front_too_large_to_be_numbered_has_numbers_evenly_and_the_chosen_ones(drawn):
+    plots.pareto(trials(200), OBJECTIVES[:2], set(range(100, 200)), 137)
+    numbers = [text.get_text() for text in drawn[0].axes[0].texts]
+    assert len(numbers) == plots.NUMBERED + 1
+    assert "137" in numbers
+
+
 def test_the_front_has_the_intervals_that_the_frame_has(drawn):
     frame = trials(6).assign(neg_elbo_sem=0.5)
     frame["accuracy_low"], frame["accuracy_high"] = frame["accuracy"] - 0.04, frame["accuracy"] + 0.01

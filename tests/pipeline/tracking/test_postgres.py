@@ -117,6 +117,42 @@ def test_a_command_is_recorded_over_the_server_and_synced_to_the_database_behind
     assert QUOTED not in err
 
 
+def holding_secrets(*folders: Path) -> list[Path]:
+    """The files below these folders that have a password in them."""
+    secrets = [secret.encode() for secret in (PASSWORD, QUOTED)]
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    return [path for path in files if any(secret in path.read_bytes() for secret in secrets)]
+
+
+def test_a_sweep_is_recorded_on_the_server_once_and_leaves_no_credentials_behind(
+    served, command, warm_home, tmp_path, monkeypatch
+):
+    """Address, user and password by environment, as for any MLflow client; this server lets everybody in."""
+    from helpers import quick_toml
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", served.url)
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "me")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
+    few = ("--trials", "3", "--workers", "1", "--pruner", "none", "--final-seeds", "1", "--judges", "1")
+    arguments = ("sweep", "--config", quick_toml(tmp_path, train__epochs=1), *few, "--experiment", "sweeps")
+    said = [command(*arguments, "--name", "shared") for _ in range(2)]
+    for code, out, err in said:
+        assert code == 0, err
+        assert PASSWORD not in out + err
+        assert QUOTED not in out + err
+    tracker = MlflowTracker.connect(warm_home, "sweeps", on_warning=pytest.fail)
+    runs = tracker.client.search_runs([tracker.experiment_id])
+    (study,) = (run for run in runs if run.data.tags["kind"] == "study")
+    children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == study.info.run_id]
+    assert len(children) == len(runs) - 1
+    assert sorted(run.data.tags["trial"] for run in children if "trial" in run.data.tags) == ["0", "1", "2"]
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert "report.html" in {file.path for file in tracker.client.list_artifacts(study.info.run_id)}
+    assert all(tracker.client.list_artifacts(run.info.run_id, "images") for run in children)
+    assert not list((warm_home.mlruns / "artifacts").rglob("*.png")), "the server keeps them"
+    assert not holding_secrets(warm_home.root, served.home.root)
+
+
 def test_the_password_is_on_no_command_line_and_in_no_log(served):
     lines = [
         path.read_bytes().replace(b"\0", b" ").decode(errors="replace")

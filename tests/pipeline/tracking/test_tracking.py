@@ -523,6 +523,20 @@ def test_children_are_found_by_their_parent_and_one_key_is_one_run_per_parent(tr
     assert child.data.tags["run_key"] == "t"
 
 
+def test_the_store_is_not_searched_for_what_cannot_be_there(tracker, monkeypatch):
+    searched = []
+    search = type(tracker.client).search_runs
+    monkeypatch.setattr(type(tracker.client), "search_runs", lambda *a, **k: searched.append(a[2]) or search(*a, **k))
+    parent = tracker.open_run(RunSpec("study", "s", {}))
+    del searched[:]
+    first, second = (tracker.open_run(RunSpec(f"trial {n}", f"k{n}", {}, parent_id=parent.id)) for n in range(2))
+    assert searched == [], "no other process can have opened a child of a run that was just made"
+    assert first.id != second.id
+    assert tracker.open_run(RunSpec("trial 0", "k0", {}, parent_id=parent.id)).id == first.id
+    another = type(tracker)(tracker.link, tracker.experiment_id)
+    assert another.open_run(RunSpec("trial 1", "k1", {}, parent_id=parent.id)).id == second.id
+
+
 def test_our_own_mistakes_are_not_taken_for_an_outage(tracker):
     from mlflow.exceptions import MlflowException
 
