@@ -105,6 +105,7 @@ def study(
     study's window is as wide as the cluster has room for trials.
     """
     from sweeps.study.config import DEFAULT_SAMPLER, MEMORY, StudyConfig, checked_name
+    from sweeps.study.dependence import check_searched
     from sweeps.study.ledger import held_config
     from sweeps.study.objective import chosen
     from sweeps.study.space import build_space
@@ -124,6 +125,8 @@ def study(
         first_rung=first_rung,
         memory=held.memory if held else MEMORY,
     )
+    if not held:
+        check_searched(made)
     if window is not None or held:
         return made
     from sweeps.execution.placement import default_window, executor_kind  # last: it loads torch, to look for a GPU

@@ -5,15 +5,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pipeline.config.sections import PRIORS
 from pipeline.config.settings import RunConfig, setting_type
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:  # it takes a quarter of a second to load, and most commands only read what was searched
     import optuna
 
-SECTIONS = ("train", "model")
-"""What can be searched, and where a bare name is looked up. Data, judges and scores are the measuring stick: the same
-for every trial."""
+SECTIONS = ("train", "model", "sampling")
+"""What can be searched, and where a bare name is looked up: the network, its training, and the prior that z is drawn
+from, which together are the model that is scored. Data, judges and scores are the measuring stick: the same for every
+trial."""
+FITTED_PRIORS = frozenset(PRIORS) - {"standard"}
+UNSET = "auto"
+"""How a value is read and shown that has no text: no channels, which is as many as the image asks for."""
 
 
 class Searched(Protocol):
@@ -151,10 +156,10 @@ class Categories:
         return self.values[int(share * len(self.values))]
 
     def show(self, value: str) -> str:
-        return value
+        return value or UNSET
 
     def describe(self) -> str:
-        return " | ".join(self.values)
+        return " | ".join(self.show(value) for value in self.values)
 
     def entry(self) -> str:
         return f"{self.setting}={'|'.join(self.values)}"
@@ -228,12 +233,11 @@ def _setting(name: str, *, option: str) -> str:
         if candidate.endswith("seed"):
             raise ConfigError(f"{option} {name}: a seed is not searched; every trial has its own")
         return candidate
-    numbers = sorted(
-        name
-        for name in RunConfig().flat()
-        if name.startswith(SECTIONS) and setting_type(name) in (int, float) and not name.endswith("seed")
-    )
-    raise ConfigError(f"{option} {name} names no setting; numbers that can be varied: {', '.join(numbers)}")
+    known = sorted(n for n in RunConfig().flat() if n.startswith(SECTIONS) and not n.endswith("seed"))
+    numbers = [n for n in known if setting_type(n) in (int, float)]
+    said = f"{option} {name} names no setting; numbers that can be varied: {', '.join(numbers)}"
+    words = ", ".join(n for n in known if n not in numbers)
+    raise ConfigError(f"{said}; by values, one|another: {words}" if option == "--space" else said)
 
 
 def _listed(spec: Any) -> list[str] | None:
@@ -246,9 +250,18 @@ def _listed(spec: Any) -> list[str] | None:
 
 
 def _categories(setting: str, texts: list[str]) -> Categories:
+    if setting == "sampling.prior" and not set(texts) <= FITTED_PRIORS:
+        raise ConfigError(
+            f"space prior is {'|'.join(texts)}; gaussian and mixture can be searched, which are fitted to the codes of "
+            "a trained model: every trial has its scores under N(0, I), standard, too. The prior that a model is "
+            "trained with is learned_prior=false|true"
+        )
     values = []
     for text in texts:
-        value = RunConfig().with_settings({setting: text}).flat()[setting]  # the setting's own check says what is wrong
+        given = "" if text == UNSET else text
+        value = (
+            RunConfig().with_settings({setting: given}).flat()[setting]
+        )  # the setting's own check says what is wrong
         values.append(_as_text(value))
     if len(set(values)) < max(2, len(values)):
         raise ConfigError(f"space {setting} is {'|'.join(texts)!r}; it must be two different values or more, e.g. 1|2")

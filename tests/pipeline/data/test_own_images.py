@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tracemalloc
 import zipfile
 from itertools import combinations
 from pathlib import Path
@@ -254,6 +255,25 @@ def test_a_broken_file_is_named_or_left_out_and_counted(tmp_path):
     data = prepared(root, skip_broken=True)
     assert sum(len(data.split(s)) for s in ("train", "val", "test")) == 10
     assert any(note.startswith("left out: 3 files that cannot be decoded (") for note in data.notes)
+
+
+def test_decoding_holds_a_picture_at_a_time_however_many_and_large_they_are(tmp_path):
+    side, few, many = 300, 6, 24
+
+    def peak(folder: Path) -> int:
+        tracemalloc.start()
+        try:
+            prepared(folder, size="4")
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    prepared(fill(tmp_path / "first", {"a": few, "b": few}), size="4")  # libraries loaded
+    of_few = peak(fill(tmp_path / "few", {"a": few, "b": few}, size=(side, side), colour=True))
+    of_many = peak(fill(tmp_path / "many", {"a": many, "b": many}, size=(side, side), colour=True))
+    one = side * side * 3
+    assert of_few > one  # it is seen at all
+    assert of_many - of_few < one
 
 
 def test_a_file_is_hashed_again_only_when_its_size_or_time_has_changed(tmp_path, monkeypatch):

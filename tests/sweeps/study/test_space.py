@@ -102,8 +102,10 @@ def test_flags_come_after_the_file():
         ("latent_dim=2.5:8", "it must be whole numbers"),
         (
             "betta=1:2",
-            "--space betta names no setting; numbers that can be varied: model.latent_dim, train.batch_size, "
-            "train.beta, train.epochs, train.free_bits, train.learning_rate, train.warmup_epochs$",
+            "--space betta names no setting; numbers that can be varied: model.latent_dim, sampling.components, "
+            "train.batch_size, train.beta, train.epochs, train.free_bits, train.learning_rate, train.warmup_epochs; "
+            "by values, one.another: model.arch, model.condition_encoder, model.conv_channels, model.hidden, "
+            "model.kind, model.learned_prior, model.likelihood, sampling.prior, train.schedule$",
         ),
         ("train.betta=1:2", "names no setting; numbers that can be varied: .*train.beta"),
         ("kind=1:2", "model.kind is not a number"),
@@ -200,6 +202,12 @@ def test_two_different_ranges_never_read_alike():
         ("schedule=constant|cosine", "train.schedule", ("constant", "cosine")),
         ("batch_size=64|128|256", "train.batch_size", ("64", "128", "256")),
         ("beta=.5|1|2e0", "train.beta", ("0.5", "1", "2")),
+        ("arch=mlp|conv", "model.arch", ("mlp", "conv")),
+        ("learned_prior=false|true", "model.learned_prior", ("false", "true")),
+        ("prior=gaussian|mixture", "sampling.prior", ("gaussian", "mixture")),
+        ("components=1|10", "sampling.components", ("1", "10")),
+        ("likelihood=gaussian|bernoulli", "model.likelihood", ("gaussian", "bernoulli")),
+        ("conv_channels=auto|16,32", "model.conv_channels", ("", "16,32")),
     ],
 )
 def test_values_are_searched_as_they_are_whatever_their_kind(entry, setting, shown):
@@ -210,6 +218,7 @@ def test_values_are_searched_as_they_are_whatever_their_kind(entry, setting, sho
         config = suggest(optuna.trial.FixedTrial({dimension.name: text}), (dimension,), RunConfig())
         assert config == RunConfig().with_settings({setting: text})
         assert dimension.typed(text) == text
+    assert build_space(entries=[f"{setting}={dimension.describe().replace(' ', '')}"]) == build_space(entries=[entry])
 
 
 def test_in_toml_values_are_a_list_of_their_own():
@@ -227,6 +236,12 @@ def test_in_toml_values_are_a_list_of_their_own():
         ("seed=1|2", "a seed is not searched"),
         ("width=1|2", "names no setting"),
         ("hidden=100:400", "is not a number, so it has no range"),
+        ("arch=mlp|convv", "model.arch is 'convv'; it must be one of mlp, conv"),
+        ("hidden=auto|400", "model.hidden is []"),
+        # What is fitted after training is one thing, what is trained with the weights another.
+        ("prior=standard|mixture", "every trial has its scores under N(0, I), standard, too"),
+        ("prior=standard|learned", "The prior that a model is trained with is learned_prior=false|true"),
+        ("prior=gaussian|mixtures", "gaussian and mixture can be searched"),
     ],
 )
 def test_values_that_cannot_be_searched_are_one_clear_line(entry, said):

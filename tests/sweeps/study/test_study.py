@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import random
+import re
 import subprocess
 import sys
 
@@ -11,9 +12,11 @@ import pytest
 from optuna.trial import FixedTrial, TrialState, create_trial
 
 from pipeline.config.reading import build_config
+from pipeline.config.sections import SamplingConfig
 from pipeline.config.settings import BEFORE_ADDED, RunConfig
 from pipeline.errors import HomeError, StudyError
 from sweeps.study.config import SPEC, StudyConfig, stored_config
+from sweeps.study.dependence import check_searched
 from sweeps.study.ledger import Ledger, held_config, load_study, recorded_studies
 from sweeps.study.objective import OBJECTIVES, chosen
 from sweeps.study.proposals import Proposals
@@ -435,6 +438,60 @@ def test_architectures_priors_and_likelihoods_are_searched_as_values():
     model = study.trial_config(0, FixedTrial(trial.params)).model
     assert (model.arch, model.conv_channels) == ("conv", (8, 16))
     assert (model.learned_prior, model.likelihood) == (True, "gaussian")
+
+
+def searching(*entries: str, objectives=("neg_elbo_expost",), **flags) -> StudyConfig:
+    base = BASE.with_settings(flags)
+    asked = chosen(objectives, base.model.kind, base.sampling.prior)
+    return StudyConfig("searching", base, build_space({}, entries), asked)
+
+
+@pytest.mark.parametrize(
+    ("study", "message"),
+    [
+        (
+            searching("conv_channels=8|16"),
+            "--space conv_channels makes no difference: it is for arch conv, and arch is mlp in every trial; "
+            "set it by --set model.arch=conv, or search it too",
+        ),
+        (searching("learned_prior=false|true", **{"model.kind": "vae"}), "it is for kind cvae, and kind is vae"),
+        (searching("condition_encoder=false|true", **{"model.kind": "vae"}), "it is for kind cvae, and kind is vae"),
+        (searching("components=1:9", **{"sampling.prior": "gaussian"}), "it is for prior mixture, and prior is gauss"),
+        (
+            searching("prior=gaussian|mixture", objectives=("neg_elbo",)),
+            "--space prior makes no difference to neg_elbo: they are of z from N",
+        ),
+        (searching("kind=vae|ae"), "an ae has neither a prior to sample from nor an ELBO"),
+        (
+            searching("kind=vae|cvae", objectives=("conditional_accuracy", "neg_elbo")),
+            "--space kind cannot be searched for objective conditional_accuracy: a vae takes no label",
+        ),
+    ],
+)
+def test_a_search_that_makes_no_difference_or_cannot_be_scored_is_refused(study, message):
+    with pytest.raises(StudyError, match=re.escape(message)) as error:
+        check_searched(study)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "study",
+    [
+        searching("arch=mlp|conv", "conv_channels=8|16", "learned_prior=false|true", "free_bits=0:0.2:linear"),
+        searching("prior=gaussian|mixture", "components=1:9"),
+        searching("prior=gaussian|mixture", objectives=("conditional_accuracy", "neg_elbo_expost")),
+        searching("kind=vae|cvae"),
+        searching("kind=vae|cvae", "learned_prior=false|true"),
+    ],
+)
+def test_a_search_in_which_some_trial_feels_every_setting_is_taken(study):
+    check_searched(study)
+
+
+def test_the_fitted_prior_of_a_trial_is_the_one_that_it_was_given():
+    study = searching("prior=gaussian|mixture", "components=1:9")
+    params = {"prior": "gaussian", "components": 3, **{d.name: d.at(0.5) for d in DEFAULT_SPACE}}
+    assert study.stored_trial_config(0, params).sampling == SamplingConfig(prior="gaussian", components=3)
 
 
 @pytest.mark.parametrize("pruner", ["none", "median"])
