@@ -11,7 +11,17 @@ cheap; the libraries come with the first call.
 """
 
 from pipeline.api.keeping import collect, doctor, home_status, pack, rebuild_report, remove, sync, unpack
-from pipeline.api.opening import EXPERIMENT, LOADING, Progress, Say, connect, experiment_name, open_context, working
+from pipeline.api.opening import (
+    EXPERIMENT,
+    LOADING,
+    Progress,
+    Say,
+    busy,
+    connect,
+    experiment_name,
+    open_context,
+    working,
+)
 from pipeline.api.planning import plan_ablation, plan_baselines, plan_run, plan_sweep
 from pipeline.api.runs import (
     Run,
@@ -53,6 +63,7 @@ __all__ = [
     "anomalies",
     "bar",
     "baselines",
+    "busy",
     "collect",
     "configure",
     "connect",

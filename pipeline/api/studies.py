@@ -104,12 +104,13 @@ def study(
     or none; `eta` and `first_rung` (epochs) place its rungs. With the executor ray, which joins the `cluster`, a new
     study's window is as wide as the cluster has room for trials.
     """
+    from pipeline.runs.names import refuse_reserved
     from sweeps.study.config import DEFAULT_SAMPLER, MEMORY, StudyConfig, checked_name
     from sweeps.study.ledger import held_config
     from sweeps.study.objective import chosen
     from sweeps.study.space import build_space
 
-    name = checked_name(name or config.data.name)
+    refuse_reserved(name := checked_name(name or config.data.name))
     held = held_config(home or Home.from_environment(), name)
     made = StudyConfig(
         name=name,
@@ -126,7 +127,7 @@ def study(
     )
     if window is not None or held:
         return made
-    from sweeps.execution.placement import default_window, executor_kind  # last: it loads torch, to look for a GPU
+    from sweeps.execution.kinds import default_window, executor_kind  # last: where there is a GPU it loads torch
 
     return replace(made, window=default_window(executor_kind(config, executor), cluster))
 
@@ -231,7 +232,8 @@ def sweep(
     with busy(progress, LOADING):
         from sweeps.driver import sweep as drive
         from sweeps.execution.cluster import Cluster
-        from sweeps.execution.placement import executor_kind, on_cluster, place, trained_alone
+        from sweeps.execution.kinds import executor_kind
+        from sweeps.execution.placement import on_cluster, place, trained_alone
 
         ctx = open_context(study.base, home, say=say, progress=progress)
     kind = executor_kind(study.base, executor)
@@ -309,14 +311,16 @@ def grid(
 ) -> "AblationConfig":
     """What makes an ablation: one numeric setting ("beta", "train.beta"), its values, training seeds for each, and the
     judges of how many seeds read every model."""
+    from pipeline.runs.names import refuse_reserved
     from sweeps.study.ablation import AblationConfig, parse_values
     from sweeps.study.config import checked_name
     from sweeps.study.space import numeric_setting
 
     setting = numeric_setting(param, option="--param")
     short = setting.partition(".")[2].replace("_", "-")
+    refuse_reserved(name := checked_name(name or f"ablation-{config.data.name}-{short}"))
     return AblationConfig(
-        name=checked_name(name or f"ablation-{config.data.name}-{short}"),
+        name=name,
         base=config.with_settings({"panel.judges": max(judges, config.panel.judges)}),
         setting=setting,
         values=parse_values(values) if isinstance(values, str) else tuple(values),
@@ -339,7 +343,8 @@ def ablate(
     """Every cell of the grid trained and opened on test, and the report; repeating the call does what is left."""
     from sweeps.ablation import ablate as drive
     from sweeps.execution.cluster import Cluster
-    from sweeps.execution.placement import executor_kind, on_cluster, place, trained_alone
+    from sweeps.execution.kinds import executor_kind
+    from sweeps.execution.placement import on_cluster, place, trained_alone
 
     kind, n_workers, cells = executor_kind(grid.base, executor), worker_count(workers), len(grid.cells())
     if said := trained_alone(kind, grid.base):

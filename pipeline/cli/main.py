@@ -3,6 +3,8 @@
 Nothing heavy is imported at the top, so that --help is instant.
 """
 
+import atexit
+import gc
 import os
 import sys
 from typing import Annotated
@@ -34,6 +36,8 @@ INTERRUPTED = 130
 """Exit code of an interruption: 128 + SIGINT, as shells have it."""
 CLOSED_PIPE = 141
 """Exit code where nobody reads on: 128 + SIGPIPE."""
+YOUNG = 10_000
+"""Objects between two collections of garbage: what is imported is a million that stay, and none of it is garbage."""
 
 COMMANDS = (
     *(stages.prepare, stages.train, stages.evaluate, stages.score, stages.audit),
@@ -82,6 +86,9 @@ for command in COMMANDS:
 def main() -> None:
     """A user's mistake is one line and the error's exit code, 2, an interruption 130, a bug of ours a traceback."""
     show_lookalikes(sys.stdout, sys.stderr)
+    gc.set_threshold(YOUNG)
+    atexit.unregister(gc.freeze)  # once, however often this is called
+    atexit.register(gc.freeze)  # an interpreter that ends looks through all that torch and MLflow are: a second
     with hearing_interruptions():
         try:
             code = _run()
