@@ -106,8 +106,8 @@ def study(
     """
     from pipeline.runs.names import refuse_reserved
     from sweeps.study.config import DEFAULT_SAMPLER, MEMORY, StudyConfig, checked_name
-    from sweeps.study.ledger import held_config
     from sweeps.study.objective import chosen
+    from sweeps.study.reading import held_config
     from sweeps.study.space import build_space
 
     refuse_reserved(name := checked_name(name or config.data.name))
@@ -140,7 +140,7 @@ def held_study(name: str, *, home: Home | None = None) -> "StudyConfig | None":
     home = home or Home.from_environment()
     if name not in study_names(home):
         return None
-    from sweeps.study.ledger import held_config
+    from sweeps.study.reading import held_config
 
     return held_config(home, name)
 
@@ -272,13 +272,13 @@ def closing_of(
     home: Home, study: "StudyConfig", final_seeds: int | None, prefer: Iterable[str] | None, judges: int | None
 ) -> "Closing":
     """How a study is to be closed: as asked, else as it was the last time, else as studies are by default."""
-    from sweeps.finding import study_names
     from sweeps.study.closing import CLOSING, Closing, preferences, recorded_closing
-    from sweeps.study.ledger import load_study as read_study
+    from sweeps.study.reading import stored_studies
 
     last = Closing(FINAL_SEEDS, (), JUDGES)
-    if study.name in study_names(home) and CLOSING in (ledger := read_study(home, study.name)).user_attrs:
-        last = recorded_closing(ledger, study.objectives)
+    begun = stored_studies(home).get(study.name)
+    if begun and CLOSING in begun.user_attrs:
+        last = recorded_closing(begun, study.objectives)
     return Closing(
         last.final_seeds if final_seeds is None else final_seeds,
         last.preferences if prefer is None else preferences(tuple(prefer), study.objectives),

@@ -87,8 +87,8 @@ def main() -> None:
     """A user's mistake is one line and the error's exit code, 2, an interruption 130, a bug of ours a traceback."""
     show_lookalikes(sys.stdout, sys.stderr)
     gc.set_threshold(YOUNG)
-    atexit.unregister(gc.freeze)  # once, however often this is called
-    atexit.register(gc.freeze)  # an interpreter that ends looks through all that torch and MLflow are: a second
+    atexit.unregister(_leave_garbage)  # once, however often this is called
+    atexit.register(_leave_garbage)
     with hearing_interruptions():
         try:
             code = _run()
@@ -98,6 +98,13 @@ def main() -> None:
             ignore_interruptions()  # the next is of somebody who has not seen yet that it ends
             complain("interrupted; what is finished is kept, and the same command goes on from there")
     sys.exit(code)
+
+
+def _leave_garbage() -> None:
+    """An interpreter that ends looks for garbage in all that torch and MLflow are, which takes a second, and frees what
+    the system frees anyway. Triton's extension would list on stderr whatever is left."""
+    if not any(name.startswith("triton._C") for name in sys.modules):
+        gc.freeze()
 
 
 def _run() -> int | None:

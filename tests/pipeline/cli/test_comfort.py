@@ -67,6 +67,9 @@ def loaded(home, *arguments) -> tuple[int, set[str], str]:
         ("export", "--run", "nope", "--onnx"),
         ("denoise", "--run", "nope"),
         ("denoise", "--noise", "some"),
+        ("run", "--set", "=3"),
+        ("run", "--name", "best"),
+        ("sweep", "--trials", "0", "--window", "4"),
     ],
 )
 def test_a_wrong_value_is_answered_before_anything_heavy_is_loaded(home, arguments):
