@@ -217,13 +217,12 @@ def sweep(
     left of it. `workers` is by default one per core, or as many as a cluster has room for; `timeout` is in minutes.
     `retry_failed` trains trials again that failed through no fault of their settings.
     """
-    from sweeps.finished import finished
-    from sweeps.study.config import check_amounts
-
     home = home or Home.from_environment()
     seconds = timeout * 60 if timeout is not None else None
-    check_amounts(study, trials=trials, workers=workers, timeout=seconds)
-    closing = closing_of(home, study, final_seeds, prefer, judges)
+    asked = {"final_seeds": final_seeds, "prefer": prefer, "judges": judges}
+    closing = checked_closing(study, trials=trials, workers=workers, timeout=timeout, home=home, **asked)
+    from sweeps.finished import finished  # here: it loads pandas
+
     if not retry_failed and (
         there := finished(home, study, trials=trials, closing=closing, experiment=experiment_name(experiment))
     ):
@@ -266,6 +265,24 @@ def sweep(
     if result.summary.finished > trials:
         say(f"{result.summary.finished} finished, {trials} asked: nothing to train")
     return Study(result.summary, result.report, result.best, result.run_id)
+
+
+def checked_closing(
+    study: "StudyConfig",
+    *,
+    trials: int,
+    final_seeds: int | None = None,
+    prefer: Iterable[str] | None = None,
+    judges: int | None = None,
+    workers: int | None = None,
+    timeout: float | None = None,
+    home: Home | None = None,
+) -> "Closing":
+    """How `sweep` would bring a study to its end; StudyError for amounts that it would refuse. Loads nothing heavy."""
+    from sweeps.study.config import check_amounts
+
+    check_amounts(study, trials=trials, workers=workers, timeout=None if timeout is None else timeout * 60)
+    return closing_of(home or Home.from_environment(), study, final_seeds, prefer, judges)
 
 
 def closing_of(

@@ -117,7 +117,7 @@ def _run() -> int | None:
     except CvaePipeError as error:
         return _refused(str(error), error.exit_code)
     except typer.TyperException as error:  # an unknown flag, a value of the wrong type
-        if message := error.format_message():  # none where the help was shown, for want of arguments
+        if message := _wrong_value(error) or error.format_message():  # none where the help was shown, for no arguments
             return _refused(f"{message.rstrip('.')}; --help lists what is allowed", 2)
         return 2
     except KeyboardInterrupt:  # before Typer looked, or after
@@ -137,6 +137,21 @@ def heard(words: list[str]) -> tuple[Volume, list[str]]:
     if len(asked) > 1:
         raise ConfigError("--quiet and --verbose are opposites; give one of them")
     return asked.pop() if asked else Volume.USUAL, [w for i, w in enumerate(words) if i >= until or w not in LOUD]
+
+
+NUMBERS = {"int_parsing": "a whole number", "int_from_float": "a whole number", "float_parsing": "a number"}
+BOUNDS = {"greater_than_equal": "{ge:g} or more", "less_than_equal": "{le:g} or less"}
+"""What pydantic, which reads options for Typer, calls a value that is none -> what it must be."""
+
+
+def _wrong_value(error: typer.TyperException) -> str:
+    """A value of the wrong type or beyond its bounds, said as settings say it; "" for another mistake."""
+    found = getattr(error.__cause__, "errors", list)()
+    names = getattr(getattr(error, "param", None), "opts", ())
+    if not (found and names and (kind := found[0]["type"]) in NUMBERS | BOUNDS):
+        return ""
+    wanted = NUMBERS.get(kind) or BOUNDS[kind].format(**found[0]["ctx"])
+    return f"{names[-1]} is {found[0]['input']!r}; it must be {wanted}"
 
 
 def _refused(message: str, exit_code: int) -> int:

@@ -20,4 +20,5 @@ def show_plan(*plans: "Plan", json_: bool = False) -> None:
     for plan in plans:
         for line in plan.lines():
             print(line)
-    suggest(shlex.join(["cvae-pipe", *(word for word in sys.argv[1:] if word != "--dry-run")]))
+    if any(plan.to_do for plan in plans):
+        suggest(shlex.join(["cvae-pipe", *(word for word in sys.argv[1:] if word != "--dry-run")]))

@@ -173,6 +173,7 @@ def sweep(
     if dry_run:
         show_plan(api.plan_sweep(study, trials=trials, workers=workers, **closing), json_=json_)
         return
+    api.checked_closing(study, trials=trials, workers=workers, timeout=timeout, **closing)  # before anything is loaded
     from pipeline.cli.terminal.sweep import SweepDisplay
 
     with session() as progress, SweepDisplay(study) as display:
