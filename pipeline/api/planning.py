@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.api.opening import worker_count
 from pipeline.api.studies import checked_closing
@@ -44,7 +44,7 @@ def plan_sweep(
     from sweeps.planning import plan_sweep as plan
 
     home = home or Home.from_environment()
-    asked = {"final_seeds": final_seeds, "prefer": prefer, "judges": judges}
+    asked: dict[str, Any] = {"final_seeds": final_seeds, "prefer": prefer, "judges": judges}
     closing = checked_closing(study, trials=trials, workers=workers, home=home, **asked)
     return plan(home, study, trials=trials, closing=closing, workers=worker_count(workers))
 

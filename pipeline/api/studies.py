@@ -219,7 +219,7 @@ def sweep(
     """
     home = home or Home.from_environment()
     seconds = timeout * 60 if timeout is not None else None
-    asked = {"final_seeds": final_seeds, "prefer": prefer, "judges": judges}
+    asked: dict[str, Any] = {"final_seeds": final_seeds, "prefer": prefer, "judges": judges}
     closing = checked_closing(study, trials=trials, workers=workers, timeout=timeout, home=home, **asked)
     from sweeps.finished import finished  # here: it loads pandas
 

@@ -7,7 +7,7 @@ import atexit
 import gc
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -146,7 +146,7 @@ BOUNDS = {"greater_than_equal": "{ge:g} or more", "less_than_equal": "{le:g} or 
 
 def _wrong_value(error: typer.TyperException) -> str:
     """A value of the wrong type or beyond its bounds, said as settings say it; "" for another mistake."""
-    found = getattr(error.__cause__, "errors", list)()
+    found: list[dict[str, Any]] = getattr(error.__cause__, "errors", list)()
     names = getattr(getattr(error, "param", None), "opts", ())
     if not (found and names and (kind := found[0]["type"]) in NUMBERS | BOUNDS):
         return ""
