@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pipeline.errors import ConfigError, StudyError
 from pipeline.runs.listing import OBJECTIVES
+from pipeline.runs.names import CHOSEN
 from pipeline.runs.stored import FEW, LAST, NAMED, Known, candidates, known_runs, latest, meant, name_in
 from pipeline.stages.graph import PREPARE
 from pipeline.store.files import read_json
@@ -21,8 +22,6 @@ from pipeline.store.store import MANIFEST
 
 BEST = "@best"
 """Of all runs on the data of the newest, the one that a sweep's rule would choose, here by test scores."""
-CHOSEN = "best"
-"""The choice of the latest study that has one, made on validation; in a home without, the run finished last."""
 KINDS = ("study", "ablation", "run")
 PAGE = "report.html"
 

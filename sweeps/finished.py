@@ -1,11 +1,10 @@
-"""Whether there is nothing left to do for a study: trials, finals, report, tracker. Loads no torch, no MLflow.
+"""Whether there is nothing left to do for a study: trials, finals, report, tracker. Loads no torch, no MLflow,
+no Optuna.
 
 The driver notes in the ledger how it left a study; here that note is held against what is there.
 """
 
 from typing import Any
-
-from optuna.trial import TrialState
 
 from pipeline.errors import CvaePipeError
 from pipeline.runs.stored import is_whole
@@ -15,7 +14,7 @@ from pipeline.tracking.looking import all_finished, finished_run
 from sweeps.analysis.summary import Summary, SweepResult, summarise
 from sweeps.study.closing import Closing, recorded_closing
 from sweeps.study.config import StudyConfig, stored_config, study_key
-from sweeps.study.ledger import FINISHED, load_study, recorded_studies
+from sweeps.study.reading import COMPLETE, FINISHED, stored_studies
 
 LEFT = "left"
 """Of a study: how it was when its report was written."""
@@ -29,15 +28,15 @@ def as_left(summary: Summary, result: SweepResult) -> dict[str, Any]:
 def finished(home: Home, config: StudyConfig, *, trials: int, closing: Closing, experiment: str) -> SweepResult | None:
     """The study, if `trials` are finished, the choice is made and opened as `closing` asks, and it is reported and
     recorded; else None."""
-    if config.name not in recorded_studies(home):
+    study = stored_studies(home).get(config.name)
+    if study is None:
         return None
-    study = load_study(home, config.name)
-    held, all_trials = study.user_attrs.get(LEFT), study.get_trials(deepcopy=False)
+    held, all_trials = study.user_attrs.get(LEFT), study.trials
     if held is None or held["trials"] != len(all_trials):
         return None
     if stored_config(study).spec() != config.spec():  # another study of that name: the ledger refuses it
         return None
-    if sum(t.state in FINISHED for t in all_trials) < trials or not all(t.state.is_finished() for t in all_trials):
+    if sum(t.state in FINISHED for t in all_trials) < trials or not all(t.finished for t in all_trials):
         return None
     if recorded_closing(study, config.objectives) != closing or any(t.user_attrs.get("missed") for t in all_trials):
         return None
@@ -46,7 +45,7 @@ def finished(home: Home, config: StudyConfig, *, trials: int, closing: Closing, 
     if not (report.exists() and best.exists()) or sha256(report) != held["report"]:
         return None
     run_id = finished_run(home, experiment, study_key(config.name))
-    complete = [t for t in all_trials if t.state == TrialState.COMPLETE]
+    complete = [t for t in all_trials if t.state == COMPLETE]
     if not run_id or not all_finished(home, [t.user_attrs["run_id"] for t in complete]):
         return None
     if not all(is_whole(home, t.user_attrs["run_key"]) for t in complete):

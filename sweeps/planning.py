@@ -12,21 +12,21 @@ from pipeline.runs.planning import Measured, Plan, Step, about, steps
 from pipeline.runs.stored import is_whole
 from pipeline.stages.graph import STAGES, run_key
 from pipeline.store.home import Home
-from sweeps.finding import study_names
 from sweeps.study.ablation import AblationConfig
 from sweeps.study.closing import Closing
 from sweeps.study.config import StudyConfig
-from sweeps.study.ledger import FINISHED, load_study
+from sweeps.study.reading import FINISHED, stored_studies
 
 
 def plan_sweep(home: Home, study: StudyConfig, *, trials: int, closing: Closing, workers: int) -> Plan:
     """Trials that are left, and the finals; with what trials of this study, or runs like them, have taken here."""
     measured = Measured(home)
-    held = load_study(home, study.name).get_trials(deepcopy=False) if study.name in study_names(home) else []
+    begun = stored_studies(home).get(study.name)
+    held = begun.trials if begun else ()
     finished = sum(t.state in FINISHED for t in held)
     left = max(0, trials - finished)
     own = _whole_trial(measured, study.base, "val")
-    spent = [t.duration.total_seconds() for t in held if t.state in FINISHED and t.duration]
+    spent = [t.seconds for t in held if t.state in FINISHED and t.seconds]
     each = median(spent) if spent else own.seconds
     planned = list(_shared(measured, study.base, ("val", "test") if closing.final_seeds else ("val",)))
     by = "as trials of this study took" if spent else "as a run like them took; stopped early, most take less"

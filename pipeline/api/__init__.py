@@ -11,7 +11,17 @@ cheap; the libraries come with the first call.
 """
 
 from pipeline.api.keeping import collect, doctor, home_status, pack, rebuild_report, remove, sync, unpack
-from pipeline.api.opening import EXPERIMENT, LOADING, Progress, Say, connect, experiment_name, open_context, working
+from pipeline.api.opening import (
+    EXPERIMENT,
+    LOADING,
+    Progress,
+    Say,
+    busy,
+    connect,
+    experiment_name,
+    open_context,
+    working,
+)
 from pipeline.api.planning import plan_ablation, plan_baselines, plan_run, plan_sweep
 from pipeline.api.runs import (
     Run,
@@ -31,6 +41,7 @@ from pipeline.api.studies import (
     FINAL_SEEDS,
     Study,
     ablate,
+    checked_closing,
     continue_study,
     free_study_name,
     grid,
@@ -53,6 +64,8 @@ __all__ = [
     "anomalies",
     "bar",
     "baselines",
+    "busy",
+    "checked_closing",
     "collect",
     "configure",
     "connect",

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.api.opening import worker_count
-from pipeline.api.studies import closing_of
+from pipeline.api.studies import checked_closing
 from pipeline.config.settings import RunConfig
 from pipeline.store.home import Home
 
@@ -42,11 +42,10 @@ def plan_sweep(
 ) -> "Plan":
     """What `sweep` would do."""
     from sweeps.planning import plan_sweep as plan
-    from sweeps.study.config import check_amounts
 
     home = home or Home.from_environment()
-    check_amounts(study, trials=trials, workers=workers, timeout=None)
-    closing = closing_of(home, study, final_seeds, prefer, judges)
+    asked: dict[str, Any] = {"final_seeds": final_seeds, "prefer": prefer, "judges": judges}
+    closing = checked_closing(study, trials=trials, workers=workers, home=home, **asked)
     return plan(home, study, trials=trials, closing=closing, workers=worker_count(workers))
 
 

@@ -104,13 +104,14 @@ def study(
     or none; `eta` and `first_rung` (epochs) place its rungs. With the executor ray, which joins the `cluster`, a new
     study's window is as wide as the cluster has room for trials.
     """
+    from pipeline.runs.names import refuse_reserved
     from sweeps.study.config import DEFAULT_SAMPLER, MEMORY, StudyConfig, checked_name
     from sweeps.study.dependence import check_searched
-    from sweeps.study.ledger import held_config
     from sweeps.study.objective import chosen
+    from sweeps.study.reading import held_config
     from sweeps.study.space import build_space
 
-    name = checked_name(name or config.data.name)
+    refuse_reserved(name := checked_name(name or config.data.name))
     held = held_config(home or Home.from_environment(), name)
     made = StudyConfig(
         name=name,
@@ -129,7 +130,7 @@ def study(
         check_searched(made)
     if window is not None or held:
         return made
-    from sweeps.execution.placement import default_window, executor_kind  # last: it loads torch, to look for a GPU
+    from sweeps.execution.kinds import default_window, executor_kind  # last: where there is a GPU it loads torch
 
     return replace(made, window=default_window(executor_kind(config, executor), cluster))
 
@@ -142,7 +143,7 @@ def held_study(name: str, *, home: Home | None = None) -> "StudyConfig | None":
     home = home or Home.from_environment()
     if name not in study_names(home):
         return None
-    from sweeps.study.ledger import held_config
+    from sweeps.study.reading import held_config
 
     return held_config(home, name)
 
@@ -219,13 +220,12 @@ def sweep(
     left of it. `workers` is by default one per core, or as many as a cluster has room for; `timeout` is in minutes.
     `retry_failed` trains trials again that failed through no fault of their settings.
     """
-    from sweeps.finished import finished
-    from sweeps.study.config import check_amounts
-
     home = home or Home.from_environment()
     seconds = timeout * 60 if timeout is not None else None
-    check_amounts(study, trials=trials, workers=workers, timeout=seconds)
-    closing = closing_of(home, study, final_seeds, prefer, judges)
+    asked: dict[str, Any] = {"final_seeds": final_seeds, "prefer": prefer, "judges": judges}
+    closing = checked_closing(study, trials=trials, workers=workers, timeout=timeout, home=home, **asked)
+    from sweeps.finished import finished  # here: it loads pandas
+
     if not retry_failed and (
         there := finished(home, study, trials=trials, closing=closing, experiment=experiment_name(experiment))
     ):
@@ -234,7 +234,8 @@ def sweep(
     with busy(progress, LOADING):
         from sweeps.driver import sweep as drive
         from sweeps.execution.cluster import Cluster
-        from sweeps.execution.placement import executor_kind, on_cluster, place, trained_alone
+        from sweeps.execution.kinds import executor_kind
+        from sweeps.execution.placement import on_cluster, place, trained_alone
 
         ctx = open_context(study.base, home, say=say, progress=progress)
     kind = executor_kind(study.base, executor)
@@ -269,17 +270,35 @@ def sweep(
     return Study(result.summary, result.report, result.best, result.run_id)
 
 
+def checked_closing(
+    study: "StudyConfig",
+    *,
+    trials: int,
+    final_seeds: int | None = None,
+    prefer: Iterable[str] | None = None,
+    judges: int | None = None,
+    workers: int | None = None,
+    timeout: float | None = None,
+    home: Home | None = None,
+) -> "Closing":
+    """How `sweep` would bring a study to its end; StudyError for amounts that it would refuse. Loads nothing heavy."""
+    from sweeps.study.config import check_amounts
+
+    check_amounts(study, trials=trials, workers=workers, timeout=None if timeout is None else timeout * 60)
+    return closing_of(home or Home.from_environment(), study, final_seeds, prefer, judges)
+
+
 def closing_of(
     home: Home, study: "StudyConfig", final_seeds: int | None, prefer: Iterable[str] | None, judges: int | None
 ) -> "Closing":
     """How a study is to be closed: as asked, else as it was the last time, else as studies are by default."""
-    from sweeps.finding import study_names
     from sweeps.study.closing import CLOSING, Closing, preferences, recorded_closing
-    from sweeps.study.ledger import load_study as read_study
+    from sweeps.study.reading import stored_studies
 
     last = Closing(FINAL_SEEDS, (), JUDGES)
-    if study.name in study_names(home) and CLOSING in (ledger := read_study(home, study.name)).user_attrs:
-        last = recorded_closing(ledger, study.objectives)
+    begun = stored_studies(home).get(study.name)
+    if begun and CLOSING in begun.user_attrs:
+        last = recorded_closing(begun, study.objectives)
     return Closing(
         last.final_seeds if final_seeds is None else final_seeds,
         last.preferences if prefer is None else preferences(tuple(prefer), study.objectives),
@@ -312,14 +331,16 @@ def grid(
 ) -> "AblationConfig":
     """What makes an ablation: one numeric setting ("beta", "train.beta"), its values, training seeds for each, and the
     judges of how many seeds read every model."""
+    from pipeline.runs.names import refuse_reserved
     from sweeps.study.ablation import AblationConfig, parse_values
     from sweeps.study.config import checked_name
     from sweeps.study.space import numeric_setting
 
     setting = numeric_setting(param, option="--param")
     short = setting.partition(".")[2].replace("_", "-")
+    refuse_reserved(name := checked_name(name or f"ablation-{config.data.name}-{short}"))
     return AblationConfig(
-        name=checked_name(name or f"ablation-{config.data.name}-{short}"),
+        name=name,
         base=config.with_settings({"panel.judges": max(judges, config.panel.judges)}),
         setting=setting,
         values=parse_values(values) if isinstance(values, str) else tuple(values),
@@ -342,7 +363,8 @@ def ablate(
     """Every cell of the grid trained and opened on test, and the report; repeating the call does what is left."""
     from sweeps.ablation import ablate as drive
     from sweeps.execution.cluster import Cluster
-    from sweeps.execution.placement import executor_kind, on_cluster, place, trained_alone
+    from sweeps.execution.kinds import executor_kind
+    from sweeps.execution.placement import on_cluster, place, trained_alone
 
     kind, n_workers, cells = executor_kind(grid.base, executor), worker_count(workers), len(grid.cells())
     if said := trained_alone(kind, grid.base):

@@ -70,6 +70,51 @@ def studies(incomplete: str) -> list[str]:
     return [name for name in _held(incomplete, ("study",)) if not name.startswith("@")]
 
 
+def removable(incomplete: str) -> list[str]:
+    """Names of what is removed by its name: no word that may mean another thing tomorrow."""
+    return [name for name in things(incomplete) if not name.startswith("@")]
+
+
+def metrics(incomplete: str) -> list[str]:
+    """Names of what is measured."""
+    from pipeline.evaluation.catalog import METRICS
+
+    return _begin(METRICS, incomplete)
+
+
+def objectives(incomplete: str) -> list[str]:
+    """What a sweep can optimise."""
+    from sweeps.study.objective import OBJECTIVES
+
+    return _begin(OBJECTIVES, incomplete)
+
+
+def samplers(incomplete: str) -> list[str]:
+    """What can propose trials."""
+    from sweeps.study.samplers import SAMPLERS
+
+    return _begin(SAMPLERS, incomplete)
+
+
+def pruners(incomplete: str) -> list[str]:
+    """What can stop trials early."""
+    from sweeps.study.config import PRUNERS
+
+    return _begin(PRUNERS, incomplete)
+
+
+def executors(incomplete: str) -> list[str]:
+    """Where trials can run."""
+    from sweeps.execution.kinds import EXECUTORS
+
+    return _begin(EXECUTORS, incomplete)
+
+
+def splits(incomplete: str) -> list[str]:
+    """What a model can be opened on."""
+    return _begin(("test", "val"), incomplete)
+
+
 def _held(incomplete: str, kinds: tuple[str, ...]) -> list[str]:
     try:
         from pipeline.runs.stored import LAST, known_runs

@@ -31,6 +31,8 @@ RunName = Annotated[
 ]
 OF_LABELS, BETWEEN, STYLE, TRAVERSE = "Of classes", "Between", "Style", "Traverse"
 """Panels of --help."""
+LOADING_TORCH = "loading torch and the model"
+"""Said for the seconds that it takes."""
 ROW = 10
 """Images of a class unless a number is asked for: the row of a report's grid."""
 
@@ -123,6 +125,7 @@ def generate(
         source = api.load_run(run, home=home, say=said.append)
         if source.config.model.kind == "cvae":  # before torch is loaded
             label_indices(class_names(home, source.outcome), [*(label or ()), *filter(None, (from_, to))])
+        say(f"{LOADING_TORCH} ...")
         from pipeline.runs.execute import set_up_process
         from pipeline.runs.generator import load_generator
 
@@ -184,9 +187,10 @@ def export(
     with refusals_in_one_line():
         said: list[str] = []
         source = api.load_run(run, say=said.append)
-        files = api.export(source, out, onnx=onnx, safetensors=safetensors, say=said.append)
-    for line in said:
-        say(line)
+        for line in said:
+            say(line)
+        say(f"{LOADING_TORCH}, writing {' and '.join(['ONNX'] * onnx + ['safetensors'] * safetensors)} ...")
+        files = api.export(source, out, onnx=onnx, safetensors=safetensors, say=say)
     if json_:
         own = {"run": source.name, "files": [str(path) for path in files]}
         print_json(_of_run(source, {path.name: str(path) for path in files}) | own)

@@ -91,7 +91,8 @@ def _title(text: str) -> str:
 
 
 def _print_usage(command: Any, ctx: Any, width: int) -> None:
-    print(f"{_title('Usage:')} {' '.join([ctx.command_path, *command.collect_usage_pieces(ctx)])}\n")
+    pieces = (re.sub(r"\{(\w+)\}", lambda name: name[1].upper(), piece) for piece in command.collect_usage_pieces(ctx))
+    print(f"{_title('Usage:')} {' '.join([ctx.command_path, *pieces])}\n")
     for paragraph in (command.help or "").split("\n\n"):
         print("\n".join(textwrap.wrap(" ".join(paragraph.replace("`", "").split()), width)) + "\n")
 
@@ -120,7 +121,8 @@ def _row(param: Any, ctx: Any) -> tuple[str, str]:
         name = ", ".join([*sorted(param.opts, key=len), *param.secondary_opts])
         placeholder = param.display_type_rich(ctx=ctx)
         if placeholder and not param.is_flag:
-            name += f" {placeholder.replace(' range', '')}"
+            each = re.sub(r"^<list.(.*).>$", r"<\1>", placeholder)  # of an option that is repeatable
+            name += f" {each.replace(' range', '')}"
     said = [param.help or ""]
     default = param._extract_default_help_str(ctx=ctx)
     if isinstance(param.show_default, str) or (default is not None and param.show_default):

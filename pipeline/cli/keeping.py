@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli import completion
 from pipeline.cli.answers import print_json
 from pipeline.cli.help import examples
 from pipeline.cli.options import Json
@@ -25,7 +26,12 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Remove it; without it, o
 
 @examples("cvae-pipe rm demo", "cvae-pipe rm demo --yes", "cvae-pipe rm digits-cvae-beta4-z20 --yes --json")
 def rm(
-    names: Annotated[list[str], typer.Argument(help="Studies, ablations, runs (or their keys), comparisons.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            help="Studies, ablations, runs (or their keys), comparisons.", autocompletion=completion.removable
+        ),
+    ],
     yes: Yes = False,
     json_: Json = False,
 ) -> None:
@@ -79,7 +85,7 @@ def doctor(
 
 @examples("cvae-pipe pack demo demo.zip", "cvae-pipe pack mnist mnist.zip --no-data --json")
 def pack(
-    study: Annotated[str, typer.Argument(help="A study.")],
+    study: Annotated[str, typer.Argument(help="A study.", autocompletion=completion.studies)],
     out: Annotated[Path, typer.Argument(help="The zip file to write.")],
     data: Annotated[bool, typer.Option("--data/--no-data", help="With the prepared images, or without them.")] = True,
     json_: Json = False,

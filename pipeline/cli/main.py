@@ -3,9 +3,11 @@
 Nothing heavy is imported at the top, so that --help is instant.
 """
 
+import atexit
+import gc
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -34,6 +36,8 @@ INTERRUPTED = 130
 """Exit code of an interruption: 128 + SIGINT, as shells have it."""
 CLOSED_PIPE = 141
 """Exit code where nobody reads on: 128 + SIGPIPE."""
+YOUNG = 10_000
+"""Objects between two collections of garbage: what is imported is a million that stay, and none of it is garbage."""
 
 COMMANDS = (
     *(stages.prepare, stages.train, stages.evaluate, stages.score, stages.audit),
@@ -82,6 +86,9 @@ for command in COMMANDS:
 def main() -> None:
     """A user's mistake is one line and the error's exit code, 2, an interruption 130, a bug of ours a traceback."""
     show_lookalikes(sys.stdout, sys.stderr)
+    gc.set_threshold(YOUNG)
+    atexit.unregister(_leave_garbage)  # once, however often this is called
+    atexit.register(_leave_garbage)
     with hearing_interruptions():
         try:
             code = _run()
@@ -91,6 +98,13 @@ def main() -> None:
             ignore_interruptions()  # the next is of somebody who has not seen yet that it ends
             complain("interrupted; what is finished is kept, and the same command goes on from there")
     sys.exit(code)
+
+
+def _leave_garbage() -> None:
+    """An interpreter that ends looks for garbage in all that torch and MLflow are, which takes a second, and frees what
+    the system frees anyway. Triton's extension would list on stderr whatever is left."""
+    if not any(name.startswith("triton._C") for name in sys.modules):
+        gc.freeze()
 
 
 def _run() -> int | None:
@@ -103,7 +117,7 @@ def _run() -> int | None:
     except CvaePipeError as error:
         return _refused(str(error), error.exit_code)
     except typer.TyperException as error:  # an unknown flag, a value of the wrong type
-        if message := error.format_message():  # none where the help was shown, for want of arguments
+        if message := _wrong_value(error) or error.format_message():  # none where the help was shown, for no arguments
             return _refused(f"{message.rstrip('.')}; --help lists what is allowed", 2)
         return 2
     except KeyboardInterrupt:  # before Typer looked, or after
@@ -123,6 +137,21 @@ def heard(words: list[str]) -> tuple[Volume, list[str]]:
     if len(asked) > 1:
         raise ConfigError("--quiet and --verbose are opposites; give one of them")
     return asked.pop() if asked else Volume.USUAL, [w for i, w in enumerate(words) if i >= until or w not in LOUD]
+
+
+NUMBERS = {"int_parsing": "a whole number", "int_from_float": "a whole number", "float_parsing": "a number"}
+BOUNDS = {"greater_than_equal": "{ge:g} or more", "less_than_equal": "{le:g} or less"}
+"""What pydantic, which reads options for Typer, calls a value that is none -> what it must be."""
+
+
+def _wrong_value(error: typer.TyperException) -> str:
+    """A value of the wrong type or beyond its bounds, said as settings say it; "" for another mistake."""
+    found: list[dict[str, Any]] = getattr(error.__cause__, "errors", list)()
+    names = getattr(getattr(error, "param", None), "opts", ())
+    if not (found and names and (kind := found[0]["type"]) in NUMBERS | BOUNDS):
+        return ""
+    wanted = NUMBERS.get(kind) or BOUNDS[kind].format(**found[0]["ctx"])
+    return f"{names[-1]} is {found[0]['input']!r}; it must be {wanted}"
 
 
 def _refused(message: str, exit_code: int) -> int:

@@ -52,7 +52,7 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout;
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say what would be done, why, and how long it should take; write nothing.")
 ]
-SplitName = Annotated[str, typer.Option("--split", help="val or test.")]
+SplitName = Annotated[str, typer.Option("--split", help="val or test.", autocompletion=completion.splits)]
 Audit = Annotated[
     bool | None,
     typer.Option("--audit", help="Add the secondary suite on test: minutes more.", rich_help_panel=OTHER),
@@ -64,6 +64,7 @@ ExecutorName = Annotated[
         "--executor",
         help="auto, local (worker processes), population (stacked on one GPU) or ray (a cluster; docs/SCALE.md).",
         rich_help_panel=OTHER,
+        autocompletion=completion.executors,
     ),
 ]
 RAY = "On a Ray cluster (--executor ray)"

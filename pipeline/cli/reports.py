@@ -9,7 +9,7 @@ from pipeline.cli import completion
 from pipeline.cli.answers import print_json
 from pipeline.cli.help import examples
 from pipeline.cli.options import Json
-from pipeline.cli.session import found, refusals_in_one_line, short, suggest
+from pipeline.cli.session import found, refusals_in_one_line, say, short, suggest
 from pipeline.store.home import Home
 
 
@@ -29,7 +29,7 @@ def report(
     from pipeline import api
 
     with refusals_in_one_line():
-        path = api.rebuild_report(name)
+        path = api.rebuild_report(name, say=say)
         if json_:
             print_json(_named(name) | {"report": str(path), "paths": {"report": str(path)}})
             return

@@ -14,7 +14,7 @@ from pipeline.cli.plans import show_plan
 from pipeline.cli.session import found, quoted, refusals_in_one_line, say, session, short, suggest, ui_of
 from pipeline.config.settings import RunConfig
 from pipeline.errors import ConfigError
-from pipeline.runs.names import parse_tags
+from pipeline.runs.names import checked_label, parse_tags
 from pipeline.store.home import Home
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ def run(
     """All stages for one configuration, recorded in MLflow, with a report."""
     from pipeline import api
 
+    tags = parse_tags(tag)
+    checked_label(name, tags, note)  # before anything is loaded
     if dry_run:
         show_plan(api.plan_run(config, force=force), json_=json_)
         return
@@ -58,7 +60,7 @@ def run(
             experiment=experiment,
             force=force,
             name=name,
-            tags=parse_tags(tag),
+            tags=tags,
             note=note,
             say=progress.say,
             progress=progress.update,

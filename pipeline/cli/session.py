@@ -39,10 +39,12 @@ def session() -> Iterator["StageProgress"]:
 @contextmanager
 def stage_session(config: RunConfig, *, force: set[str]) -> Iterator["Context"]:
     """A context for single stages."""
-    from pipeline.api import open_context, working
+    from pipeline.api import LOADING, busy, open_context, working
 
     with session() as progress, working(Home.from_environment(), "a stage"):
-        yield open_context(config, force=force, say=progress.say, progress=progress.update)
+        with busy(progress.update, LOADING):
+            context = open_context(config, force=force, say=progress.say, progress=progress.update)
+        yield context
 
 
 @contextmanager
@@ -70,11 +72,12 @@ def found(text: str) -> None:
 def say(text: str) -> None:
     """A line on stderr of how it went and what comes next; not where only results and errors are wanted."""
     if not quiet():
-        print(text, file=sys.stderr)
+        complain(text)
 
 
 def complain(text: str) -> None:
-    """A line on stderr that is never left out."""
+    """A line on stderr that is never left out; after what was found, where both go to one file."""
+    sys.stdout.flush()
     print(text, file=sys.stderr)
 
 

@@ -69,14 +69,14 @@ def _ablations(ablations: "list[ListedAblation]") -> list[str]:
 def _runs(runs: "list[ListedRun]") -> list[str]:
     """Two lines each: its name, its objectives on test and when; what it has that is no default."""
     from pipeline.evaluation.catalog import show
+    from pipeline.runs.names import setting_words
 
     titles = ("run, on test", "accuracy", "coverage", "neg_elbo", "UTC")
     rows = [
         (run.name, *(show(run.metrics[o]) if o in run.metrics else "-" for o in OBJECTIVES), when(run.finished))
         for run in runs
     ]
-    settings = ([f"{name.partition('.')[2]} {_short(value)}" for name, value in run.differs.items()] for run in runs)
-    return columns(titles, rows, [", ".join(own) or "defaults" for own in settings])
+    return columns(titles, rows, [setting_words(run.differs, most=6) or "defaults" for run in runs])
 
 
 def columns(titles: tuple[str, ...], rows: Sequence[tuple[str, ...]], notes: Sequence[str] = ()) -> list[str]:
@@ -98,12 +98,6 @@ def columns(titles: tuple[str, ...], rows: Sequence[tuple[str, ...]], notes: Seq
 def when(iso: str) -> str:
     """A time to the minute."""
     return iso.replace("T", " ")[:16]
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, list):
-        return "|".join(map(str, value))
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _notes(found: dict[str, Any]) -> list[str]:

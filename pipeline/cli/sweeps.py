@@ -62,7 +62,10 @@ def sweep(
         ),
     ] = None,
     objective: Annotated[
-        list[str] | None, typer.Option(help="Validation score to optimise; repeatable.", show_default=False)
+        list[str] | None,
+        typer.Option(
+            help="Validation score to optimise; repeatable.", show_default=False, autocompletion=completion.objectives
+        ),
     ] = None,
     space: Annotated[
         list[str] | None,
@@ -82,11 +85,16 @@ def sweep(
     ] = False,
     sampler: Annotated[
         str | None,
-        typer.Option(help="tpe, tpe-joint, sobol-tpe, sobol-gp or random; by default tpe."),
+        typer.Option(
+            help="tpe, tpe-joint, sobol-tpe, sobol-gp or random; by default tpe.", autocompletion=completion.samplers
+        ),
     ] = None,
     pruner: Annotated[
         str | None,
-        typer.Option(help="pareto stops trials early, none trains every trial to its end; by default pareto."),
+        typer.Option(
+            help="pareto stops trials early, none trains every trial to its end; by default pareto.",
+            autocompletion=completion.pruners,
+        ),
     ] = None,
     eta: Annotated[
         int | None, typer.Option(help="At a rung the best 1/ETA of the trials go on; by default a third.")
@@ -165,6 +173,7 @@ def sweep(
     if dry_run:
         show_plan(api.plan_sweep(study, trials=trials, workers=workers, **closing), json_=json_)
         return
+    api.checked_closing(study, trials=trials, workers=workers, timeout=timeout, **closing)  # before anything is loaded
     from pipeline.cli.terminal.sweep import SweepDisplay
 
     with session() as progress, SweepDisplay(study) as display:

@@ -36,7 +36,10 @@ def ui(
             help="Study or ablation whose pages are linked; by default the latest.", autocompletion=completion.studies
         ),
     ] = None,
-    metric: Annotated[str | None, typer.Option(help="Metric that sorts its trials.", show_default="neg_elbo")] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(help="Metric that sorts its trials.", show_default="neg_elbo", autocompletion=completion.metrics),
+    ] = None,
     open_: Annotated[bool, typer.Option("--open", help="Open the comparison of the trials in a web browser.")] = False,
     links_: Annotated[bool, typer.Option("--links", help="Print the addresses; start nothing.")] = False,
     experiment: Experiment = None,
@@ -51,6 +54,7 @@ def ui(
     with refusals_in_one_line():
         home.check_writable()
         where = experiment_name(experiment)
+        say("loading MLflow ...")
         there = links(home, where, host=host, port=port, study=study, metric=metric)
         if json_:
             told = {name: {"url": link, "shows": SHOWS[name]} for name, link in there.items()}
@@ -87,7 +91,10 @@ def ui(
 )
 def sync(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Studies, ablations and runs; by default all that is here.")
+        list[str] | None,
+        typer.Argument(
+            help="Studies, ablations and runs; by default all that is here.", autocompletion=completion.things
+        ),
     ] = None,
     all_: Annotated[
         bool, typer.Option("--all", help="Go over what MLflow has as finished, too, and add what is missing of it.")

@@ -148,7 +148,7 @@ def _split_name(name: str) -> tuple[str, str]:
     else:
         return section, key
     near = suggestion(name)  # here: it takes longer than to read a hundred settings
-    raise ConfigError(f"unknown setting {name}; {said}{f'; did you mean {near}?' if near else ''}")
+    raise ConfigError(f"unknown setting {name or repr(name)}; {said}{f'; did you mean {near}?' if near else ''}")
 
 
 ALSO_CALLED = {"lr": "train.learning_rate", "model": "model.kind", "limit": "data.train_limit"}

@@ -21,7 +21,8 @@ from pipeline.training.fit import check_batch_size
 from pipeline.training.state import EpochRecord
 
 WRITING = "drawing and writing the report"
-"""Said for the seconds that it takes."""
+RECORDING = "recording it in MLflow"
+"""Said for the seconds that each takes."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,10 @@ def run(
             report = write_run_report(outcome, ctx.home)
             ctx.progress(WRITING, 1, 1, "")
         if not tracked.finished:
+            ctx.progress(RECORDING, 0, 1, "")
             with uninterrupted():
                 record_alone(tracked, outcome, ctx.home, report)
+            ctx.progress(RECORDING, 1, 1, "")
         elif label:
             with uninterrupted():
                 tracked.set_tags({"mlflow.runName": outcome.name, **called.tags})

@@ -38,19 +38,24 @@ class SideBySide:
     rest: tuple[Row, ...]
     same: tuple[Row, ...]
     """Of one value in all runs: constants of the data set, ceilings of the judges, and what happens to be equal."""
+    partly: tuple[Row, ...] = ()
+    """Measured of some runs alone, e.g. by the audit of one: there is nothing to hold them against."""
 
 
 def side_by_side(comparison: Comparison) -> SideBySide:
     """What of a comparison is shown, and where."""
     shown = reading_order(comparison)
-    constant = [row for row in shown if row.key not in comparison.objectives and _is_constant(row)]
+    others = [row for row in shown if row.key not in comparison.objectives]
+    constant = [row for row in others if _is_constant(row)]
+    partly = [row for row in others if sum(value is not None for value in row.values) < 2]
     return SideBySide(
         comparison,
         tuple(_letter(i) for i in range(len(comparison.names))),
         tuple((name, tuple(map(_setting, values))) for name, values in comparison.differs),
         tuple(row for row in shown if row.key in comparison.objectives),
-        tuple(row for row in shown if row.key not in comparison.objectives and row not in constant),
+        tuple(row for row in others if row not in (*constant, *partly)),
         tuple(constant),
+        tuple(partly),
     )
 
 
@@ -110,6 +115,8 @@ def lines(comparison: Comparison, width: int, *, settings: bool = True) -> Itera
     yield ""
     if shown.same:
         yield from textwrap.wrap(f"The same in all: {_constants(shown.same)}.", width)
+    for sentence in _measured_of_one(shown):
+        yield from textwrap.wrap(sentence, width)
     for paragraph in (LEFT_OUT, comparison.caveat):
         yield from textwrap.wrap(paragraph, width)
 
@@ -202,6 +209,17 @@ def _constants(rows: Sequence[Row]) -> str:
     return ", ".join(f"{_name(row)} {_whole(row)}" for row in rows)
 
 
+def _measured_of_one(shown: SideBySide) -> list[str]:
+    """A sentence for each run that has numbers of its own."""
+    of_one = {
+        letter: ", ".join(
+            f"{_name(row)} {_value(row.values[place])}" for row in shown.partly if row.values[place] is not None
+        )
+        for place, letter in enumerate(shown.letters)
+    }
+    return [f"Measured of {letter} alone: {said}." for letter, said in of_one.items() if said]
+
+
 def _whole(row: Row) -> str:
     """The one value of a constant; of a number of things without decimals."""
     value = row.values[0]
@@ -233,6 +251,7 @@ def markdown(comparison: Comparison) -> str:
     parts.append("")
     if shown.same:
         parts.append(f"The same in all: {_constants(shown.same)}.")
+    parts += _measured_of_one(shown)
     return "\n".join([*parts, LEFT_OUT, comparison.caveat])
 
 

@@ -38,6 +38,8 @@ LETTERS = {
 """What stands before the value of a setting in a name, in the order of the name."""
 LONGEST = 80
 """Characters of a name, less the hash of what it has no room for."""
+CHOSEN = "best"
+"""Where a name is asked for it means the choice of the latest study; so nothing is called that any more."""
 HASH = 4
 """Hex digits for the settings that a name does not spell out."""
 
@@ -74,6 +76,7 @@ def put_label(home: Home, key: str, label: Label) -> Label:
 def checked_label(name: str | None, tags: Mapping[str, str], note: str | None) -> Label:
     """A label that can be one; ConfigError if it can't."""
     if name is not None:
+        refuse_reserved(name)
         fits = 1 <= len(name) <= 100 and len(name.encode()) <= 200
         if not fits or name.startswith(("@", ".", "-")) or any(c in name for c in "/\\\0\n"):
             raise ConfigError(
@@ -85,6 +88,12 @@ def checked_label(name: str | None, tags: Mapping[str, str], note: str | None) -
         if tag.startswith("mlflow.") or tag in OURS:
             raise ConfigError(f"--tag {tag} is a tag that cvae-pipe or MLflow keeps itself; choose another name")
     return Label(name or "", dict(tags), note or "")
+
+
+def refuse_reserved(name: str) -> None:
+    """ConfigError for a name that means something else wherever it is typed."""
+    if name == CHOSEN:
+        raise ConfigError(f"--name {CHOSEN} means the choice of the latest study; choose another name")
 
 
 OURS = frozenset({"kind", "dataset", "model", "split", "run_key", "reason", "study", "trial", "git_dirty"})

@@ -18,8 +18,8 @@ from sweeps.analysis.front import pareto_front
 from sweeps.analysis.summary import Summary, summarise
 from sweeps.study.config import StudyConfig, stored_config
 from sweeps.study.hypervolume import gains, hypervolume_history
-from sweeps.study.ledger import load_study
 from sweeps.study.objective import Objective
+from sweeps.study.reading import stored_study
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def compare_studies(home: Home, names: Sequence[str]) -> StudyComparison:
         raise ConfigError(f"a study is named twice: {', '.join(names)}; name two different ones or more")
     if len(names) < 2:
         raise ConfigError("compare needs two studies or more")
-    studies = [load_study(home, name) for name in names]
+    studies = [stored_study(home, name) for name in names]
     summaries = [summarise(home, study, stored_config(study)) for study in studies]
     first = summaries[0]
     for other in summaries:

@@ -7,13 +7,11 @@ from functools import cache, cached_property
 from itertools import takewhile
 from math import isnan
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import optuna
 import pandas as pd
 from jaxtyping import Float
-from optuna.trial import FixedTrial, TrialState
 
 from pipeline.config.settings import RunConfig
 from pipeline.errors import DamageError, ReportError
@@ -32,6 +30,10 @@ from sweeps.study.closing import Closing, recorded_closing
 from sweeps.study.config import StudyConfig
 from sweeps.study.hypervolume import gains, hypervolume
 from sweeps.study.objective import physical_range, values
+from sweeps.study.reading import COMPLETE, StoredStudy, as_stored
+
+if TYPE_CHECKING:
+    import optuna
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,7 @@ class Summary:
 
     def base_config(self, trial: int) -> RunConfig:
         """The configuration of a trial, with the base seed."""
-        params = self.row(trial)
-        typed = {d.name: d.typed(params[d.name]) for d in self.config.space}
-        config = self.config.trial_config(trial, FixedTrial(typed))
+        config = self.config.stored_trial_config(trial, self.row(trial))
         own = self.config.base
         return config.with_settings({"train.seed": own.train.seed, "panel.judges": own.panel.judges})
 
@@ -258,11 +258,11 @@ class SweepResult:
         }
 
 
-def summarise(home: Home, study: optuna.Study, config: StudyConfig) -> Summary:
+def summarise(home: Home, ledger: "StoredStudy | optuna.Study", config: StudyConfig) -> Summary:
     """The study as it is now: a function of ledger and store."""
-    frame = trial_frame(study, config)
-    trials = study.get_trials(deepcopy=False)
-    stored = {t.number: _whole(home, t.user_attrs["run_key"]) for t in trials if t.state == TrialState.COMPLETE}
+    study = as_stored(ledger)
+    frame, trials = trial_frame(study, config), study.trials
+    stored = {t.number: _whole(home, t.user_attrs["run_key"]) for t in trials if t.state == COMPLETE}
     outcomes = {number: outcome for number, outcome in stored.items() if outcome is not None}
     front = pareto_front(frame, config.objectives)
     summary = Summary(

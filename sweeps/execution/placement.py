@@ -4,20 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline.config.settings import RunConfig
-from pipeline.errors import StudyError
-from pipeline.stages.context import Context, device_of
+from pipeline.stages.context import Context
 from pipeline.store.home import Home
 from sweeps.execution.cluster import Cluster, connect
 from sweeps.execution.jobs import Executor
 from sweeps.execution.local import LocalExecutor
 from sweeps.execution.population import PopulationExecutor
 from sweeps.study.space import Searched
-
-EXECUTORS = ("auto", "local", "population", "ray")
-WINDOW = {"local": 4, "population": 16}
-"""Default proposal window, whatever the number of workers. Sampler and pruner learn from trials a window ago: a wider
-one keeps more workers busy and wastes more on trials that a narrower one would have stopped. A population trains a
-window at a time."""
 
 
 @dataclass(frozen=True)
@@ -29,24 +22,6 @@ class Placement:
     workers: int
     """Processes; on a cluster trials at once."""
     make: Callable[[Home], Executor]
-
-
-def executor_kind(config: RunConfig, name: str) -> str:
-    """local, population or ray; auto is a population where there is a GPU to train on."""
-    if name not in EXECUTORS:
-        raise StudyError(f"--executor is {name!r}; it must be one of {', '.join(EXECUTORS)}")
-    if name == "auto":
-        return "population" if device_of(config.runtime).type == "cuda" else "local"
-    return name
-
-
-def default_window(kind: str, cluster: Cluster | None = None) -> int:
-    """The window of a new study; on a cluster no smaller than what it has room for, which joins it."""
-    if kind != "ray":
-        return WINDOW[kind]
-    cluster = cluster or Cluster()
-    connect(cluster)
-    return max(WINDOW["local"], cluster.room() * cluster.at_once)
 
 
 def on_cluster(base: Context, cluster: Cluster, *, workers: int | None, most: int, why: str) -> Placement:

@@ -20,7 +20,7 @@ from pipeline.store.home import Home
 from pipeline.store.store import KEY_LENGTH
 from sweeps.analysis.summary import Summary, summarise
 from sweeps.study.config import stored_config
-from sweeps.study.ledger import load_study, recorded_studies
+from sweeps.study.reading import every_study_name, stored_study
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class _Store:
 
     def __init__(self, home: Home) -> None:
         self._home = home
-        self._studies = recorded_studies(home)
+        self._studies = every_study_name(home)
         self._outcome = cache(self._load)
         self._study = cache(self._summarise)
         self._comparison = cache(
@@ -204,7 +204,7 @@ class _Store:
 
     def _summarise(self, name: str) -> Summary:
         try:
-            study = load_study(self._home, name)
+            study = stored_study(self._home, name)
         except StudyError as error:
             raise ReportError(str(error)) from None
         return summarise(self._home, study, stored_config(study))

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from pipeline.config.settings import BEFORE_ADDED, RETIRED
 from pipeline.errors import StudyError
 from pipeline.store.home import Home
-from sweeps.study.config import DEFINITION, SAMPLER_BEFORE, SPEC, UNPACKING, StudyConfig, stored_config
+from sweeps.study.config import DEFINITION, SAMPLER_BEFORE, SPEC, UNPACKING, StudyConfig
 from sweeps.study.continuing import refusal
 from sweeps.study.locking import study_lock
 from sweeps.study.storage import open_study, quiet_optuna, readable, set_running, storage, writable, write_facts
@@ -161,11 +161,3 @@ def load_study(home: Home, name: str) -> optuna.Study:
         raise StudyError(f"there is no study {name!r}; studies are {', '.join(names) or 'none yet'}")
     with quiet_optuna(), readable(home):
         return optuna.load_study(study_name=name, storage=storage(home))
-
-
-def held_config(home: Home, name: str) -> StudyConfig | None:
-    """What a study was started with, since it cannot change; None if there is no such study with a trial."""
-    if name not in recorded_studies(home):
-        return None
-    study = load_study(home, name)
-    return stored_config(study) if study.get_trials(deepcopy=False) else None

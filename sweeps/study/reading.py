@@ -10,16 +10,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.errors import StudyError
 from pipeline.store.home import Home
-from sweeps.study.config import UNPACKING
+from sweeps.study.config import UNPACKING, StudyConfig, stored_config
 
 if TYPE_CHECKING:
+    import optuna
     from optuna.trial import FrozenTrial
 
 SCHEMA = "v3.2.0.a"
 """Optuna's revision of the tables that are read here."""
 RUNNING, WAITING = "RUNNING", "WAITING"
 COMPLETE, PRUNED, FAIL = "COMPLETE", "PRUNED", "FAIL"
+FINISHED = (COMPLETE, PRUNED)
+"""What counts among `--trials`."""
 WAIT_SECONDS = 60
 
 
@@ -41,6 +45,11 @@ class StoredTrial:
     @property
     def finished(self) -> bool:
         return self.state not in (RUNNING, WAITING)
+
+    @property
+    def seconds(self) -> float | None:
+        """From its start to its end; None for one that has not ended."""
+        return (self.ended - self.started).total_seconds() if self.started and self.ended else None
 
 
 @dataclass(frozen=True)
@@ -71,6 +80,20 @@ def stored_studies(home: Home) -> dict[str, StoredStudy]:
     except (sqlite3.Error, ValueError, KeyError, TypeError, IndexError):
         pass  # damaged, or of another version: its own reader says what is wrong
     return _asked(home)
+
+
+def stored_study(home: Home, name: str) -> StoredStudy:
+    """One study; StudyError if there is none of that name."""
+    studies = stored_studies(home)
+    if name not in studies:
+        raise StudyError(f"there is no study {name!r}; studies are {', '.join(studies) or 'none yet'}")
+    return studies[name]
+
+
+def held_config(home: Home, name: str) -> StudyConfig | None:
+    """What a study was started with, since it cannot change; None if there is no such study with a trial."""
+    study = stored_studies(home).get(name)
+    return stored_config(study) if study and study.trials else None
 
 
 def every_study_name(home: Home) -> list[str]:
@@ -155,15 +178,15 @@ def stored_trial(t: "FrozenTrial") -> StoredTrial:
     return StoredTrial(t.number, t.state.name, t.params, values, t.user_attrs, t.datetime_start, t.datetime_complete)
 
 
+def as_stored(study: "StoredStudy | optuna.Study") -> StoredStudy:
+    """A study as it was read, be it Optuna's own."""
+    if isinstance(study, StoredStudy):
+        return study
+    return StoredStudy(study.study_name, study.user_attrs, tuple(map(stored_trial, study.get_trials(deepcopy=False))))
+
+
 def _asked(home: Home) -> dict[str, StoredStudy]:
     """The same from Optuna."""
     from sweeps.study.ledger import every_study
 
-    return {
-        name: StoredStudy(
-            name,
-            study.user_attrs,
-            tuple(map(stored_trial, study.get_trials(deepcopy=False))),
-        )
-        for name, study in every_study(home).items()
-    }
+    return {name: as_stored(study) for name, study in every_study(home).items()}

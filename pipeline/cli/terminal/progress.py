@@ -8,6 +8,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from pipeline.cli.terminal.console import console, redraws
 from pipeline.cli.terminal.volume import quiet
 
+SILENT, OFTEN = 1.0, 10.0
+"""Seconds without a line after which it is said what has begun, and how far it is, where stderr is no terminal."""
+
 
 class StageProgress:
     """Says what stages did, and shows a bar for what takes long; where stderr is no terminal, a line now and then."""
@@ -25,6 +28,7 @@ class StageProgress:
         )
         self._tasks: dict[str, TaskID] = {}
         self._spoke = time.monotonic()
+        self._heard: set[str] = set()
         self._started = False
 
     def __enter__(self) -> "StageProgress":
@@ -39,15 +43,14 @@ class StageProgress:
     def say(self, message: str) -> None:
         if quiet():
             return
+        self._spoke = time.monotonic()
         self._console.print(message, markup=False, soft_wrap=True)
 
     def update(self, what: str, done: int, total: int, note: str) -> None:
         if quiet():
             return
         if not redraws(self._console):
-            if total > 1 and (done == total or time.monotonic() - self._spoke > 10):
-                self._spoke = time.monotonic()
-                self.say(f"{what}: {done}/{total} {note}")
+            self._say_where(what, done, total, note)
             return
         if not self._started:  # begun late: a bar on the screen would fight with a sweep's live table
             self._bar.start()
@@ -58,6 +61,16 @@ class StageProgress:
         if all(task.finished for task in self._bar.tasks):  # leave the screen to who comes next, e.g. a live table
             self._bar.stop()
             self._started = False
+
+    def _say_where(self, what: str, done: int, total: int, note: str) -> None:
+        """A line for what has begun where nothing was said for a while, for what is done, and now and then between."""
+        waited, begun = time.monotonic() - self._spoke, what not in self._heard
+        self._heard.add(what)
+        if total == 1:  # nobody knows how long: said once
+            if begun and not done:
+                self.say(f"{what} ...")
+        elif done == total or waited > OFTEN or (begun and waited > SILENT):
+            self.say(f"{what}: {done}/{total} {note}".rstrip())
 
 
 class JobsDisplay:

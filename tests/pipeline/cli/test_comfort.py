@@ -67,6 +67,9 @@ def loaded(home, *arguments) -> tuple[int, set[str], str]:
         ("export", "--run", "nope", "--onnx"),
         ("denoise", "--run", "nope"),
         ("denoise", "--noise", "some"),
+        ("run", "--set", "=3"),
+        ("run", "--name", "best"),
+        ("sweep", "--trials", "0", "--window", "4"),
     ],
 )
 def test_a_wrong_value_is_answered_before_anything_heavy_is_loaded(home, arguments):
@@ -110,6 +113,20 @@ def test_an_up_to_date_run_loads_no_torch_and_no_mlflow(used, tmp_path):
     assert code == 0, said
     assert not {"torch", "mlflow", "optuna", "pandas", "scipy", "matplotlib"} & heavy
     assert "train (cvae, 3 epochs): up to date" in said
+
+
+def test_a_study_is_read_without_optuna():
+    modules = "sweeps.finished, sweeps.planning, sweeps.reporting.verify, sweeps.reporting.documents, sweeps.stored"
+    program = f"import sys, {modules}, sweeps.analysis.comparison, pipeline.cli.terminal.sweep; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert not {"torch", "mlflow", "optuna", "sqlalchemy", "alembic", "matplotlib", "sklearn"} & {*done.stdout.split()}
+
+
+def test_what_was_found_comes_before_what_comes_next_where_both_go_to_one_file():
+    program = "from pipeline.cli.session import found, suggest; found('report: x'); suggest('cvae-pipe ui')"
+    both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    done = subprocess.run([sys.executable, "-c", program], text=True, check=True, **both)
+    assert done.stdout == "report: x\nnext: cvae-pipe ui\n"
 
 
 @pytest.mark.parametrize(
@@ -243,6 +260,11 @@ def test_a_finished_run_takes_a_name_and_its_report_goes_along(warm_home, comman
         (("run", "--set", "beta=3"), ("did you mean train.beta?",)),
         (("run", "--tag", "paper"), ("--tag key=value",)),
         (("ls", "things"), ("one of runs, studies, ablations",)),
+        (("sweep", "--trials", "many"), ("--trials is 'many'; it must be a whole number; --help lists",)),
+        (("gc", "--days", "-1"), ("--days is '-1'; it must be 0 or more",)),
+        (("serve", "--port", "99999"), ("--port is '99999'; it must be 65535 or less",)),
+        (("run", "--name", "best"), ("--name best means the choice of the latest study",)),
+        (("sweep", "--dataset", "digits", "--name", "best"), ("--name best means the choice of the latest study",)),
     ],
 )
 def test_what_would_have_no_say_is_refused_in_one_line(command, home, arguments, words):
@@ -369,3 +391,5 @@ def test_bash_completes_commands_data_sets_settings_and_names(used):
     assert "judge.epochs=" in completed(used, "cvae-pipe run --set judge.")
     assert "four" in completed(used, "cvae-pipe report fo")
     assert completed(used, "cvae-pipe compare @") == ["@best", "@last"]
+    assert completed(used, "cvae-pipe rm fo") == ["four"]
+    assert completed(used, "cvae-pipe sweep --sampler sobol-") == ["sobol-tpe", "sobol-gp"]

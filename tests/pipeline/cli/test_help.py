@@ -40,6 +40,8 @@ def test_every_option_is_whole_and_every_example_the_command_it_was(command, mon
         assert words in " ".join(out.split()), "nothing of it is eaten"
     text, _, pasted = out.partition("\nExamples\n")
     assert max(map(len, text.splitlines())) <= columns
+    assert "list[" not in text
+    assert "{" not in text.splitlines()[0]
     commands = [shlex.split(line) for line in pasted.replace("\\\n", "").splitlines() if line.strip()]
     assert commands == [shlex.split(line) for line in found.callback.examples]
 

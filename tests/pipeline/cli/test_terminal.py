@@ -19,6 +19,7 @@ from rich.console import Console
 from pipeline.cli.terminal import preview
 from pipeline.cli.terminal.console import redraws
 from pipeline.cli.terminal.preview import PREVIEW_ROWS
+from pipeline.cli.terminal.progress import StageProgress
 from pipeline.cli.terminal.sweep import SweepDisplay
 from pipeline.cli.terminal.tables import print_metrics, print_table
 from pipeline.grids import tile
@@ -149,6 +150,17 @@ def test_a_bar_that_is_done_leaves_the_screen_to_the_next_one():
         "p.__exit__(None, None, None); assert not p._bar.live.is_started\n"
     )
     assert "judge B" in on_a_terminal(program)
+
+
+def test_a_pipe_is_told_what_has_begun_and_what_takes_long(capsys):
+    progress = StageProgress()
+    for done in (0, 1):
+        progress.update("loading torch", done, 1, "")
+    progress._spoke -= 2
+    for done in range(1, 60):
+        progress.update("train", done, 60, "val bce 9")
+    progress.update("train", 60, 60, "val bce 8")
+    assert capsys.readouterr().err == "loading torch ...\ntrain: 1/60 val bce 9\ntrain: 60/60 val bce 8\n"
 
 
 PROGRAM = """

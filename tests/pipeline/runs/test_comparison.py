@@ -255,6 +255,10 @@ def test_a_metric_that_a_run_does_not_have_is_empty_and_has_no_difference(outcom
         assert row(comparison, key).values[1] is None
         assert row(comparison, key).differences == (None,)
     assert row(comparison, "test/bce").differences[0] is not None
+    for text in ("\n".join(lines(comparison, 500)), markdown(comparison)):
+        [alone] = [line for line in text.splitlines() if line.startswith("Measured of A alone: ")]
+        assert ", coverage 0." in alone or ", coverage 1." in alone
+        assert "\ncoverage " not in text
 
 
 def test_scores_of_other_judges_or_other_reference_images_are_no_pairs(outcome, warm_home):

@@ -20,6 +20,7 @@ from sweeps.analysis.trials import trial_frame
 from sweeps.reporting.study import sweep_command
 from sweeps.study.config import MEMORY, StudyConfig
 from sweeps.study.objective import chosen
+from sweeps.study.reading import as_stored
 from sweeps.study.space import DEFAULT_SPACE, build_space
 from sweeps.study.storage import quiet_optuna
 
@@ -120,7 +121,7 @@ def summary() -> Summary:
     study.add_trial(create_trial(state=TrialState.FAIL, params=params(3.0), user_attrs=failed, **kept))
     study.add_trial(create_trial(state=TrialState.PRUNED, params=params(4.0), user_attrs={"reason": "stopped"}, **kept))
     study.add_trial(create_trial(state=TrialState.RUNNING, params=params(5.0), **kept))
-    frame = trial_frame(study, config)
+    frame = trial_frame(as_stored(study), config)
     outcomes = outcomes_of([0, 1])
     front = pareto_front(frame, config.objectives)
     return chosen_on_values(Summary(config, frame, front, None, outcomes))

@@ -19,8 +19,9 @@ from pipeline.stages.graph import TRAIN, run_key
 from pipeline.stages.populations import StoppedError, train_population
 from pipeline.stages.train import CHECKPOINT, train
 from sweeps.execution.jobs import EpochDone, Event, Job, JobDone, JobFailed, JobStopped
+from sweeps.execution.kinds import executor_kind
 from sweeps.execution.local import LocalExecutor
-from sweeps.execution.placement import executor_kind, place, trained_alone
+from sweeps.execution.placement import place, trained_alone
 from sweeps.execution.population import PopulationExecutor
 from sweeps.study.space import build_space
 

@@ -37,6 +37,7 @@ from sweeps.study.config import StudyConfig
 from sweeps.study.ledger import Ledger
 from sweeps.study.objective import chosen
 from sweeps.study.objective import values as objective_values
+from sweeps.study.reading import as_stored, stored_trial
 from sweeps.study.space import build_space
 
 CONFIG = StudyConfig(
@@ -334,7 +335,7 @@ def test_time_that_trials_share_counts_once_and_pauses_do_not():
         )
         for n, (a, b) in enumerate(spans)
     ]
-    assert busy_seconds(trials[::-1]) == 20 + 30
+    assert busy_seconds(map(stored_trial, trials[::-1])) == 20 + 30
     assert busy_seconds([]) == 0
 
 
@@ -387,7 +388,7 @@ def test_forty_trials_of_noise_are_below_eight_megabytes(ledger, warm_home, tmp_
                 user_attrs={"run_key": f"{n:064x}", "metrics": metrics},
             )
         )
-    frame = trial_frame(study, CONFIG)
+    frame = trial_frame(as_stored(study), CONFIG)
     front = pareto_front(frame, CONFIG.objectives)
     summary = replace(few, frame=frame, front=front, chosen=front[0], outcomes=outcomes)
     html = write_sweep_report(warm_home, summary, tmp_path / "report")

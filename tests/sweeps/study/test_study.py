@@ -17,9 +17,10 @@ from pipeline.config.settings import BEFORE_ADDED, RunConfig
 from pipeline.errors import HomeError, StudyError
 from sweeps.study.config import SPEC, StudyConfig, stored_config
 from sweeps.study.dependence import check_searched
-from sweeps.study.ledger import Ledger, held_config, load_study, recorded_studies
+from sweeps.study.ledger import Ledger, load_study, recorded_studies
 from sweeps.study.objective import OBJECTIVES, chosen
 from sweeps.study.proposals import Proposals
+from sweeps.study.reading import held_config
 from sweeps.study.space import DEFAULT_SPACE, build_space
 
 BASE = build_config(flags={"data.dataset": "digits", "train.epochs": 5})
