@@ -13,6 +13,7 @@ from pipeline.evaluation.catalog import METRICS, of_likelihood, show, show_sprea
 from pipeline.experiments.record import headline_rows, served_model, setting_label
 from pipeline.reporting.pictures import enlarged
 from pipeline.runs.outcome import Outcome
+from pipeline.store.home import Home
 from pipeline.store.store import KEY_LENGTH
 from pipeline.tracking import (
     HERE,
@@ -176,8 +177,16 @@ def _title(summary: Summary) -> str:
     return trial_title(summary.chosen, params, summary.config.space)
 
 
+def lacking_of(champion: Outcome, home: Home) -> Path | None:
+    """A file of its model that is not in the store: it came from elsewhere without, or was removed by hand."""
+    model = served_model(champion, home)
+    return next((path for path in (model.weights, model.prior) if path is not None and not path.is_file()), None)
+
+
 def register_champion(jobs: TrackedJobs, summary: Summary, champion: Outcome, run: TrackedRun) -> None:
-    """The choice, by its run, in the model registry."""
+    """The choice, by its run, in the model registry; not one whose model is not whole."""
+    if lacking_of(champion, jobs.ctx.home):
+        return
     config = summary.config
     name = final_title(champion.config.train.seed) if summary.finals else _title(summary)
     key = champion.scored("conditional_accuracy")

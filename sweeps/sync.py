@@ -31,7 +31,7 @@ from pipeline.tracking import TrackedRun, Tracker, uninterrupted
 from sweeps.ablation import open_parent, record_ablation, stored_cells, summarise_ablation
 from sweeps.analysis.summary import Summary, summarise
 from sweeps.driver import parent_spec, record_study
-from sweeps.record import FINAL, RETRAINED, final_title, retraining_title
+from sweeps.record import FINAL, RETRAINED, final_title, lacking_of, retraining_title
 from sweeps.replay import record_trial
 from sweeps.reporting.ablation import write_ablation
 from sweeps.study.ablation import AblationConfig, stored_ablations
@@ -159,6 +159,9 @@ class _Recorder:
 
             rebuild_report(self.home, summary.config.name)
         record_study(jobs, summary)
+        if summary.champion is not None and (lacking := lacking_of(summary.champion, self.home)):
+            reason = f"{lacking} is not in the store; repeat the sweep, which makes it and registers the choice"
+            self.skip(f"{summary.config.name}: the registered model", reason)
         unfinished = summary.frame["state"].isin(["running", "waiting"]).any()
         return not unfinished and len(summary.finals) == summary.closing.final_seeds
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.api.opening import Progress, Say, connect, silent, working
+from pipeline.api.opening import Progress, Say, connect, experiment_name, silent, working
 from pipeline.errors import StudyError, TrackingError
 from pipeline.store.home import Home
 
@@ -141,4 +141,11 @@ def unpack(path: Path, *, most_gb: float = 20, home: Home | None = None, say: Sa
     home = home or Home.from_environment()
     home.check_writable()
     with working(home, f"unpack {path.name}"):
-        return take_in(home, path, connect=lambda: connect(home, say=say), most_gb=most_gb, say=say)
+        return take_in(
+            home,
+            path,
+            connect=lambda: connect(home, say=say),
+            experiment=experiment_name(),
+            most_gb=most_gb,
+            say=say,
+        )

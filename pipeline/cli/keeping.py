@@ -123,6 +123,9 @@ def unpack(
         found(f"study {taken.study} is here already; nothing was done")
     else:
         found(f"unpacked study {taken.study}: {taken.results} results, {taken.runs} runs of MLflow")
+    if taken.runs:
+        say("its choice is no registered model here yet; `sync` packages it, which takes torch and MLflow")
+        suggest(f"cvae-pipe sync {shlex.quote(taken.study)} --all")
     if taken.report:
         found(f"report: {taken.report}")
         suggest(f"cvae-pipe verify {shlex.quote(short(Path(taken.report).parent))}")

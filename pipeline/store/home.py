@@ -1,6 +1,7 @@
 """The directories of one installation, and whether they can be written."""
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -48,10 +49,7 @@ class Home:
                 probe.touch()
                 probe.unlink()
             except OSError as error:
-                raise HomeError(
-                    f"{folder} cannot be written ({error.strerror}); change to a directory you own, "
-                    "or set CVAE_PIPE_HOME to one"
-                ) from None
+                raise HomeError(f"{folder} cannot be written ({error.strerror}); {_what_mends(error)}") from None
 
     def tidy(self) -> None:
         """Remove temporary files of processes that were killed; a result under construction keeps what it can go on
@@ -85,3 +83,12 @@ class Home:
             os.environ.pop("TMPDIR")
             os.environ |= {"TMPDIR": before[1]} if before[1] else {}
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _what_mends(error: OSError) -> str:
+    """What to do where a folder of the home cannot be written."""
+    if error.errno in (errno.EEXIST, errno.ENOTDIR):
+        return "a file is where a folder has to be; move it away, or set CVAE_PIPE_HOME to another folder"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "make room (`cvae-pipe gc` says how much it can), or set CVAE_PIPE_HOME to a folder on another disk"
+    return "change to a directory you own, or set CVAE_PIPE_HOME to one"

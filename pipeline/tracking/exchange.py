@@ -4,6 +4,7 @@ Read from the rows of a SQLite file; what a server has stays there. A packaged m
 it is packaged anew where it arrives, by the code that is there.
 """
 
+import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -22,6 +23,10 @@ UNPACKED = "unpacked"
 """Tag of a run that came with a pack: which pack."""
 MOST_METRICS, MOST_OTHERS = 1000, 100
 """What one request of MLflow's may hold."""
+USER = "mlflow.user"
+"""Tag from which MLflow takes whose run it is, while it is made."""
+LONGEST_NAME = 250
+"""Of a parameter, metric or tag, as MLflow has it."""
 
 
 def exported_runs(database: Path, runs: Sequence[Recorded]) -> list[dict[str, Any]]:
@@ -73,10 +78,12 @@ STATUSES = ("RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED")
 
 
 def check_runs(runs: Any) -> None:
-    """ValueError for a document that `exported_runs` cannot have written."""
+    """ValueError for a document that `exported_runs` cannot have written, or that no database would take."""
 
     def of_text(held: Any) -> bool:
-        return isinstance(held, dict) and all(isinstance(part, str) for pair in held.items() for part in pair)
+        return isinstance(held, dict) and all(
+            isinstance(key, str) and isinstance(value, str) and len(key) <= LONGEST_NAME for key, value in held.items()
+        )
 
     for run in runs if isinstance(runs, list) else [None]:
         right = (
@@ -84,8 +91,8 @@ def check_runs(runs: Any) -> None:
             and all(isinstance(run.get(name), str) for name in ("id", "name", "status"))
             and len(run["id"]) == 32
             and run["status"] in STATUSES
-            and isinstance(run.get("start"), int)
-            and isinstance(run.get("end"), int | None)
+            and _is_64_bit(run.get("start"))
+            and (run.get("end") is None or _is_64_bit(run["end"]))
             and all(of_text(run.get(name)) for name in ("params", "tags", "view"))
             and "run_key" in run["tags"]
             and all(name.startswith(TAG) for name in run["view"])
@@ -94,11 +101,20 @@ def check_runs(runs: Any) -> None:
         )
         if not right:
             raise ValueError("it is no list of runs of MLflow")
+    json.dumps(runs, ensure_ascii=False).encode()  # half a pair of surrogates is a UnicodeEncodeError, a ValueError
+
+
+def _is_64_bit(number: Any) -> bool:
+    return isinstance(number, int) and abs(number) < 2**63
 
 
 def _are_rows(rows: Any, kinds: tuple[Any, ...]) -> bool:
     return isinstance(rows, list) and all(
-        isinstance(row, list) and len(row) == len(kinds) and all(map(isinstance, row, kinds)) for row in rows
+        isinstance(row, list)
+        and len(row) == len(kinds)
+        and all(map(isinstance, row, kinds))
+        and all(_is_64_bit(part) for part in row if isinstance(part, int))
+        for row in rows
     )
 
 
@@ -111,8 +127,11 @@ def import_runs(
     ids: dict[str, str] = {}
     for run in runs:
         known = {"run_key": run["tags"]["run_key"], UNPACKED: pack}  # by which a repeat finds what a kill has left
+        known |= {name: value for name, value in run["tags"].items() if name == USER}
         made = client.create_run(experiment_id, start_time=run["start"], run_name=run["name"], tags=known)
-        ids[run["id"]] = run_id = made.info.run_id
+        ids[run["id"]] = made.info.run_id
+    for run in runs:  # whose texts name each other
+        run_id = ids[run["id"]]
         tags = [RunTag(key, renamed(value, ids)) for key, value in run["tags"].items()]
         params = [Param(key, value) for key, value in run["params"].items()]
         metrics = [Metric(k, float("nan") if v is None else v, at, step) for k, v, at, step in run["metrics"]]

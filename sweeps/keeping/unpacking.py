@@ -23,10 +23,11 @@ from pipeline.runs.needs import entry
 from pipeline.store.files import read_json, sha256, write_json
 from pipeline.store.home import Home
 from pipeline.store.store import KEY_LENGTH, MANIFEST
-from pipeline.tracking import MlflowTracker, registered_name
+from pipeline.tracking import MlflowTracker
 from pipeline.tracking.exchange import UNPACKED, check_runs, import_runs, renamed
+from pipeline.tracking.insertion import insert_runs, takes_rows
 from pipeline.tracking.records import forget, records, study_records
-from pipeline.tracking.registry import FOLDER, register
+from pipeline.tracking.registry import FOLDER
 from sweeps.keeping.holdings import NOT_STAGES, RECORDS, Holdings
 from sweeps.keeping.packing import CHUNK, FORMAT, PACK, RUNS, STUDY, opened_key
 from sweeps.study.config import checked_name
@@ -71,11 +72,16 @@ def unpack(
     path: Path,
     *,
     connect: Callable[[], MlflowTracker],
+    experiment: str,
     most_gb: float = MOST_GB,
     say: Callable[[str], None] = lambda text: None,
 ) -> Unpacked:
     """Take a packed study in; PackError, with nothing changed, for a file that is none or does not keep to the rules.
-    A kill leaves a home that is as it was, or that repeating the command completes."""
+    A kill leaves a home that is as it was, or that repeating the command completes.
+
+    Its runs go into MLflow's `experiment`; where that takes MLflow, by `connect`. Its choice becomes a registered model
+    with `sync`: packaging one loads torch and MLflow, for seconds.
+    """
     with _opened(path) as archive:
         members = _checked(archive, path, most_gb, shutil.disk_usage(home.root).free)
         head = _head(archive, members, path)
@@ -98,13 +104,12 @@ def unpack(
             _extract(archive, members, head["files"], aside, path)
             _check_study(aside, name, document, path)
             say(f"unpacking study {name}: every file is what the pack says")
-            tracker = connect()  # a server that is away is known before anything is taken in
+            # A server that is away is known before anything is taken in.
+            tracker = None if takes_rows(home, experiment) else connect()
             made = _take_in(home, aside, name)
-            ids = _record(home, tracker, aside, name, pack_key)
+            ids = _record(home, experiment, tracker, aside, name, pack_key)
             restore_study(home, name, json.loads(renamed(json.dumps(document), ids)))
             refresh_index(home.reports)
-            if ids:
-                _register(home, tracker, name, ids, say)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
             lock.release()
@@ -317,7 +322,9 @@ def _report(home: Home, name: str) -> str:
 # ---- MLflow --------------------------------------------------------------------------------------------------------
 
 
-def _record(home: Home, tracker: MlflowTracker, aside: Path, name: str, pack_key: str) -> dict[str, str]:
+def _record(
+    home: Home, experiment: str, tracker: MlflowTracker | None, aside: Path, name: str, pack_key: str
+) -> dict[str, str]:
     """Its runs in MLflow, in place of those that an unpacking which was killed has left; old id -> new id."""
     runs = read_json(aside / HOME / RUNS)
     found = study_records(records(home), name)
@@ -326,26 +333,6 @@ def _record(home: Home, tracker: MlflowTracker, aside: Path, name: str, pack_key
         return {}
     forget(home, left, ())
     files = {folder.name: folder for folder in (aside / HOME / "artifacts").glob("*")}
+    if tracker is None:
+        return insert_runs(home, experiment, runs, files, pack_key)
     return import_runs(tracker.client, tracker.experiment_id, runs, files, pack_key)
-
-
-def _register(home: Home, tracker: MlflowTracker, name: str, ids: dict[str, str], say: Callable[[str], None]) -> None:
-    """The champion as a registered model, packaged by the code that is here."""
-    from pipeline.experiments.record import served_model
-    from sweeps.stored import stored_summary
-
-    champion = stored_summary(home, name).champion
-    if champion is None or champion.picture is None:
-        return
-    mine = [
-        r for r in study_records(records(home), name) if r.key == champion.key[:KEY_LENGTH] and r.id in ids.values()
-    ]
-    model = served_model(champion, home)
-    parts = [path for path in (model.weights, model.prior) if path is not None]
-    if lacking := [path for path in parts if not path.exists()]:
-        say(f"not registered: {lacking[0]} is not in the file; repeating the sweep makes it, and registers the choice")
-        return
-    for run in mine[:1]:
-        tags, said = {"study": name}, f"The choice of sweep {name}, unpacked"
-        register(tracker.link, run.id, registered_name(name), model, tags=tags, description=said)
-        say(f"registered as models:/{registered_name(name)}@champion")

@@ -21,19 +21,37 @@ def memory(pid: int) -> float:
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("RssAnon"))
 
 
+def shared_memory() -> set[str]:
+    """Files in /dev/shm; folders there are somebody's own."""
+    return {path.name for path in Path("/dev/shm").iterdir() if path.is_file()}
+
+
+def zombies() -> list[str]:
+    """Children of this process that have ended and that nobody asked about."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent, *_ = stat.read_text().rpartition(")")[2].split()
+        except OSError:  # it ended meanwhile
+            continue
+        if int(parent) == os.getpid() and state == "Z":
+            found.append(stat.parent.name)
+    return found
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(0)
 def test_a_worker_is_as_large_after_300_trials_as_after_20(warm_root, tmp_path):
     home = copy_of(warm_root, tmp_path / "home")
     executor = LocalExecutor(home, 1)
     chance = random.Random(SEED)
-    shm = set(os.listdir("/dev/shm"))
+    shm = shared_memory()
 
     def go_on(event: Event) -> None:
         if getattr(event, "rung", None):
             executor.answer(event.job, go_on=True)
 
-    sizes, files = [], []
+    sizes, files, temporary = [], [], []
     try:
         for n in within_budget(range(LONG), first=0):
             config = quick_config(
@@ -48,11 +66,14 @@ def test_a_worker_is_as_large_after_300_trials_as_after_20(warm_root, tmp_path):
             [pid] = executor.pids
             sizes.append(memory(pid))
             files.append(len(os.listdir(f"/proc/{pid}/fd")))
-            note(test="growth", trials=n + 1, megabytes=round(sizes[-1]), open_files=files[-1])
+            temporary.append(sum(path.is_file() for path in (home.root / ".cache" / "tmp").rglob("*")))
+            assert zombies() == []
+            note(test="growth", trials=n + 1, megabytes=round(sizes[-1]), open_files=files[-1], temporary=temporary[-1])
     finally:
         executor.close()
     if len(sizes) > 2 * WARM_UP:
         middle = sorted(sizes[WARM_UP - 5 : WARM_UP + 5])[5]
         assert sorted(sizes[-10:])[5] <= FLAT * middle
     assert len(set(files[WARM_UP:])) <= 1
-    assert set(os.listdir("/dev/shm")) <= shm
+    assert len(set(temporary[WARM_UP:])) <= 1
+    assert shared_memory() <= shm

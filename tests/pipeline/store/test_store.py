@@ -1,11 +1,13 @@
 """The store: whole or absent whatever happens, built once, found again."""
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from filelock import Timeout
@@ -323,6 +325,21 @@ def test_a_home_below_a_file_is_refused_with_what_to_do(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(HomeError, match=r"file/home/\.cache cannot be written \(Not a directory\); .*CVAE_PIPE_HOME"):
         Home(tmp_path / "file" / "home", tmp_path).check_writable()
+
+
+def test_what_is_to_be_done_is_what_mends_it(tmp_path, monkeypatch):
+    home = Home(tmp_path / "home", tmp_path)
+    home.root.mkdir()
+    home.reports.touch()
+    with pytest.raises(HomeError, match=r"reports cannot be written \(File exists\); a file .*; move it away"):
+        home.check_writable()
+
+    def full(path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "touch", full)
+    with pytest.raises(HomeError, match=r"\(No space left on device\); make room \(`cvae-pipe gc`"):
+        home.check_writable()
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody who may not write")

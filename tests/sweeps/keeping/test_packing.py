@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -19,8 +20,12 @@ from pipeline import api
 from pipeline.errors import CvaePipeError, DamageError, PackError
 from pipeline.runs.listing import times_opened
 from pipeline.store.home import Home
+from pipeline.store.sqlite import tables_of
+from pipeline.tracking import registered_name
 from pipeline.tracking.addresses import sqlite_file
 from pipeline.tracking.exchange import check_runs
+from pipeline.tracking.insertion import takes_rows
+from pipeline.tracking.records import forget, records
 from pipeline.tracking.rows import recorded_runs
 from sweeps.keeping.holdings import Holdings
 from sweeps.keeping.removal import plan_collection
@@ -67,6 +72,9 @@ def test_an_unpacked_study_is_the_study(packed, kept_root, elsewhere):
     assert (found.study, found.runs) == ("first", 4)
     assert same_study(study_document(there, "first"), study_document(elsewhere, "first"))
     assert verify(elsewhere, elsewhere.reports / "first").sound
+    assert facts_of(elsewhere) == facts_of(there)
+    assert mlflow_client(elsewhere).search_registered_models() == [], "that takes MLflow"
+    assert api.sync(["first"], everything=True, home=elsewhere).skipped == {}
     assert facts_of(elsewhere) == facts_of(there)
     version = mlflow_client(elsewhere).get_model_version_by_alias("first", "champion")
     assert version.run_id in {run.id for run in recorded_runs(sqlite_file(elsewhere))}
@@ -269,10 +277,43 @@ def test_a_choice_that_is_not_whole_is_not_registered_and_that_is_said(packed, e
         for name in [n for n in members if n.startswith("store/prior/")]:
             del members[name]
 
-    said = []
-    api.unpack(altered(packed, tmp_path, without_priors), home=elsewhere, say=said.append)
-    assert "is not in the file; repeating the sweep makes it" in " ".join(said)
+    api.unpack(altered(packed, tmp_path, without_priors), home=elsewhere)
+    [reason] = api.sync(["first"], everything=True, home=elsewhere).skipped.values()
+    assert "is not in the store; repeat the sweep, which makes it" in reason
     assert mlflow_client(elsewhere).search_registered_models() == []
+
+
+def test_runs_written_as_rows_are_what_mlflow_writes(packed, kept, monkeypatch):
+    """Every table, and every file; a schema that has moved on is left to MLflow, and this says so."""
+    forget(kept, [run.id for run in records(kept)], [registered_name("first"), registered_name("second")])
+    database, written = (kept.mlruns / "mlflow.db").read_bytes(), []
+    assert takes_rows(kept, "cvae-pipe"), "MLflow's tables have changed: look at pipeline.tracking.insertion"
+    for by_rows in (True, False):
+        monkeypatch.setattr("sweeps.keeping.unpacking.takes_rows", lambda home, experiment, by_rows=by_rows: by_rows)
+        (kept.mlruns / "optuna.db").unlink()
+        (kept.mlruns / "mlflow.db").write_bytes(database)
+        shutil.rmtree(kept.mlruns / "artifacts")
+        assert api.unpack(packed, home=kept).runs == 4
+        written.append(rows_and_files(kept))
+    assert written[0] == written[1]
+
+
+def rows_and_files(home):
+    """Every table of MLflow's database and every artifact, without ids."""
+    plain = {run.id: f"<{run.name}>" for run in records(home)}
+
+    def named(text):
+        for run_id, name in plain.items():
+            text = text.replace(run_id, name)
+        return re.sub(r"[0-9a-f]{32}", "<id>", text.replace(str(home.root), "<home>"))
+
+    with sqlite3.connect(sqlite_file(home)) as connection:
+        tables = tables_of(connection)
+        found = {
+            name: sorted(named(repr(row)) for row in connection.execute(f"SELECT * FROM {name}")) for name in tables
+        }
+    artifacts = (p for p in (home.mlruns / "artifacts").rglob("*") if p.is_file())
+    return found | {named(str(p.relative_to(home.root))): p.read_bytes() for p in artifacts}
 
 
 def test_a_result_that_is_here_is_not_replaced(packed, kept_root, elsewhere, tmp_path):
