@@ -244,7 +244,8 @@ def _say(point: Point) -> None:
 def measure(sizes: tuple[int, ...], report_sizes: tuple[int, ...], workers: tuple[int, ...] = (8,)) -> dict[str, Any]:
     """Seconds per trial around each size, in one growing study for each number of workers; the report at some sizes."""
     set_up_process(1)
-    rows, reports = [], []
+    rows: list[dict[str, Any]] = []
+    reports: list[dict[str, Any]] = []
     for count in workers:
         with tempfile.TemporaryDirectory() as folder:
             growth = Growth(Home(Path(folder), Path(folder) / "data"), count)

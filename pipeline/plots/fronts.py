@@ -31,7 +31,7 @@ from pipeline.plots.axes import (
 )
 from pipeline.plots.theme import BETAS, BLUE, DPI, FAINT, GREY, INK, ORANGE, SERIES, SOFT, themed
 
-NUMBERED = 40
+NUMBERED = 16
 """Most trials of a front that carry their number in a figure: more cannot be read."""
 
 

@@ -173,8 +173,9 @@ def parallel_coordinates(
     levels = np.arange(len(columns))
     on_front = rows["number"].isin(front).to_numpy()
     star = (rows["number"] == chosen).to_numpy()
+    faint = max(0.03, 0.45 * min(1.0, 100 / len(rows)))  # of thousands, so that where many run stands out
     for keep, style in (
-        (~on_front & ~star, {"color": SOFT, "lw": 0.7, "alpha": 0.45, "zorder": 2}),
+        (~on_front & ~star, {"color": SOFT, "lw": 0.7, "alpha": faint, "zorder": 2}),
         (on_front & ~star, {"color": ORANGE, "lw": 1.4, "alpha": 0.9, "zorder": 3}),
         (star, {"color": INK, "lw": 2.6, "zorder": 4}),
     ):
