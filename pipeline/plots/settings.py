@@ -7,6 +7,7 @@ from collections.abc import Set as AbstractSet
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
@@ -14,44 +15,75 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from pipeline.plots.axes import Objective, Param, better, finish, label_of, log_axis, nothing, numbers_of, subplots
 from pipeline.plots.theme import BLUE, ORANGE, SERIES, SOFT, themed
 
+MOST_SLICES = 4
+"""Settings side by side; more stand below them, since what is written on an axis needs its width."""
+MOST_ON_AN_AXIS = 14
+"""Characters of the words of an axis, together, that have room side by side below one of four panels."""
+
 
 @themed
 def parameter_slices(
     frame: pd.DataFrame, params: Sequence[Param], objectives: Sequence[Objective], front: AbstractSet[int] = frozenset()
 ) -> Figure:
-    """Every objective (rows) against every parameter (columns), a point per trial; those of the front in orange."""
-    figure, panels = subplots(len(objectives), len(params), height=1.9, sharex="col", sharey="row")
-    objective_columns = [column for column, _, _ in objectives]
-    numbers = numbers_of(frame, ["number", *objective_columns])
+    """Every objective (rows) against every parameter (columns), a point per trial; those of the front in orange. Of
+    more than four parameters the others follow below, with all objectives again."""
+    groups = -(-len(params) // MOST_SLICES)
+    across = -(-len(params) // groups)
+    figure, panels = subplots(groups * len(objectives), across, height=1.9, sharey="row")
+    numbers = numbers_of(frame, ["number", *(column for column, _, _ in objectives)])
     settings = frame.reset_index(drop=True)
-    for row, (objective, label, direction) in enumerate(objectives):
-        for column, (param, param_label, log) in enumerate(params):
-            ax = panels[row, column]
-            keep = numbers[objective].notna() & settings[param].notna()
-            for group, colour in (
-                (keep & ~numbers["number"].isin(front), BLUE),
-                (keep & numbers["number"].isin(front), ORANGE),
-            ):
-                x = settings[param][group]
-                ax.scatter(
-                    x.astype(float) if pd.api.types.is_numeric_dtype(x) else x.astype(str).to_numpy(dtype=object),
-                    numbers[objective][group], s=22, color=colour, alpha=0.85, lw=0.4, ec="white",
-                )  # fmt: skip
-            if log and keep.any():
-                log_axis(ax, settings[param][keep].astype(float), most=4 if len(params) <= 3 else 2)
-            last, first = row == len(objectives) - 1, column == 0
-            finish(
-                ax,
-                label_of(param_label, 24) if last else "",
-                better((objective, label, direction), 26) if first else "",
-            )
-            if not keep.any():
-                nothing(ax, "no finished trials")
+    for at in range(groups * across):
+        group, column = divmod(at, across)
+        for row, objective in enumerate(objectives):
+            ax = panels[group * len(objectives) + row, column]
+            if at >= len(params):
+                ax.set_axis_off()
+                continue
+            _slice(ax, settings, numbers, params[at], objective[0], front, few=across <= 3)
+            last = row == len(objectives) - 1
+            finish(ax, label_of(params[at][1], 24) if last else "", better(objective, 26) if column == 0 else "")
+            ax.tick_params(labelbottom=last)
     if front:
         named = [("trial", BLUE), ("Pareto front", ORANGE)]
         marks = [Line2D([], [], ls="", marker="o", ms=5, color=colour, label=name) for name, colour in named]
         figure.legend(handles=marks, loc="outside upper left", ncols=2)
     return figure
+
+
+def _slice(
+    ax: Axes,
+    settings: pd.DataFrame,
+    numbers: pd.DataFrame,
+    param: Param,
+    objective: str,
+    front: AbstractSet[int],
+    *,
+    few: bool,
+) -> None:
+    """One objective against one setting, which is a number, or a word with a place of its own."""
+    name, _, log = param
+    keep = numbers[objective].notna() & settings[name].notna()
+    if not keep.any():
+        nothing(ax, "no finished trials")
+        return
+    words: list[str] = []
+    if pd.api.types.is_numeric_dtype(settings[name]):
+        x = settings[name].astype(float)
+    else:
+        words = sorted(settings[name].dropna().astype(str).unique())
+        x = settings[name].astype(str).map({word: place for place, word in enumerate(words)})
+    for group, colour in (
+        (keep & ~numbers["number"].isin(front), BLUE),
+        (keep & numbers["number"].isin(front), ORANGE),
+    ):
+        ax.scatter(x[group], numbers[objective][group], s=22, color=colour, alpha=0.85, lw=0.4, ec="white")
+    if words:
+        tight = sum(map(len, words)) > MOST_ON_AN_AXIS
+        ax.set_xticks(range(len(words)), [label_of(word, 24) for word in words], rotation=30 if tight else 0,
+                      ha="right" if tight else "center")  # fmt: skip
+        ax.set_xlim(-0.5, len(words) - 0.5)
+    elif log:
+        log_axis(ax, x[keep], most=4 if few else 2)
 
 
 @themed

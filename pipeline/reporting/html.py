@@ -70,6 +70,7 @@ def templates() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["breakable"] = _breakable
+    environment.filters["kept"] = _kept
     environment.filters["plain"] = str  # a text without the page form it may have: for attributes
     return environment
 
@@ -85,6 +86,15 @@ def _breakable(name: str) -> Markup:
     if not word:
         return broken
     return Markup('<a class="word" href="#{}" title="{}">{}</a>').format(_word_anchor(word), words()[word], broken)
+
+
+LONGEST_KEPT = 16
+"""Characters of a word that a table keeps in one piece; a longer one, such as a long class name, is broken anywhere."""
+
+
+def _kept(cell: str) -> str:
+    """The class, after others, of a cell whose words stay whole, however many columns there are."""
+    return " kept" if max(map(len, re.split(r"[\s/_]", str(cell)))) <= LONGEST_KEPT else ""
 
 
 WORDS, WORDS_LINK = "<!-- words -->", "<!-- words-link -->"

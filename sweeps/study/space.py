@@ -18,7 +18,7 @@ from, which together are the model that is scored. Data, judges and scores are t
 trial."""
 FITTED_PRIORS = frozenset(PRIORS) - {"standard"}
 UNSET = "auto"
-"""How a value is read and shown that has no text: no channels, which is as many as the image asks for."""
+"""The value that has no text otherwise: no channels, which is as many as the image asks for."""
 
 
 class Searched(Protocol):
@@ -156,10 +156,10 @@ class Categories:
         return self.values[int(share * len(self.values))]
 
     def show(self, value: str) -> str:
-        return value or UNSET
+        return value
 
     def describe(self) -> str:
-        return " | ".join(self.show(value) for value in self.values)
+        return " | ".join(self.values)
 
     def entry(self) -> str:
         return f"{self.setting}={'|'.join(self.values)}"
@@ -179,12 +179,16 @@ DEFAULT_SPACE = (
 
 def suggest(trial: "optuna.trial.BaseTrial", space: tuple[Searched, ...], base: RunConfig) -> RunConfig:
     """The base configuration with every dimension at the trial's value."""
-    return base.with_settings({d.setting: d.suggest(trial) for d in space})
+    return base.with_settings({d.setting: _as_setting(d.suggest(trial)) for d in space})
 
 
 def valued(params: Mapping[str, Any], space: tuple[Searched, ...], base: RunConfig) -> RunConfig:
     """The base configuration with every dimension at the value that these params, by name, give it."""
-    return base.with_settings({d.setting: d.typed(params[d.name]) for d in space})
+    return base.with_settings({d.setting: _as_setting(d.typed(params[d.name])) for d in space})
+
+
+def _as_setting(value: Any) -> Any:
+    return "" if value == UNSET else value
 
 
 def build_space(table: Mapping[str, Any] | None = None, entries: Iterable[str] = ()) -> tuple[Searched, ...]:

@@ -260,6 +260,29 @@ def test_categorical_parameters_are_drawn():
     pixels(plots.parameter_slices(frame, [("hidden", "model.hidden", False)], OBJECTIVES[:1]))
 
 
+def test_many_settings_of_words_keep_room_for_what_is_written_on_their_axes(drawn):
+    words = {
+        "arch": ["mlp", "conv"],
+        "learned_prior": ["false", "true"],
+        "prior": ["gaussian", "mixture"],
+        "conv_channels": ["auto", "32,64,128", "8,16"],
+        "hidden": ["64", "64,32"],
+    }
+    frame = trials(6).assign(**{name: [values[i % len(values)] for i in range(6)] for name, values in words.items()})
+    params = [(name, name.replace("_", " "), False) for name in words] + [PARAMS[2]]
+    pixels(plots.parameter_slices(frame, params, OBJECTIVES[:2], {1}))
+    axes = [ax for ax in drawn[0].axes if ax.axison]
+    assert len(axes) == 2 * len(params)
+    assert sum(bool(ax.get_xlabel()) for ax in axes) == len(params)
+    for ax in axes:
+        assert ax.get_window_extent().width >= 90
+        labels = tick_labels(ax.xaxis)
+        upright = sorted((b.x0, b.x1) for b in (t.get_window_extent() for t in labels if not t.get_rotation()))
+        assert all(before[1] <= after[0] for before, after in pairwise(upright))
+    for text in texts_of(drawn[0]):
+        assert text.get_window_extent().x0 >= -1, text
+
+
 @pytest.mark.parametrize("x", ["maximize", "minimize"])
 @pytest.mark.parametrize("y", ["maximize", "minimize"])
 def test_the_stairs_of_the_front_never_claim_more_than_was_reached(x, y):

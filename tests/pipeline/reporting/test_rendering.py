@@ -205,6 +205,14 @@ def test_columns_of_numbers_stand_right():
 # --- markdown -----------------------------------------------------------------------------------------------------
 
 
+def test_a_word_of_usual_length_stays_whole_in_a_table_and_a_long_name_may_break():
+    long = "n" * 40
+    table = Table(("learned_prior", "class"), (("gaussian", long), ("true", "b")))
+    page = Page(render_html(Report("t", "", (Section("s", (table,)),))))
+    classes = [(tag, attributes["class"].split()) for tag, attributes in page.elements if tag in ("th", "td")]
+    assert [tag for tag, names in classes if "kept" in names] == ["th", "th", "td", "td", "td"]
+
+
 def rendered(markdown: str) -> Page:
     """What an independent CommonMark parser makes of it, tables and strike-through included."""
     return Page(MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(markdown))
