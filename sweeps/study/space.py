@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pipeline.config.settings import RunConfig, setting_type
+from pipeline.config.settings import RunConfig, setting_type, suggestion
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:  # it takes a quarter of a second to load, and most commands only read what was searched
@@ -214,7 +214,7 @@ def numeric_setting(name: str, *, option: str) -> str:
     """The full name of a numeric setting that can be varied; ConfigError, naming the option, for any other."""
     setting = _setting(name, option=option)
     if setting_type(setting) not in (int, float):
-        raise ConfigError(f"{option} {name}: {setting} is not a number, so it has no range")
+        raise ConfigError(f"{option} {name}: {setting} is not a number, so it has no range; {_numbers()}")
     return setting
 
 
@@ -228,12 +228,15 @@ def _setting(name: str, *, option: str) -> str:
         if candidate.endswith("seed"):
             raise ConfigError(f"{option} {name}: a seed is not searched; every trial has its own")
         return candidate
-    numbers = sorted(
-        name
-        for name in RunConfig().flat()
-        if name.startswith(SECTIONS) and setting_type(name) in (int, float) and not name.endswith("seed")
-    )
-    raise ConfigError(f"{option} {name} names no setting; numbers that can be varied: {', '.join(numbers)}")
+    near = suggestion(name)
+    meant = f"; did you mean {near}?" if near.startswith(SECTIONS) else ""
+    raise ConfigError(f"{option} {name} names no setting; {_numbers()}{meant}")
+
+
+def _numbers() -> str:
+    """The settings that have a range, in words."""
+    names = (name for name in RunConfig().flat() if name.startswith(SECTIONS) and not name.endswith("seed"))
+    return f"numbers that can be varied: {', '.join(sorted(n for n in names if setting_type(n) in (int, float)))}"
 
 
 def _listed(spec: Any) -> list[str] | None:

@@ -103,9 +103,11 @@ def test_flags_come_after_the_file():
         (
             "betta=1:2",
             "--space betta names no setting; numbers that can be varied: model.latent_dim, train.batch_size, "
-            "train.beta, train.epochs, train.free_bits, train.learning_rate, train.warmup_epochs$",
+            "train.beta, train.epochs, train.free_bits, train.learning_rate, train.warmup_epochs; "
+            r"did you mean train\.beta\?$",
         ),
-        ("train.betta=1:2", "names no setting; numbers that can be varied: .*train.beta"),
+        ("train.betta=1:2", r"names no setting; numbers that can be varied: .*; did you mean train\.beta\?$"),
+        ("lr=1e-3:1e-2", r"did you mean train\.learning_rate\?$"),
         ("kind=1:2", "model.kind is not a number"),
         ("hidden=1:2", "model.hidden is not a number"),
         ("condition_encoder=0:1:linear", "model.condition_encoder is not a number"),
@@ -226,7 +228,7 @@ def test_in_toml_values_are_a_list_of_their_own():
         ("beta=1|-1", "train.beta is -1"),
         ("seed=1|2", "a seed is not searched"),
         ("width=1|2", "names no setting"),
-        ("hidden=100:400", "is not a number, so it has no range"),
+        ("hidden=100:400", "is not a number, so it has no range; numbers that can be varied: model.latent_dim, "),
     ],
 )
 def test_values_that_cannot_be_searched_are_one_clear_line(entry, said):
