@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-SILENT = 1.0
+SILENT = 2.0
 """Seconds without a line after which it is said what is being done."""
 
 

@@ -160,7 +160,7 @@ def test_a_pipe_is_told_what_has_begun_and_what_takes_long(capsys, monkeypatch):
             progress.update(what, 0, 1, "")
             time.sleep(0.5 * (what == "loading torch"))
             progress.update(what, 1, 1, "")
-    progress._spoke -= 2
+    progress._spoke -= 3
     for done in range(1, 60):
         progress.update("train", done, 60, "val bce 9")
     progress.update("train", 60, 60, "val bce 8")
