@@ -16,14 +16,13 @@ if TYPE_CHECKING:
     from sweeps.sync import Synced
 
 
-def rebuild_report(name: str, *, home: Home | None = None, say: Say = silent) -> Path:
+def rebuild_report(name: str, *, home: Home | None = None) -> Path:
     """The report of a study, an ablation or a run, by name (see `load_run`), written anew from stored results; the
     html's path."""
     from sweeps.finding import find
 
     home = home or Home.from_environment()
     found = find(home, name)
-    say(f"drawing and writing the report of {found.kind} {found.name} ...")
     if found.kind == "study":
         from sweeps.rebuilding import rebuild_report as rebuild_study
 

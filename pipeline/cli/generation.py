@@ -12,6 +12,7 @@ from pipeline.cli.answers import print_json
 from pipeline.cli.help import examples
 from pipeline.cli.options import Json, whole_numbers
 from pipeline.cli.session import found, refusals_in_one_line, say, short, suggest
+from pipeline.cli.terminal.waiting import slow
 from pipeline.errors import ConfigError
 from pipeline.store.home import Home
 
@@ -31,8 +32,6 @@ RunName = Annotated[
 ]
 OF_LABELS, BETWEEN, STYLE, TRAVERSE = "Of classes", "Between", "Style", "Traverse"
 """Panels of --help."""
-LOADING_TORCH = "loading torch and the model"
-"""Said for the seconds that it takes."""
 ROW = 10
 """Images of a class unless a number is asked for: the row of a report's grid."""
 
@@ -125,12 +124,12 @@ def generate(
         source = api.load_run(run, home=home, say=said.append)
         if source.config.model.kind == "cvae":  # before torch is loaded
             label_indices(class_names(home, source.outcome), [*(label or ()), *filter(None, (from_, to))])
-        say(f"{LOADING_TORCH} ...")
-        from pipeline.runs.execute import set_up_process
-        from pipeline.runs.generator import load_generator
+        with slow(say, "loading torch and the model"):
+            from pipeline.runs.execute import set_up_process
+            from pipeline.runs.generator import load_generator
 
-        set_up_process(1)
-        generator = load_generator(home, source.outcome, prior=prior)
+            set_up_process(1)
+            generator = load_generator(home, source.outcome, prior=prior)
         if asked == ["--from"]:
             assert from_ is not None
             assert to is not None
@@ -187,10 +186,10 @@ def export(
     with refusals_in_one_line():
         said: list[str] = []
         source = api.load_run(run, say=said.append)
-        for line in said:
-            say(line)
-        say(f"{LOADING_TORCH}, writing {' and '.join(['ONNX'] * onnx + ['safetensors'] * safetensors)} ...")
-        files = api.export(source, out, onnx=onnx, safetensors=safetensors, say=say)
+        with slow(say, f"loading torch, writing {' and '.join(['ONNX'] * onnx + ['safetensors'] * safetensors)}"):
+            files = api.export(source, out, onnx=onnx, safetensors=safetensors, say=said.append)
+    for line in said:
+        say(line)
     if json_:
         own = {"run": source.name, "files": [str(path) for path in files]}
         print_json(_of_run(source, {path.name: str(path) for path in files}) | own)

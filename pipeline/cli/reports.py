@@ -10,6 +10,7 @@ from pipeline.cli.answers import print_json
 from pipeline.cli.help import examples
 from pipeline.cli.options import Json
 from pipeline.cli.session import found, refusals_in_one_line, say, short, suggest
+from pipeline.cli.terminal.waiting import slow
 from pipeline.store.home import Home
 
 
@@ -29,7 +30,8 @@ def report(
     from pipeline import api
 
     with refusals_in_one_line():
-        path = api.rebuild_report(name, say=say)
+        with slow(say, "drawing and writing the report"):
+            path = api.rebuild_report(name)
         if json_:
             print_json(_named(name) | {"report": str(path), "paths": {"report": str(path)}})
             return

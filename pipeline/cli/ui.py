@@ -10,6 +10,7 @@ from pipeline.cli.answers import print_json
 from pipeline.cli.help import examples
 from pipeline.cli.options import Experiment, Json
 from pipeline.cli.session import found, refusals_in_one_line, say, session, suggest, ui_of
+from pipeline.cli.terminal.waiting import slow
 from pipeline.errors import ConfigError
 from pipeline.evaluation.catalog import METRICS
 from pipeline.store.home import Home
@@ -54,8 +55,8 @@ def ui(
     with refusals_in_one_line():
         home.check_writable()
         where = experiment_name(experiment)
-        say("loading MLflow ...")
-        there = links(home, where, host=host, port=port, study=study, metric=metric)
+        with slow(say, "loading MLflow"):
+            there = links(home, where, host=host, port=port, study=study, metric=metric)
         if json_:
             told = {name: {"url": link, "shows": SHOWS[name]} for name, link in there.items()}
             print_json({"experiment": where, "name": study, "links": told, **there})

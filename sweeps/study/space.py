@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.config.sections import PRIORS
-from pipeline.config.settings import RunConfig, setting_type
+from pipeline.config.settings import RunConfig, setting_type, suggestion
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:  # it takes a quarter of a second to load, and most commands only read what was searched
@@ -223,7 +223,7 @@ def numeric_setting(name: str, *, option: str) -> str:
     """The full name of a numeric setting that can be varied; ConfigError, naming the option, for any other."""
     setting = _setting(name, option=option)
     if setting_type(setting) not in (int, float):
-        raise ConfigError(f"{option} {name}: {setting} is not a number, so it has no range")
+        raise ConfigError(f"{option} {name}: {setting} is not a number, so it has no range; {_numbers()}")
     return setting
 
 
@@ -237,11 +237,21 @@ def _setting(name: str, *, option: str) -> str:
         if candidate.endswith("seed"):
             raise ConfigError(f"{option} {name}: a seed is not searched; every trial has its own")
         return candidate
-    known = sorted(n for n in RunConfig().flat() if n.startswith(SECTIONS) and not n.endswith("seed"))
-    numbers = [n for n in known if setting_type(n) in (int, float)]
-    said = f"{option} {name} names no setting; numbers that can be varied: {', '.join(numbers)}"
-    words = ", ".join(n for n in known if n not in numbers)
-    raise ConfigError(f"{said}; by values, one|another: {words}" if option == "--space" else said)
+    near = suggestion(name)
+    meant = f"; did you mean {near}?" if near.startswith(SECTIONS) else ""
+    words = f"; by values, one|another: {', '.join(_varied(numbers=False))}" if option == "--space" else ""
+    raise ConfigError(f"{option} {name} names no setting; {_numbers()}{words}{meant}")
+
+
+def _varied(*, numbers: bool) -> list[str]:
+    """The settings of those sections that are numbers, or that are not."""
+    names = (name for name in RunConfig().flat() if name.startswith(SECTIONS) and not name.endswith("seed"))
+    return sorted(name for name in names if (setting_type(name) in (int, float)) is numbers)
+
+
+def _numbers() -> str:
+    """The settings that have a range, in words."""
+    return f"numbers that can be varied: {', '.join(_varied(numbers=True))}"
 
 
 def _listed(spec: Any) -> list[str] | None:

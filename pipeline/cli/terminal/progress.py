@@ -7,9 +7,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from pipeline.cli.terminal.console import console, redraws
 from pipeline.cli.terminal.volume import quiet
+from pipeline.cli.terminal.waiting import SILENT, Announcement
 
-SILENT, OFTEN = 1.0, 10.0
-"""Seconds without a line after which it is said what has begun, and how far it is, where stderr is no terminal."""
+OFTEN = 10.0
+"""Seconds after which it is said how far something is, where stderr is no terminal."""
 
 
 class StageProgress:
@@ -29,6 +30,7 @@ class StageProgress:
         self._tasks: dict[str, TaskID] = {}
         self._spoke = time.monotonic()
         self._heard: set[str] = set()
+        self._announced: dict[str, Announcement] = {}
         self._started = False
 
     def __enter__(self) -> "StageProgress":
@@ -37,6 +39,8 @@ class StageProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        for announcement in self._announced.values():
+            announcement.call_off()
         if self._started:
             self._bar.stop()
 
@@ -66,9 +70,11 @@ class StageProgress:
         """A line for what has begun where nothing was said for a while, for what is done, and now and then between."""
         waited, begun = time.monotonic() - self._spoke, what not in self._heard
         self._heard.add(what)
-        if total == 1:  # nobody knows how long: said once
-            if begun and not done:
-                self.say(f"{what} ...")
+        if total == 1:  # nobody knows how long
+            if done and (announcement := self._announced.pop(what, None)):
+                announcement.call_off()
+            elif not done and begun:
+                self._announced[what] = Announcement(self.say, what)
         elif done == total or waited > OFTEN or (begun and waited > SILENT):
             self.say(f"{what}: {done}/{total} {note}".rstrip())
 

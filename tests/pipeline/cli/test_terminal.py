@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import termios
+import time
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from helpers import quick_config
 from PIL import Image
 from rich.console import Console
 
-from pipeline.cli.terminal import preview
+from pipeline.cli.terminal import preview, waiting
 from pipeline.cli.terminal.console import redraws
 from pipeline.cli.terminal.preview import PREVIEW_ROWS
 from pipeline.cli.terminal.progress import StageProgress
@@ -152,11 +153,14 @@ def test_a_bar_that_is_done_leaves_the_screen_to_the_next_one():
     assert "judge B" in on_a_terminal(program)
 
 
-def test_a_pipe_is_told_what_has_begun_and_what_takes_long(capsys):
-    progress = StageProgress()
-    for done in (0, 1):
-        progress.update("loading torch", done, 1, "")
-    progress._spoke -= 2
+def test_a_pipe_is_told_what_has_begun_and_what_takes_long(capsys, monkeypatch):
+    monkeypatch.setattr(waiting, "SILENT", 0.1)
+    with StageProgress() as progress:
+        for what in ("at once", "loading torch"):
+            progress.update(what, 0, 1, "")
+            time.sleep(0.5 * (what == "loading torch"))
+            progress.update(what, 1, 1, "")
+    progress._spoke -= 3
     for done in range(1, 60):
         progress.update("train", done, 60, "val bce 9")
     progress.update("train", 60, 60, "val bce 8")

@@ -105,9 +105,11 @@ def test_flags_come_after_the_file():
             "--space betta names no setting; numbers that can be varied: model.latent_dim, sampling.components, "
             "train.batch_size, train.beta, train.epochs, train.free_bits, train.learning_rate, train.warmup_epochs; "
             "by values, one.another: model.arch, model.condition_encoder, model.conv_channels, model.hidden, "
-            "model.kind, model.learned_prior, model.likelihood, sampling.prior, train.schedule$",
+            "model.kind, model.learned_prior, model.likelihood, sampling.prior, train.schedule; "
+            r"did you mean train\.beta\?$",
         ),
-        ("train.betta=1:2", "names no setting; numbers that can be varied: .*train.beta"),
+        ("train.betta=1:2", r"names no setting; numbers that can be varied: .*; did you mean train\.beta\?$"),
+        ("lr=1e-3:1e-2", r"did you mean train\.learning_rate\?$"),
         ("kind=1:2", "model.kind is not a number"),
         ("hidden=1:2", "model.hidden is not a number"),
         ("condition_encoder=0:1:linear", "model.condition_encoder is not a number"),
@@ -235,7 +237,7 @@ def test_in_toml_values_are_a_list_of_their_own():
         ("beta=1|-1", "train.beta is -1"),
         ("seed=1|2", "a seed is not searched"),
         ("width=1|2", "names no setting"),
-        ("hidden=100:400", "is not a number, so it has no range"),
+        ("hidden=100:400", "is not a number, so it has no range; numbers that can be varied: model.latent_dim, "),
         ("arch=mlp|convv", "model.arch is 'convv'; it must be one of mlp, conv"),
         ("hidden=auto|400", "model.hidden is []"),
         # What is fitted after training is one thing, what is trained with the weights another.
