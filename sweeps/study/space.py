@@ -271,12 +271,9 @@ def _categories(setting: str, texts: list[str]) -> Categories:
             "trained with is learned_prior=false|true"
         )
     values = []
-    for text in texts:
-        given = "" if text == UNSET else text
-        value = (
-            RunConfig().with_settings({setting: given}).flat()[setting]
-        )  # the setting's own check says what is wrong
-        values.append(_as_text(value))
+    for text in texts:  # the setting's own check says what is wrong
+        config = RunConfig().with_settings({setting: _as_setting(text)})
+        values.append(_as_text(config.flat()[setting]) or UNSET)
     if len(set(values)) < max(2, len(values)):
         raise ConfigError(f"space {setting} is {'|'.join(texts)!r}; it must be two different values or more, e.g. 1|2")
     return Categories(setting, tuple(values))
