@@ -14,7 +14,18 @@ from pathlib import Path
 from pipeline.errors import ConfigError, StudyError
 from pipeline.runs.listing import OBJECTIVES
 from pipeline.runs.names import CHOSEN
-from pipeline.runs.stored import FEW, LAST, NAMED, Known, candidates, known_runs, latest, meant, name_in
+from pipeline.runs.stored import (
+    FEW,
+    LAST,
+    NAMED,
+    Known,
+    beside_the_damaged,
+    candidates,
+    known_runs,
+    latest,
+    meant,
+    name_in,
+)
 from pipeline.stages.graph import PREPARE
 from pipeline.store.files import read_json
 from pipeline.store.home import Home
@@ -62,7 +73,8 @@ def find(home: Home, text: str, kinds: Sequence[str] = KINDS) -> Found:
     if not begun and not others:
         if "study" in kinds:
             _read_thoroughly(home)
-        raise (StudyError if tuple(kinds) == ("study",) else ConfigError)(_none(name, named, runs, kinds))
+        said = _none(name, named, runs, kinds) + (beside_the_damaged(home) if "run" in kinds else "")
+        raise (StudyError if tuple(kinds) == ("study",) else ConfigError)(said)
     told = [*(f"{found.kind} {found.name}" for found in others[:NAMED]), *([candidates(begun)] if begun else ())]
     more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
     what = "runs" if not others else "things"

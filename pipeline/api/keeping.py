@@ -63,12 +63,12 @@ def home_status(home: Home | None = None) -> dict[str, Any]:
     """What is in a home, newest first: studies, ablations, runs; what is unfinished and what goes on with it, who is at
     work, damage, how often test was opened, bytes by place."""
     from pipeline.runs import listing
-    from pipeline.runs.stored import known_runs
+    from pipeline.runs.stored import damaged_runs, known_runs
     from pipeline.store.use import users
     from sweeps.listing import ablations, studies
 
     home = home or Home.from_environment()
-    unreadable, found, left, known = [], [], [], known_runs(home)
+    unreadable, found, left, known = damaged_runs(home), [], [], known_runs(home)
     try:
         found = studies(home)
     except StudyError as error:

@@ -140,6 +140,20 @@ def known_runs(home: Home) -> list[Known]:
     return [Known(home, key) for key in home.store.keys("run")]
 
 
+def damaged_runs(home: Home) -> list[str]:
+    """A sentence on every run whose own files are not what was written, which is therefore in no list."""
+    return [
+        f"run {key} is damaged ({', '.join(files)}); repeat the command that made it"
+        for key, files in home.store.broken("run").items()
+    ]
+
+
+def beside_the_damaged(home: Home) -> str:
+    """How many runs are in no list, to follow one; "" where there is none."""
+    n = len(home.store.broken("run"))
+    return f"; {n} more {'is' if n == 1 else 'are'} damaged: `cvae-pipe status` names what" if n else ""
+
+
 def meant(runs: Iterable[Known], text: str) -> list[Known]:
     """The runs that a text may mean, newest first: those called exactly so, else those whose name or key begins so; of
     the latter the ones opened on test where there are any, since nobody named a sweep's trials."""
@@ -172,7 +186,7 @@ def find_run_key(home: Home, name: str) -> str:
         return found[0].key
     if found:
         raise ConfigError(f"{name!r} fits {len(found)} runs; write more of one of {candidates(found)}")
-    raise ConfigError(f"there is no run {name!r}; finished runs are {nearest(runs, text)}")
+    raise ConfigError(f"there is no run {name!r}; finished runs are {nearest(runs, text)}{beside_the_damaged(home)}")
 
 
 def latest(runs: Iterable[Known]) -> Known:

@@ -174,6 +174,12 @@ class Store:
             if not self.damaged(stage, manifest.parent.name):
                 yield read_json(manifest)["key"]
 
+    def broken(self, stage: str) -> dict[str, list[str]]:
+        """What `keys` leaves out: folder of a damaged result -> its files that are not what was written."""
+        folders = [path for path in sorted((self.root / stage).glob("*")) if path.is_dir()]
+        found = {folder.name: self.damaged(stage, folder.name) for folder in folders}
+        return {name: files for name, files in found.items() if files}
+
     def lock(self, name: str, *, wait: float = -1) -> FileLock:
         """A lock between processes, let go by the system when its holder dies; waits `wait` seconds, -1 for ever."""
         folder = self.root / "locks"

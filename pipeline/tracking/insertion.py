@@ -114,14 +114,11 @@ def _insert(
     }
     _into(connection, "runs", columns)
     for table, held in (("tags", tags), ("params", run["params"])):
-        rows = [(key, value, run_id) for key, value in held.items()]
-        connection.executemany(f"INSERT INTO {table} (key, value, run_uuid) VALUES (?, ?, ?)", rows)
+        _into_all(connection, table, ("key", "value"), held.items(), run_id)
     metrics = [(key, value or 0.0, at, step, value is None) for key, value, at, step in run["metrics"]]
-    for table, rows in (("metrics", metrics), ("latest_metrics", _latest(metrics))):
-        connection.executemany(
-            f"INSERT OR IGNORE INTO {table} (key, value, timestamp, step, is_nan, run_uuid) VALUES (?, ?, ?, ?, ?, ?)",
-            ((*row, run_id) for row in rows),
-        )
+    measured = ("key", "value", "timestamp", "step", "is_nan")
+    _into_all(connection, "metrics", measured, metrics, run_id)
+    _into_all(connection, "latest_metrics", measured, _latest(metrics), run_id)
     for row in run["datasets"]:
         _insert_dataset(connection, experiment, run_id, *row)
     for key, value in run["view"].items():
@@ -182,3 +179,12 @@ def _insert_dataset(
 def _into(connection: sqlite3.Connection, table: str, columns: Mapping[str, Any]) -> None:
     marks = ", ".join("?" * len(columns))
     connection.execute(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", tuple(columns.values()))
+
+
+def _into_all(
+    connection: sqlite3.Connection, table: str, columns: Sequence[str], rows: Iterable[tuple[Any, ...]], run_id: str
+) -> None:
+    """Rows of a run; one that is there already stays."""
+    marks = ", ".join("?" * (len(columns) + 1))
+    statement = f"INSERT OR IGNORE INTO {table} ({', '.join(columns)}, run_uuid) VALUES ({marks})"
+    connection.executemany(statement, ((*row, run_id) for row in rows))

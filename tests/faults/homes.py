@@ -153,6 +153,17 @@ def _checkpoint(content: bytes) -> Any:
     return re.sub(r"\s+", " ", str(held))
 
 
+def _manifest(text: str) -> str:
+    """A manifest without the files that hold durations; what it vouches for is compared itself. A damaged one that
+    nobody has asked for as it is."""
+    try:
+        document = json.loads(text)
+        kept = {name: fact for name, fact in document["files"].items() if name not in ("history.json", "run.json")}
+        return json.dumps({**document, "files": kept})
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return text
+
+
 def _file(path: Path, plain: Any) -> Any:
     content = path.read_bytes()
     if path.name == CHECKPOINT:
@@ -161,11 +172,8 @@ def _file(path: Path, plain: Any) -> Any:
         text = content.decode()
     except UnicodeDecodeError:
         return hash(content)
-    if path.name == MANIFEST:  # the files that it vouches for are compared themselves, these hold durations
-        document = json.loads(text)
-        for name in ("history.json", "run.json"):
-            document["files"].pop(name, None)
-        text = json.dumps(document)
+    if path.name == MANIFEST:
+        text = _manifest(text)
     if path.suffix == ".json":
         return plain(_timeless(text))
     if path.suffix == ".md":

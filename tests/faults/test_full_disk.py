@@ -44,14 +44,23 @@ def wrong_on(size: int, warm: Path, undisturbed: Undisturbed, commands: Commands
     return [f"{size / 2**20:.2f} MB: {line}" for line in wrong], full.status
 
 
-def test_ten_sizes_between_nothing_is_left_and_enough(warm_root, undisturbed, commands):
-    least, enough = used(warm_root), used(undisturbed.home)
+def ten_sizes(warm: Path, undisturbed: Undisturbed, commands: Commands, test: str) -> None:
+    """Sizes between nothing is left and enough."""
+    least, enough = used(warm), used(undisturbed.home)
     sizes = [int(least + (enough - least) * (n + 0.5) / SIZES) for n in range(SIZES)]
     wrong, statuses = [], []
     for n, size in enumerate(within_budget(sizes), start=1):
-        found, status = wrong_on(size, warm_root, undisturbed, commands)
+        found, status = wrong_on(size, warm, undisturbed, commands)
         statuses.append(status)
         wrong += found
-        note(test="full disk", cases=n, of=SIZES, size=size, statuses=statuses, wrong=len(wrong), last=found[:3])
+        note(test=test, cases=n, of=SIZES, size=size, statuses=statuses, wrong=len(wrong), last=found[:3])
     assert wrong == []
     assert 2 in statuses
+
+
+def test_ten_sizes_under_a_brief_sweep(warm_root, brief, commands):
+    ten_sizes(warm_root, brief, commands, "full disk, brief sweep")
+
+
+def test_ten_sizes_under_a_whole_sweep(warm_root, undisturbed, commands):
+    ten_sizes(warm_root, undisturbed, commands, "full disk, whole sweep")

@@ -8,12 +8,14 @@ import optuna
 import pytest
 from helpers import quick_config
 
-from pipeline.errors import DamageError
+from pipeline.api import home_status
+from pipeline.errors import ConfigError, DamageError
 from pipeline.runs.execute import execute
 from pipeline.runs.outcome import find_run, load_outcome
-from pipeline.runs.stored import find_runs, is_whole
+from pipeline.runs.stored import find_run_key, find_runs, is_whole
 from pipeline.stages.context import Context
 from pipeline.stages.graph import EVALUATE, JUDGE, PREPARE, TRAIN
+from pipeline.store.store import MANIFEST
 from sweeps.study.storage import quiet_optuna, storage
 
 
@@ -62,6 +64,16 @@ def test_a_flipped_bit_in_weights_or_images_is_not_used(made, warm_home, stage, 
         execute(Context(made.config, warm_home, force={"score"}), "test")
     assert f"{stage.name} {folder.name} is damaged ({target.name})" in caplog.text
     assert target.read_bytes() == before, "the same bytes, built anew"
+
+
+@pytest.mark.parametrize("file", ["run.json", MANIFEST])
+def test_a_run_that_is_in_no_list_since_it_is_damaged_is_named(made, warm_home, file):
+    path = warm_home.store.path("run", made.key) / file
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(ConfigError, match=r"none yet; 1 more is damaged: `cvae-pipe status`"):
+        find_run_key(warm_home, "somebody")
+    [said] = home_status(warm_home)["unreadable"]
+    assert said == f"run {made.key[:16]} is damaged ({file}); repeat the command that made it"
 
 
 def test_another_run_that_is_damaged_stands_in_nobodys_way(made, warm_home):
