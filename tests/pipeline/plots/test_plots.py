@@ -3,6 +3,7 @@
 import io
 import threading
 import time
+from contextlib import contextmanager
 from itertools import pairwise
 
 import numpy as np
@@ -112,9 +113,30 @@ def sheet(pixels: np.ndarray, cell: tuple[int, int] = (28, 28), name: str = "dim
     )
 
 
-def test_the_figures_of_a_sweep_of_40_are_small_and_fit_a_phone():
+@contextmanager
+def kept():
+    """Every figure that is drawn inside, as matplotlib has it."""
+    figures, encode = [], theme.png
+
+    def keep(figure):
+        figures.append(figure)
+        return encode(figure)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(theme, "png", keep)
+        yield figures
+
+
+@pytest.fixture(scope="module")
+def of_40():
+    """The figures of a sweep of 40 as PNG, by name, and as matplotlib has them."""
+    with kept() as figures:
+        return figures_of_a_sweep_of_40(), figures
+
+
+def test_the_figures_of_a_sweep_of_40_are_small_and_fit_a_phone(of_40):
     """480 CSS pixels wide: at 360, 9-point text is 9 pixels high."""
-    figures = figures_of_a_sweep_of_40()
+    figures, _ = of_40
     for name, png in figures.items():
         assert pixels(png).shape[1] <= (1.25 if name == "sheet" else 1.01) * theme.WIDTH * theme.DPI, name
         assert len(png) < 130_000 or name == "sheet", name
@@ -145,24 +167,16 @@ def texts_of(figure) -> list[Text]:
 
 
 @pytest.fixture
-def drawn(monkeypatch):
-    """Every figure that has been drawn, as matplotlib has it."""
-    figures, encode = [], theme.png
-
-    def keep(figure):
-        figures.append(figure)
-        return encode(figure)
-
-    monkeypatch.setattr(theme, "png", keep)
-    return figures
+def drawn():
+    with kept() as figures:
+        yield figures
 
 
-def test_no_label_is_clipped(drawn):
-    figures_of_a_sweep_of_40()
+def test_no_label_is_clipped(of_40, drawn):
     latent_map(300, [f"class {i}" for i in range(47)])
     sheet(np.zeros((8 * 9 - 1, 9 * 9 - 1), np.uint8), (8, 8), name="T-shirt/top")
     sheet(np.zeros((28, 13 * 29 - 1), np.uint8))
-    for figure in drawn:
+    for figure in of_40[1] + drawn:
         for text in texts_of(figure):
             box = text.get_window_extent()
             assert min(box.x0, box.y0) >= -1, text
@@ -170,9 +184,8 @@ def test_no_label_is_clipped(drawn):
             assert box.y1 <= figure.bbox.y1 + 1, text
 
 
-def test_no_two_tick_labels_overlap(drawn):
-    figures_of_a_sweep_of_40()
-    for figure in drawn:
+def test_no_two_tick_labels_overlap(of_40):
+    for figure in of_40[1]:
         for ax in (ax for ax in figure.axes if ax.axison):
             for axis, start, end in ((ax.xaxis, "x0", "x1"), (ax.yaxis, "y0", "y1")):
                 boxes = [(label.get_window_extent(), label.get_text()) for label in tick_labels(axis)]
