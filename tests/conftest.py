@@ -44,9 +44,12 @@ def generator():
 
 @pytest.fixture
 def command(monkeypatch, capsys):
-    """Run a command in this process: (exit code, stdout, stderr)."""
+    """Run a command in this process: (exit code, stdout, stderr). A slow machine adds no line on what takes long."""
 
     from pipeline.cli import main as cli
+
+    for module in ("waiting", "progress"):
+        monkeypatch.setattr(f"pipeline.cli.terminal.{module}.SILENT", 600.0)
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["cvae-pipe", *map(str, arguments)])

@@ -176,8 +176,7 @@ def test_a_batch_larger_than_the_data_is_one_line_and_leaves_no_run(warm_home, t
 
 def test_a_tracking_server_that_is_away_is_one_line(command, home, monkeypatch, tmp_path):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    code, out, err = command("run", "--config", quick_toml(tmp_path))
-    answer = code, out, err.removeprefix("loading torch and MLflow ...\n")  # said if that takes long
+    answer = command("run", "--config", quick_toml(tmp_path))
     assert_one_line(answer, "no tracking server answers at http://127.0.0.1:9", "MLFLOW_TRACKING_URI")
     assert {folder.name for folder in home.store.root.iterdir()} <= {"locks"}, "nothing was prepared or trained before"
 

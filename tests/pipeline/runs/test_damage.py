@@ -120,4 +120,4 @@ def test_a_newer_tracking_database_is_not_answered_with_an_upgrade(made, warm_ho
     assert code == 2
     assert "its schema ffffffffffff is of a newer MLflow than the" in err
     assert "db upgrade" not in err
-    assert err.removeprefix("loading torch and MLflow ...\n").count("\n") == 1  # said if that takes long
+    assert err.count("\n") == 1
