@@ -25,10 +25,10 @@ demo: $(READY)  ## A real sweep on scikit-learn's digits, ending in a report (a 
 	$(BIN)/cvae-pipe sweep --dataset digits --trials 16 --name demo
 
 test: $(READY)  ## The whole test suite
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadscope
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope
 
 test-fast: $(READY)  ## The tests that take seconds
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadscope -m 'not slow and not mnist and not soak'
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope -m 'not slow and not mnist and not soak'
 
 soak: $(READY)  ## The long form of the fault-injection suite and of others: hours (docs/RELIABILITY.md)
 	CVAE_PIPE_SOAK_MINUTES=$${CVAE_PIPE_SOAK_MINUTES:-60} $(BIN)/python -m pytest -m soak -s

@@ -100,7 +100,8 @@ def test_an_archive_has_what_samples_gives_and_says_what_made_it(used, command, 
         *("generate", "--label", "8,1", "--n", 12, "--seed", 4, "--temperature", 0.5, "--out", out, "--json")
     )
     assert code == 0, err
-    stored = np.load(out, allow_pickle=False)
+    with np.load(out, allow_pickle=False) as archive:
+        stored = dict(archive)
     assert stored["y"].tolist() == [8] * 12 + [1] * 12
     assert stored["class_names"].tolist() == list("0123456789")
     expected = np.concatenate([api.samples(used, label, 12, seed=4, temperature=0.5) for label in (8, "1")])
@@ -136,7 +137,8 @@ def test_the_other_forms_end_where_they_should(used, command, image, tmp_path):
     def made(*words):
         code, _, err = command("generate", *words, "--out", out)
         assert code == 0, err
-        return np.load(out)["x"], err
+        with np.load(out) as archive:
+            return archive["x"], err
 
     turning, _ = made("--from", 3, "--to", 8, "--n", 2, "--steps", 5)
     assert turning.shape == (10, 8, 8)
