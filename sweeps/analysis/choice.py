@@ -9,7 +9,7 @@ the choice is the trial named first.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -37,6 +37,8 @@ class Front:
     ranges: tuple[tuple[float, float], ...]
     """Physical (worst, best) of each objective."""
     preferences: tuple[Preference, ...] = ()
+    known: Float[np.ndarray, "N M"] | None = None
+    """What the trials are known to be worth by now, of which the front's own best is taken; by default their values."""
 
     def gains(self, values: Float[np.ndarray, "K M"]) -> Float[np.ndarray, "K M"]:
         return gains(values, self.ranges)
@@ -59,16 +61,27 @@ class Front:
             kept &= np.array([preference.met(value) for value in values[:, column[preference.objective]]], dtype=bool)
         return kept
 
+    @property
+    def best_of(self) -> Float[np.ndarray, "N M"]:
+        """Gains that the front's own best is taken of."""
+        return self.gains(self.values if self.known is None else self.known)
+
+    def with_means(self, numbers: Sequence[int], means: Float[np.ndarray, "K M"]) -> "Front":
+        """The same front, of which these trials are known by their means over re-trainings: one value was luck, too."""
+        known = self.values.copy()
+        known[[self.numbers.index(n) for n in numbers]] = means
+        return replace(self, known=known)
+
     def distances(self, values: Float[np.ndarray, "K M"]) -> Float[np.ndarray, " K"]:
         """To the front's own best, each axis on its physical range."""
-        return distances(self.gains(values), self.gains(self.values))
+        return distances(self.gains(values), self.best_of)
 
     def scores(self, values: Float[np.ndarray, "K M"]) -> Float[np.ndarray, " K"]:
         """What the choice is least in, whether or not bounds are kept: the distance; with preferences the shortfall in
         likelihood, as a share of its range."""
         if not self.preferred or self.likelihood is None:
             return self.distances(values)
-        return shortfalls(self.gains(values), self.gains(self.values))[:, self.likelihood]
+        return shortfalls(self.gains(values), self.best_of)[:, self.likelihood]
 
     def pick(self, numbers: Sequence[int], values: Float[np.ndarray, "K M"]) -> int:
         """The trial to choose among these: of those that keep all bounds, where any does, that of the least score."""
@@ -125,9 +138,10 @@ def choose(front: Front, retrained: Retrained, *, seeds: int) -> Choice:
         return Choice(first, first, candidates, noise)
     read = np.stack([over_seeds[n].mean(1) for n in candidates], axis=1)  # judges x candidates x objectives
     means = read.mean(0)
-    scores = dict(zip(candidates, front.scores(means).tolist(), strict=True))
-    by_judge = tuple(front.pick(candidates, one) for one in read)
-    return Choice(front.pick(candidates, means), first, candidates, noise, scores, by_judge)
+    now = front.with_means(candidates, means)
+    scores = dict(zip(candidates, now.scores(means).tolist(), strict=True))
+    by_judge = tuple(front.with_means(candidates, one).pick(candidates, one) for one in read)
+    return Choice(now.pick(candidates, means), first, candidates, noise, scores, by_judge)
 
 
 def within_noise(front: Front, first: int, noise: float) -> tuple[int, ...]:

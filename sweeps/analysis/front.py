@@ -31,9 +31,9 @@ def shortfalls(gains: Float[np.ndarray, "N M"], front: Float[np.ndarray, "K M"])
     """What each lacks of the best that the front has on each axis; a gain beyond 1 counts as 1.
 
     1 is what real images score: a sample set that covers more than real images do, or is read right more often, is not
-    better for it.
+    better for it. What is better than all of the front lacks nothing.
     """
-    return front.clip(max=1).max(0) - gains.clip(max=1)
+    return (front.clip(max=1).max(0) - gains.clip(max=1)).clip(min=0)
 
 
 def distances(gains: Float[np.ndarray, "N M"], front: Float[np.ndarray, "K M"]) -> Float[np.ndarray, " N"]:

@@ -77,7 +77,7 @@ def candidates(summary: Summary, choice: Choice) -> tuple[Block, ...]:
         ("candidate", *(directed(o.key) for o in config.objectives), "score ↓"),
         rows,
         caption=f"Mean{_of_judges(choice)} ± sd over {summary.closing.final_seeds} seeds; score: {of_score} of the "
-        "means, less is better.",
+        "means, where these trials count by their means; less is better.",
         highlight=frozenset(i for i, n in enumerate(choice.candidates) if n == summary.chosen),
     )
     return (Text(called), table, *([Text(judges_alone(choice))] if len(choice.by_judge) > 1 else []))
