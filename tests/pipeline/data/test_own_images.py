@@ -258,7 +258,7 @@ def test_a_broken_file_is_named_or_left_out_and_counted(tmp_path):
 
 
 def test_decoding_holds_a_picture_at_a_time_however_many_and_large_they_are(tmp_path):
-    side, few, many = 300, 6, 24
+    side, few, many = 200, 5, 15
 
     def peak(folder: Path) -> int:
         tracemalloc.start()
