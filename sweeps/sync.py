@@ -35,7 +35,7 @@ from sweeps.record import FINAL, RETRAINED, final_title, lacking_of, retraining_
 from sweeps.replay import record_trial
 from sweeps.reporting.ablation import write_ablation
 from sweeps.study.ablation import AblationConfig, stored_ablations
-from sweeps.study.config import stored_config as stored_study
+from sweeps.study.config import stored_config
 from sweeps.study.ledger import Ledger, load_study, recorded_studies
 from sweeps.tracked import TrackedJobs
 
@@ -102,7 +102,7 @@ class _Recorder:
     # ---- a study ---------------------------------------------------------------------------------------------------
 
     def study(self, name: str) -> None:
-        config = stored_study(load_study(self.home, name))
+        config = stored_config(load_study(self.home, name))
         ledger = Ledger(self.home, config)  # nobody may drive it meanwhile
         try:
             if len(ledger):
@@ -292,7 +292,7 @@ def _test_keys(home: Home, study: Study) -> set[str]:
     """What the re-trainings of a study's trials are called on test, whether they are there or not."""
     if not study.get_trials(deepcopy=False):
         return set()
-    summary = summarise(home, study, stored_study(study))
+    summary = summarise(home, study, stored_config(study))
     return {run_key(config, "test") for number in summary.outcomes for config in summary.final_configs(number, "test")}
 
 

@@ -301,10 +301,10 @@ def with_choice(summary: Summary, home: Home) -> Summary:
 
     def retrained(trial: int) -> Float[np.ndarray, "J S M"] | None:
         found = on_validation(trial)
-        judges = range(1, found[0].config.panel.judges + 1) if found else ()
-        return (
-            np.array([[values(front.objectives, o.metrics, judge=j) for o in found] for j in judges]) if found else None
-        )
+        if not found:
+            return None
+        judges = range(1, found[0].config.panel.judges + 1)
+        return np.array([[values(front.objectives, o.metrics, judge=j) for o in found] for j in judges])
 
     choice = choose(front, retrained, seeds=seeds)
     return replace(

@@ -99,9 +99,8 @@ def judges_alone(choice: Choice) -> Phrase:
         for piece in (", trial ", trial_link(n), f" {choice.by_judge.count(n)} of {judges}")
     ]
     return Phrase(
-        "The judges do not agree: alone, ",
-        "trial ",
-        *votes[1:],
+        "The judges do not agree: alone",
+        *votes,
         ". Between these the choice is undecided; the mean of the judges decides.",
     )
 
